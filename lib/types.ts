@@ -1,5 +1,36 @@
 /** The dictionary: the nouns that every room of the house uses with one meaning. */
 
+/** Every problem type with a reward of ours. Rows may spell them in any case. */
+export const PROBLEM_TYPES = [
+  'multiple choice',
+  'math',
+  'numerical',
+  'regression',
+  'OCR',
+  'spatial grounding',
+  'temporal grounding',
+  'spatial-temporal grounding',
+  'tracking',
+  'segmentation',
+] as const;
+export type ProblemType = (typeof PROBLEM_TYPES)[number];
+
+/** The six categories that shaping and validation tell apart; everything else is "other". */
+export const TASK_TYPES = [
+  'spatial_grounding',
+  'spatial_reasoning',
+  'general_vqa_science_stem',
+  'math_reasoning',
+  'chart_figure_qa',
+  'ocr',
+] as const;
+
+/** The names of the two tags around thinking and answer, without angle brackets. */
+export interface Tags {
+  think: string;
+  answer: string;
+}
+
 /** What the policy is asked: one row of a dataset. */
 export interface Prompt {
   /** where it came from, for messages: file and 1-based row */
@@ -43,6 +74,8 @@ export interface Reward {
   accuracy: number;
   /** 0 or 1 */
   format: number;
+  /** [0, 0.5], part of `overall`; present only when the structure bonus is switched on */
+  structure?: number;
 }
 
 /** What a reward function is given. Text in, number out. */
