@@ -1,8 +1,9 @@
-import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { describe, isObject } from './configReader.ts';
+import { readFailure, readJsonFile } from './jsonFile.ts';
 import { readAt, readTensorEntries, type TensorEntry } from './safetensors.ts';
 import { elementCount, tensorNames } from './tensorNames.ts';
 import { ELEMENT_BYTES, widenInto, type StoredDtype } from './weightFormat.ts';
@@ -46,7 +47,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const from = await survivingFolder(dir);
   const entries = await locateTensors(from);
   const file = join(from, 'config.json');
-  const config = parseModelConfig(await readJson(file), file, entries.has('lm_head.weight'));
+  const config = parseModelConfig(await readJsonFile(file), file, entries.has('lm_head.weight'));
   checkTensors(entries, config, from);
   const locate = (name: string): Located => {
     const entry = entries.get(name);
@@ -90,7 +91,7 @@ async function locateInShards(dir: string, index: string): Promise<Map<string, L
   const refuse = (message: string, tensor?: string): never => {
     throw new G2rpoError('INVALID_CHECKPOINT', `${index}: ${message}`, { file: index, ...(tensor && { tensor }) });
   };
-  const json = await readJson(index);
+  const json = await readJsonFile(index);
   const map = isObject(json) ? json['weight_map'] : undefined;
   if (!isObject(map)) return refuse(`weight_map must be an object; got ${describe(map)}`);
   const shards = new Map<string, Map<string, Located>>();
@@ -180,27 +181,6 @@ async function openOrRefuse(path: string): Promise<FileHandle> {
   } catch (error) {
     throw readFailure(path, error);
   }
-}
-
-async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw readFailure(path, error);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new G2rpoError('INVALID_CHECKPOINT', `${path}: not JSON: ${(error as Error).message}`, { file: path });
-  }
-}
-
-function readFailure(path: string, cause: unknown): G2rpoError {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const missing = code === 'ENOENT' || code === 'EISDIR' || code === 'ENOTDIR';
-  const text = code === 'ENOENT' ? 'no such file' : message;
-  return new G2rpoError(missing ? 'INVALID_CHECKPOINT' : 'IO', `${path}: ${text}`, { file: path }, { cause });
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,0 +1,71 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+import type { ModelConfig } from './config.ts';
+
+/** Patches of a picture or clip before merging: temporal patches, rows, columns. */
+export type GridThw = readonly [t: number, h: number, w: number];
+
+export interface Positions {
+  /** rows T, H, W of S positions each, one after the other */
+  positionIds: Int32Array;
+  /** what the index of a token generated later lacks to its position; the same on all three axes */
+  ropeDelta: number;
+}
+
+/**
+ * Positions of the tokens of one unpadded sequence on the three rotary axes.
+ *
+ *   a text token at cursor p gets (p, p, p), and p advances by 1
+ *   token (r, c) of a visual span gets (p, p + r, p + c), and p advances by max(rows, columns) after its last
+ *   ropeDelta = p after the last token − number of tokens
+ *
+ * Every temporal patch of a video is a span of its own; time is in the text between them. Positions neither rise strictly
+ * nor stay below the length, and ropeDelta is usually negative.
+ *
+ * @param grids in order of appearance, images and videos apart
+ * @throws INVALID_PROMPT  placeholders and grids disagree
+ */
+export function positionsOf(
+  inputIds: ArrayLike<number>,
+  grids: { images: readonly GridThw[]; videos: readonly GridThw[] },
+  { ids, vision }: Pick<ModelConfig, 'ids' | 'vision'>,
+): Positions {
+  const size = inputIds.length;
+  const positionIds = new Int32Array(3 * size);
+  const frames = grids.videos.flatMap(([t, h, w]) => Array.from({ length: t }, () => [1, h, w] as const));
+  const media = {
+    image: { id: ids.image, spans: grids.images.values(), count: grids.images.length },
+    video: { id: ids.video, spans: frames.values(), count: frames.length },
+  };
+  let cursor = 0;
+  for (let i = 0; i < size;) {
+    const kind = inputIds[i] === ids.image ? 'image' : inputIds[i] === ids.video ? 'video' : undefined;
+    if (!kind) {
+      positionIds[i] = positionIds[size + i] = positionIds[2 * size + i] = cursor++;
+      i++;
+      continue;
+    }
+    const { id, spans, count } = media[kind];
+    const grid = spans.next().value;
+    if (!grid) throw mismatch(`${kind} placeholder at token ${i} belongs to no grid; there are ${count}`, { token: i });
+    const [rows, columns] = [grid[1] / vision.merge, grid[2] / vision.merge];
+    for (let token = 0; token < rows * columns; token++, i++) {
+      if (inputIds[i] !== id)
+        throw mismatch(`a ${kind} of grid [${grid.join(', ')}] needs ${rows * columns} placeholders; got ${token}`, {
+          token: i,
+        });
+      positionIds[i] = cursor;
+      positionIds[size + i] = cursor + Math.floor(token / columns);
+      positionIds[2 * size + i] = cursor + (token % columns);
+    }
+    cursor += Math.max(rows, columns);
+  }
+  for (const [kind, { spans, count }] of Object.entries(media)) {
+    const left = [...spans].length;
+    if (left > 0) throw mismatch(`${left} of ${count} ${kind} grids have no placeholders`, { kind, left });
+  }
+  return { positionIds, ropeDelta: cursor - size };
+}
+
+function mismatch(message: string, details: Record<string, unknown>): G2rpoError {
+  return new G2rpoError('INVALID_PROMPT', `prompt: ${message}`, details);
+}

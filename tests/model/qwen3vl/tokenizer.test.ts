@@ -1,0 +1,118 @@
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { loadTokenizer, type Tokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
+import { goldenJson, goldenPath } from '../../support/golden.ts';
+import { rejectionOf } from '../../support/thrown.ts';
+
+type Name = 'tiny' | 'nano';
+interface Golden {
+  strings: { text: string; ids: Record<Name, number[]>; decoded: string; decoded_skip_special?: string }[];
+  decode_only: { checkpoint: Name; ids: number[]; decoded: string; decoded_skip_special: string }[];
+}
+const golden = goldenJson<Golden>('cases/tokenizer.json');
+
+const streamed = (tokenizer: Tokenizer, ids: number[], skipSpecial: boolean) => {
+  const stream = tokenizer.stream({ skipSpecial });
+  return ids.map((id) => stream.push(id)).join('') + stream.end();
+};
+
+describe.each(['tiny', 'nano'] as const)('%s', async (name) => {
+  const tokenizer = await loadTokenizer(goldenPath(`checkpoints/${name}`));
+
+  it('encodes and decodes all golden strings', () => {
+    expect(golden.strings).toHaveLength(260);
+    for (const { text, ids, decoded, decoded_skip_special: skipped = decoded } of golden.strings) {
+      expect([...tokenizer.encode(text)], text).toEqual(ids[name]);
+      expect(tokenizer.decode(ids[name])).toBe(decoded);
+      expect(tokenizer.decode(ids[name], { skipSpecial: true })).toBe(skipped);
+    }
+  });
+
+  it('decodes what no text encodes to, at once and token by token', () => {
+    const cases = golden.decode_only.filter(({ checkpoint }) => checkpoint === name);
+    expect(cases.length).toBeGreaterThan(20);
+    for (const { ids, decoded, decoded_skip_special: skipped } of cases) {
+      expect(tokenizer.decode(ids)).toBe(decoded);
+      expect(tokenizer.decode(ids, { skipSpecial: true })).toBe(skipped);
+      expect(streamed(tokenizer, ids, false)).toBe(decoded);
+      expect(streamed(tokenizer, ids, true)).toBe(skipped);
+    }
+  });
+
+  it('knows what its files say', () => {
+    const first = name === 'tiny' ? 998 : 294;
+    expect(tokenizer.size).toBe(first + 26);
+    expect(tokenizer.stopIds).toEqual([first + 2, first]);
+    expect(tokenizer.idOf('<|image_pad|>')).toBe(first + 12);
+    expect(tokenizer.idOf('<|no_such|>')).toBeUndefined();
+    expect(tokenizer.controlTokenIn('a <think> b')).toBeUndefined();
+    expect(tokenizer.controlTokenIn('a <|image_pad|> b')).toBe('<|image_pad|>');
+  });
+
+  it('any text in NFC comes back, whole or streamed', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (raw) => {
+        const text = raw.normalize('NFC');
+        const ids = [...tokenizer.encode(text)];
+        expect(tokenizer.decode(ids)).toBe(text);
+        expect(streamed(tokenizer, ids, false)).toBe(text);
+      }),
+    );
+  });
+});
+
+describe('streaming', async () => {
+  const tokenizer = await loadTokenizer(goldenPath('checkpoints/nano'));
+
+  it('holds an unfinished character back, and no longer', () => {
+    const stream = tokenizer.stream();
+    expect(Array.from(tokenizer.encode('a😀b'), (id) => stream.push(id))).toEqual(['a', '', '', '', '😀', 'b']);
+    expect(stream.end()).toBe('');
+  });
+
+  it('ends within a character with one replacement, and says nothing of ids without text', () => {
+    const stream = tokenizer.stream();
+    const [first, second] = tokenizer.encode('😀');
+    expect([first!, second!, 100_000].map((id) => stream.push(id))).toEqual(['', '', '']);
+    expect(stream.end()).toBe('\ufffd');
+  });
+});
+
+describe('unusable files', () => {
+  const folderWith = (change: (dir: string) => void) => {
+    const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), 'nano');
+    cpSync(goldenPath('checkpoints/nano'), dir, { recursive: true });
+    change(dir);
+    return dir;
+  };
+  it.each<[string, (dir: string) => void, RegExp]>([
+    ['missing', (dir) => rmSync(`${dir}/tokenizer.json`), /tokenizer.json: no such file/],
+    ['not JSON', (dir) => writeFileSync(`${dir}/tokenizer.json`, '{"a'), /tokenizer.json: not JSON/],
+    ['another model', (dir) => writeFileSync(`${dir}/tokenizer.json`, '{"model":{"type":"Unigram"}}'), /must be a BPE/],
+    [
+      'no stop token',
+      (dir) => {
+        rmSync(`${dir}/generation_config.json`);
+        writeFileSync(`${dir}/tokenizer_config.json`, '{}');
+      },
+      /must have an eos_token_id, or tokenizer_config.json an eos_token/,
+    ],
+    [
+      'a stop token of words',
+      (dir) => writeFileSync(`${dir}/generation_config.json`, '{"eos_token_id":"end"}'),
+      /got "end"/,
+    ],
+  ])('%s', async (_, change, message) => {
+    const error = await rejectionOf(loadTokenizer(folderWith(change)));
+    expect(error.code).toBe('INVALID_CHECKPOINT');
+    expect(error.message).toMatch(message);
+  });
+
+  it('without generation_config.json the eos token stops', async () => {
+    const tokenizer = await loadTokenizer(folderWith((dir) => rmSync(`${dir}/generation_config.json`)));
+    expect(tokenizer.stopIds).toEqual([296]);
+  });
+});
