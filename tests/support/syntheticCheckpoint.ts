@@ -5,7 +5,7 @@ import { parseModelConfig } from '../../lib/model/qwen3vl/config.ts';
 import { eachWord } from '../../lib/model/qwen3vl/randomStream.ts';
 import { elementCount, tensorNames } from '../../lib/model/qwen3vl/tensorNames.ts';
 import { sideFiles, writeCheckpoint, type NamedTensor } from '../../lib/model/qwen3vl/writeCheckpoint.ts';
-import { goldenJson, goldenPath } from './golden.ts';
+import { goldenJson, goldenPath } from './goldenModel.ts';
 
 export type GoldenCheckpoint = 'tiny' | 'tiny-untied' | 'nano';
 

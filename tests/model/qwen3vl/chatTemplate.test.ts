@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chatTemplate, loadChatTemplate, type Message } from '../../../lib/model/qwen3vl/chatTemplate.ts';
 import { loadTokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
-import { goldenJson, goldenPath } from '../../support/golden.ts';
+import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
 interface Conversation {

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { openCheckpoint, type Checkpoint } from '../../../lib/model/qwen3vl/checkpoint.ts';
 import { initialWeights } from '../../../lib/model/qwen3vl/init.ts';
 import { sideFiles, writeCheckpoint, type NamedTensor } from '../../../lib/model/qwen3vl/writeCheckpoint.ts';
-import { goldenJson, goldenPath } from '../../support/golden.ts';
+import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { syntheticTensor, syntheticTensors, writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { parameterCount, tensorNames } from '../../../lib/model/qwen3vl/tensorNames.ts';
-import { goldenJson } from '../../support/golden.ts';
+import { goldenJson } from '../../support/goldenModel.ts';
 import { thrownBy } from '../../support/thrown.ts';
 
 type Json = Record<string, unknown> & { text_config: Record<string, unknown>; vision_config: Record<string, unknown> };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { positionsOf, type GridThw } from '../../../lib/model/qwen3vl/positions.ts';
-import { goldenJson } from '../../support/golden.ts';
+import { goldenJson } from '../../support/goldenModel.ts';
 import { thrownBy } from '../../support/thrown.ts';
 
 interface Layout {

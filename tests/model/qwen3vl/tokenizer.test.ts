@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadTokenizer, type Tokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
-import { goldenJson, goldenPath } from '../../support/golden.ts';
+import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 
 type Name = 'tiny' | 'nano';
