@@ -1,12 +1,31 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
 
-/** Absolute path of a file or folder of the golden data of the policy. */
-export function goldenPath(name: string): string {
-  return fileURLToPath(new URL(`../golden/model/${name}`, import.meta.url));
+export const goldenFolder = resolve(import.meta.dirname, '../golden');
+
+export interface GoldenCase {
+  name: string;
+  inputs: Record<string, unknown>;
+  expected: Record<string, unknown>;
+  tolerance: { rtol?: number; atol?: number; f32_rtol?: number; f32_atol?: number; requires?: string };
 }
 
-/** A golden JSON file. Its shape is described in the README beside it; the caller says which part it reads. */
-export function goldenJson<T>(name: string): T {
-  return JSON.parse(readFileSync(goldenPath(name), 'utf8')) as T;
+/** The cases of a file below tests/golden; the strings "NaN" and "±Infinity" are numbers again. */
+export function goldenCases(file: string): GoldenCase[] {
+  const special: Record<string, number> = { NaN: Number.NaN, Infinity: Infinity, '-Infinity': -Infinity };
+  // seeds are larger than a double holds exactly: they stay text
+  const text = readFileSync(resolve(goldenFolder, file), 'utf8').replace(/"seed": (\d+)/g, '"seed": "$1"');
+  return JSON.parse(text, (_, v) =>
+    typeof v === 'string' && v in special ? special[v] : v,
+  ) as GoldenCase[];
+}
+
+/** x ← (6364136223846793005·x + 1442695040888963407) mod 2⁶⁴, updated first; (x ≫ 11) / 2⁵³, floored to multiples if asked. */
+export function lcg({ n, seed, floor_mul = 0 }: { n: number; seed: string; floor_mul?: number }): Float64Array<ArrayBuffer> {
+  let x = BigInt(seed);
+  return Float64Array.from({ length: n }, () => {
+    x = BigInt.asUintN(64, 6364136223846793005n * x + 1442695040888963407n);
+    const u = Number(x >> 11n) / 2 ** 53;
+    return floor_mul > 0 ? Math.floor(u * floor_mul) : u;
+  });
 }

@@ -1,0 +1,122 @@
+#include "binding.h"
+
+namespace g2rpo::binding {
+
+namespace {
+
+struct Completion {
+  napi_deferred deferred;
+  std::function<std::shared_ptr<const Failure>(Stream&)> work;
+  std::function<napi_value(napi_env)> result;
+  std::shared_ptr<const Failure> failure;
+};
+
+napi_value error_value(napi_env env, const char* code, const std::string& message) {
+  napi_value error = nullptr, code_value = nullptr, text = nullptr;
+  napi_create_string_utf8(env, message.c_str(), message.size(), &text);
+  napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &code_value);
+  napi_create_error(env, code_value, text, &error);
+  return error;
+}
+
+/** Raw Node-API with ignored statuses: the environment may be going down, and then every call fails. */
+void settle(napi_env env, napi_value, void* context, void* data) {
+  std::unique_ptr<Completion> c(static_cast<Completion*>(data));
+  if (!env) return;
+  auto* state = static_cast<Context*>(context);
+  if (--state->pending == 0) napi_unref_threadsafe_function(env, state->done);
+  if (!c->failure) {
+    try {
+      if (napi_value value = c->result(env)) {
+        napi_resolve_deferred(env, c->deferred, value);
+        return;
+      }
+      c->failure = std::make_shared<Failure>(Failure{"INTERNAL", "a result could not be handed to JavaScript"});
+    } catch (const std::exception& e) {
+      c->failure = std::make_shared<Failure>(Failure{"INTERNAL", e.what()});
+    }
+  }
+  napi_reject_deferred(env, c->deferred, error_value(env, c->failure->code, c->failure->message));
+}
+
+void close_context(void* data) {
+  auto* state = static_cast<Context*>(data);
+  state->device.reset();
+  if (state->done) napi_release_threadsafe_function(state->done, napi_tsfn_abort);
+  state->done = nullptr;
+}
+
+Napi::Value cores(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), available_cores()); }
+Napi::Value host_isa_name(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_of(host_isa())); }
+
+Napi::Value limit(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  for (Isa isa : {Isa::generic, Isa::avx2, Isa::avx512})
+    if (name == name_of(isa)) limit_isa(isa);
+  return host_isa_name(info);
+}
+
+Napi::Value set_threads(const Napi::CallbackInfo& info) {
+  const int n = info[0].As<Napi::Number>().Int32Value();
+  if (n < 1 || n > 1024) throw Error("INVALID_ARGUMENT", "setThreads: threads must be in [1, 1024]; got " + std::to_string(n));
+  device_of(info.Env()).set_threads(n);
+  return info.Env().Undefined();
+}
+
+Napi::Value threads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), device_of(info.Env()).threads());
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* state = new Context{env, nullptr, nullptr, 0};
+  env.SetInstanceData<Context>(state);
+  napi_value name = nullptr;
+  napi_create_string_utf8(env, "g2rpo", NAPI_AUTO_LENGTH, &name);
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, state, settle, &state->done);
+  napi_unref_threadsafe_function(env, state->done);
+  napi_add_env_cleanup_hook(env, close_context, state);
+  exports["cores"] = Napi::Function::New<guarded_call<cores>>(env);
+  exports["hostIsa"] = Napi::Function::New<guarded_call<host_isa_name>>(env);
+  exports["limitIsa"] = Napi::Function::New<guarded_call<limit>>(env);
+  exports["setThreads"] = Napi::Function::New<guarded_call<set_threads>>(env);
+  exports["threads"] = Napi::Function::New<guarded_call<threads>>(env);
+  register_tensor(env, exports);
+  register_launch(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+Context& context_of(Napi::Env env) { return *env.GetInstanceData<Context>(); }
+
+CpuDevice& device_of(Napi::Env env) {
+  auto& state = context_of(env);
+  if (!state.device) state.device = std::make_unique<CpuDevice>(available_cores());
+  return *state.device;
+}
+
+void throw_js(Napi::Env env, const char* code, const std::string& message) {
+  throw Napi::Error(env, error_value(env, code, message));
+}
+
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work,
+                                std::function<napi_value(napi_env)> result) {
+  auto& state = context_of(env);
+  napi_value promise = nullptr;
+  auto* c = new Completion{nullptr, std::move(work), std::move(result), nullptr};
+  napi_create_promise(env, &c->deferred, &promise);
+  if (state.pending++ == 0) napi_ref_threadsafe_function(env, state.done);
+  device_of(env).enqueue([c, done = state.done](Stream& stream) {
+    std::shared_ptr<const Failure> read_failure;
+    c->failure = guarded(stream, [&] { read_failure = c->work(stream); });
+    if (!c->failure) c->failure = read_failure;
+    c->work = nullptr;
+    if (napi_call_threadsafe_function(done, c, napi_tsfn_nonblocking) != napi_ok) delete c;
+  });
+  return Napi::Promise(env, promise);
+}
+
+}  // namespace g2rpo::binding
+
+static Napi::Object InitModule(Napi::Env env, Napi::Object exports) { return g2rpo::binding::init(env, exports); }
+NODE_API_MODULE(g2rpo, InitModule)

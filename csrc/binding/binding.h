@@ -1,0 +1,62 @@
+// What the binding's files share. Only files of this folder know N-API.
+#pragma once
+#define NAPI_VERSION 8
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "../backends/cpu/device.h"
+#include "../core/kernel.h"
+
+namespace g2rpo::binding {
+
+/** State of one JavaScript environment (the main thread or a worker). */
+struct Context {
+  Napi::Env env;
+  std::unique_ptr<CpuDevice> device;
+  napi_threadsafe_function done = nullptr;
+  int pending = 0;  // promises under way; the event loop is kept alive while there are any
+};
+Context& context_of(Napi::Env env);
+/** The device of this environment, started on first use. */
+CpuDevice& device_of(Napi::Env env);
+
+/**
+ * Runs `work` on the device's stream, then `result` on the JavaScript thread; the promise takes its value, or is rejected with
+ * how the work failed. `work` may return the failure of a tensor it read.
+ */
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work,
+                                std::function<napi_value(napi_env)> result);
+
+/** Throws into JavaScript an Error with a `code` property; lib/runtime turns it into a G2rpoError. */
+[[noreturn]] void throw_js(Napi::Env env, const char* code, const std::string& message);
+/** Calls f, turning every C++ exception into a JavaScript one. */
+template <class F> auto guard(Napi::Env env, F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const Error& e) {
+    throw_js(env, e.code, e.what());
+  } catch (const std::bad_alloc&) {
+    throw_js(env, "OUT_OF_MEMORY", "an allocation was refused");
+  } catch (const std::exception& e) {
+    throw_js(env, "INTERNAL", e.what());
+  }
+}
+/** Wraps a function so that no C++ exception crosses the border. */
+template <Napi::Value (*F)(const Napi::CallbackInfo&)> Napi::Value guarded_call(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] { return F(info); });
+}
+
+BufferRef buffer_of(const Napi::Value& value);
+Napi::Value wrap(Napi::Env env, BufferRef buffer);
+/** A new ArrayBuffer with a copy of the bytes, made off the JavaScript thread where `take` is used from a promise. */
+napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes);
+
+void register_tensor(Napi::Env env, Napi::Object exports);
+void register_launch(Napi::Env env, Napi::Object exports);
+
+}  // namespace g2rpo::binding

@@ -1,0 +1,87 @@
+#include "binding.h"
+
+namespace g2rpo::binding {
+
+namespace {
+
+/** kernels(): what this addon holds; lib/kernels compares the signatures with its declarations */
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  auto list = Napi::Array::New(info.Env());
+  uint32_t i = 0;
+  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
+    auto o = Napi::Object::New(info.Env());
+    o["name"] = e->name;
+    o["signature"] = e->signature;
+    o["backend"] = name_of(e->backend);
+    o["isa"] = name_of(e->isa);
+    o["variant"] = name_of(e->variant);
+    list[i++] = o;
+  }
+  return list;
+}
+
+struct Launch {
+  const KernelEntry* entry;
+  std::vector<KernelArgs::Slot> slots;
+  std::vector<BufferRef> reads, writes;
+};
+
+/**
+ * launch(name, variant, arguments, dims, written): arguments are tensors, numbers or null in the order of the signature;
+ * dims holds kMaxRank dimensions for each; written[i] is 1 for updated tensors and outputs.
+ */
+Napi::Value launch(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  const std::string variant = info[1].As<Napi::String>();
+  const DType dtype = variant == "f64" ? DType::f64 : DType::f32;
+  const auto arguments = info[2].As<Napi::Array>();
+  const auto dims = info[3].As<Napi::Float64Array>();
+  const auto written = info[4].As<Napi::Uint8Array>();
+  Launch job{find_kernel(name.c_str(), Backend::cpu, dtype), {}, {}, {}};
+  if (!job.entry) throw_no_kernel(name.c_str(), Backend::cpu, dtype);
+  const uint32_t count = arguments.Length();
+  if (dims.ElementLength() != size_t{count} * kMaxRank || written.ElementLength() != count)
+    throw Error("INVALID_ARGUMENT", "launch: dims and written must match the arguments");
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::Value v = arguments[i];
+    KernelArgs::Slot slot{};
+    if (v.IsNumber()) {
+      slot.scalar = v.As<Napi::Number>().DoubleValue();
+    } else if (!v.IsNull()) {
+      BufferRef buffer = buffer_of(v);
+      size_t size = 1;
+      for (int d = 0; d < kMaxRank; d++) {
+        const double n = dims[i * kMaxRank + d];
+        if (!(n >= -1 && n <= 9e15)) throw Error("SHAPE_MISMATCH", name + ": a dimension is out of range");
+        slot.dim[d] = n < 0 ? 0 : static_cast<size_t>(n);
+        if (n >= 0) size *= slot.dim[d];
+      }
+      slot.size = size;
+      if (size * size_of(buffer->dtype) != buffer->bytes)
+        throw Error("SHAPE_MISMATCH", name + ": argument " + std::to_string(i) + " has " + std::to_string(buffer->bytes) +
+                                          " bytes, its dimensions want " + std::to_string(size * size_of(buffer->dtype)));
+      slot.data = buffer->data;
+      (written[i] ? job.writes : job.reads).push_back(std::move(buffer));
+    }
+    job.slots.push_back(slot);
+  }
+  device_of(info.Env()).enqueue([job = std::move(job)](Stream& stream) {
+    std::shared_ptr<const Failure> failure;
+    for (const auto* list : {&job.reads, &job.writes})
+      for (const auto& b : *list)
+        if (!failure) failure = b->failure;
+    if (!failure) failure = guarded(stream, [&] { job.entry->launch(stream, KernelArgs(job.slots.data())); });
+    if (failure)
+      for (const auto& b : job.writes) b->failure = failure;
+  });
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void register_launch(Napi::Env env, Napi::Object exports) {
+  exports["kernels"] = Napi::Function::New<guarded_call<kernels>>(env);
+  exports["launch"] = Napi::Function::New<guarded_call<launch>>(env);
+}
+
+}  // namespace g2rpo::binding

@@ -1,0 +1,104 @@
+#include <cstring>
+
+#include "binding.h"
+
+namespace g2rpo::binding {
+
+namespace {
+
+const napi_type_tag kBufferTag = {0x6732727062756666, 0x3f1d5a7c9e024b68};
+
+DType dtype_named(const std::string& name) {
+  for (DType t : {DType::f32, DType::f64, DType::i32, DType::u8})
+    if (name == name_of(t)) return t;
+  throw Error("DTYPE_MISMATCH", "a tensor must be f32, f64, i32 or u8; got " + name);
+}
+
+/** allocate(dtype, count, zero) */
+Napi::Value allocate_tensor(const Napi::CallbackInfo& info) {
+  const DType dtype = dtype_named(info[0].As<Napi::String>());
+  const double count = info[1].As<Napi::Number>().DoubleValue();
+  if (!(count >= 0 && count <= 9e15)) throw Error("INVALID_ARGUMENT", "a tensor's size must be in [0, 9e15]");
+  auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count));
+  if (info[2].ToBoolean()) {
+    device_of(info.Env()).enqueue([buffer](Stream&) { std::memset(buffer->data, 0, buffer->bytes); });
+  }
+  return wrap(info.Env(), buffer);
+}
+
+/** upload(dtype, typedArray): a copy, so that the caller may change or transfer the array at once */
+Napi::Value upload(const Napi::CallbackInfo& info) {
+  const DType dtype = dtype_named(info[0].As<Napi::String>());
+  const auto array = info[1].As<Napi::TypedArray>();
+  const size_t bytes = array.ByteLength();
+  auto buffer = std::make_shared<Buffer>(dtype, bytes / size_of(dtype));
+  if (bytes) std::memcpy(buffer->data, static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), bytes);
+  return wrap(info.Env(), buffer);
+}
+
+/** read(tensor): Promise<ArrayBuffer> */
+Napi::Value read(const Napi::CallbackInfo& info) {
+  BufferRef buffer = buffer_of(info[0]);
+  auto bytes = std::make_shared<std::vector<char>>();
+  return promise_on_stream(
+      info.Env(),
+      [buffer, bytes](Stream&) {
+        if (!buffer->failure) bytes->assign(static_cast<char*>(buffer->data), static_cast<char*>(buffer->data) + buffer->bytes);
+        return buffer->failure;
+      },
+      [bytes](napi_env env) { return array_buffer(env, bytes); });
+}
+
+/** release(tensor): the memory goes as soon as nothing enqueued needs it */
+Napi::Value release(const Napi::CallbackInfo& info) {
+  auto* ref = info[0].As<Napi::External<BufferRef>>().Data();
+  if (*ref) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -static_cast<int64_t>((*ref)->bytes));
+  ref->reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+BufferRef buffer_of(const Napi::Value& value) {
+  if (!value.IsExternal() || !value.As<Napi::External<BufferRef>>().CheckTypeTag(&kBufferTag))
+    throw Error("INVALID_ARGUMENT", "a native tensor was wanted");
+  BufferRef ref = *value.As<Napi::External<BufferRef>>().Data();
+  if (!ref) throw Error("DISPOSED", "the tensor has been disposed");
+  return ref;
+}
+
+Napi::Value wrap(Napi::Env env, BufferRef buffer) {
+  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(buffer->bytes));
+  auto external = Napi::External<BufferRef>::New(env, new BufferRef(std::move(buffer)), [](Napi::BasicEnv env, BufferRef* ref) {
+    if (*ref) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>((*ref)->bytes));
+    delete ref;
+  });
+  external.TypeTag(&kBufferTag);
+  return external;
+}
+
+napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes) {
+  napi_value result = nullptr;
+  if (bytes->size() >= 65536) {
+    auto* keep = new std::shared_ptr<std::vector<char>>(bytes);
+    if (napi_create_external_arraybuffer(
+            env, bytes->data(), bytes->size(),
+            [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<std::vector<char>>*>(hint); }, keep,
+            &result) == napi_ok)
+      return result;
+    delete keep;  // an embedder without external buffers: copy
+  }
+  void* data = nullptr;
+  if (napi_create_arraybuffer(env, bytes->size(), &data, &result) != napi_ok) return nullptr;
+  if (!bytes->empty()) std::memcpy(data, bytes->data(), bytes->size());
+  return result;
+}
+
+void register_tensor(Napi::Env env, Napi::Object exports) {
+  exports["allocate"] = Napi::Function::New<guarded_call<allocate_tensor>>(env);
+  exports["upload"] = Napi::Function::New<guarded_call<upload>>(env);
+  exports["read"] = Napi::Function::New<guarded_call<read>>(env);
+  exports["release"] = Napi::Function::New<guarded_call<release>>(env);
+}
+
+}  // namespace g2rpo::binding

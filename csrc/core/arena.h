@@ -1,0 +1,28 @@
+// Scratch memory of a thread: bump allocation, freed when the scope ends, kept by the thread for the next one.
+#pragma once
+#include "dtype.h"
+
+namespace g2rpo {
+
+void* scratch_take(size_t bytes);
+size_t scratch_mark();
+void scratch_release(size_t mark);
+
+/** 64-byte aligned temporary arrays of this thread, valid until the scope ends. Nothing is zeroed. */
+class Scratch {
+ public:
+  G2_INLINE Scratch() : mark_(scratch_mark()) {}
+  G2_INLINE ~Scratch() { scratch_release(mark_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  template <class T> G2_INLINE T* take(size_t count) { return static_cast<T*>(scratch_take(count * sizeof(T))); }
+
+ private:
+  size_t mark_;
+};
+
+/** 64-byte aligned memory, 2 MB aligned with huge pages asked for from 4 MB on. Throws OUT_OF_MEMORY. */
+void* allocate(size_t bytes);
+void deallocate(void* data, size_t bytes);
+
+}  // namespace g2rpo

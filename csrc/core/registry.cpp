@@ -1,0 +1,61 @@
+#include <cstring>
+#include <string>
+
+#include "kernel.h"
+#include "status.h"
+
+extern "C" {
+extern g2rpo::KernelEntry __start_g2rpo_kernels[] __attribute__((visibility("hidden")));
+extern g2rpo::KernelEntry __stop_g2rpo_kernels[] __attribute__((visibility("hidden")));
+}
+
+namespace g2rpo {
+
+namespace {
+
+/** By feature bits, never by family or model: libraries that match models fall back to their slowest code on new ones. */
+Isa detect() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
+    return Isa::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+#endif
+  return Isa::generic;
+}
+
+Isa& current() {
+  static Isa isa = detect();
+  return isa;
+}
+
+}  // namespace
+
+Isa host_isa() { return current(); }
+
+void limit_isa(Isa isa) {
+  if (isa < current()) current() = isa;
+}
+
+const KernelEntry* kernels_begin() { return __start_g2rpo_kernels; }
+const KernelEntry* kernels_end() { return __stop_g2rpo_kernels; }
+
+const KernelEntry* find_kernel(const char* name, Backend backend, DType variant) {
+  const KernelEntry* best = nullptr;
+  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
+    if (e->backend != backend || e->variant != variant || e->isa > host_isa() || std::strcmp(e->name, name) != 0) continue;
+    if (!best || e->isa > best->isa) best = e;
+  }
+  return best;
+}
+
+const char* name_of(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "generic"; }
+const char* name_of(Backend b) { return b == Backend::cpu ? "cpu" : b == Backend::cuda ? "cuda" : "neuron"; }
+
+void throw_no_kernel(const char* name, Backend backend, DType variant) {
+  throw Error("KERNEL_UNAVAILABLE",
+              std::string(name) + ": no kernel for " + name_of(backend) + " in " + name_of(variant));
+}
+
+}  // namespace g2rpo

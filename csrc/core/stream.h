@@ -1,0 +1,28 @@
+// A stream runs kernels in the order in which they were enqueued. On the CPU it is one thread that owns a pool.
+#pragma once
+#include "dtype.h"
+
+namespace g2rpo {
+
+class ThreadPool;
+
+struct Stream {
+  ThreadPool* pool = nullptr;
+};
+
+/** Calls body(context, i) for every i in [0, n), on all threads of the pool; returns when all are done. Which thread takes
+ *  which i is not defined, so bodies write disjoint results and reductions are finished in order by the caller. */
+void parallel_for_raw(Stream& stream, size_t n, void (*body)(void* context, size_t i), void* context);
+
+template <class F> G2_INLINE void parallel_for(Stream& stream, size_t n, F&& f) {
+  if (n == 0) return;
+  auto* context = &f;
+  parallel_for_raw(
+      stream, n, [](void* c, size_t i) { (*static_cast<decltype(context)>(c))(i); },
+      const_cast<void*>(static_cast<const void*>(context)));
+}
+
+/** Records a failure that only the data could show; the first one of a kernel wins. Safe from any thread of the pool. */
+void fail(Stream& stream, const char* code, const char* message);
+
+}  // namespace g2rpo

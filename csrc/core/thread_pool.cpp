@@ -1,0 +1,151 @@
+#include "thread_pool.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "stream.h"
+
+namespace g2rpo {
+
+namespace {
+constexpr uint64_t kItemBits = 40;
+constexpr uint64_t kItemMask = (uint64_t{1} << kItemBits) - 1;
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+}  // namespace
+
+void ThreadPool::fail(const char* code, const char* message) {
+  std::lock_guard lock(failure_mutex_);
+  if (!failure_.code) failure_ = {code, message};
+}
+
+Failure ThreadPool::take_failure() {
+  std::lock_guard lock(failure_mutex_);
+  return std::exchange(failure_, {});
+}
+
+void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
+
+int available_cores() {
+  int cores = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
+  if (FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    long long quota = 0, period = 0;
+    if (std::fscanf(f, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
+      const int limit = static_cast<int>((quota + period - 1) / period);
+      if (limit < cores) cores = limit;
+    }
+    std::fclose(f);
+  }
+#endif
+  return cores > 0 ? cores : 1;
+}
+
+ThreadPool::ThreadPool(int threads) {
+  for (int i = 1; i < threads; i++) workers_.emplace_back([this] { work(); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (auto& w : workers_) w.join();
+}
+
+void ThreadPool::call(void (*body)(void*, size_t), void* context, size_t i) {
+  try {
+    body(context, i);
+  } catch (const Error& e) {
+    fail(e.code, e.what());
+  } catch (const std::bad_alloc&) {
+    fail("OUT_OF_MEMORY", "an allocation was refused");
+  } catch (const std::exception& e) {
+    fail("INTERNAL", e.what());
+  }
+}
+
+void ThreadPool::take_items(void (*body)(void*, size_t), void* context, size_t n, uint64_t epoch) {
+  const uint64_t tag = (epoch << kItemBits);
+  for (;;) {
+    uint64_t at = next_.load(std::memory_order_relaxed);
+    do {
+      if ((at & ~kItemMask) != tag || (at & kItemMask) >= n) return;
+    } while (!next_.compare_exchange_weak(at, at + 1, std::memory_order_acq_rel));
+    call(body, context, at & kItemMask);
+    done_.fetch_add(1, std::memory_order_acq_rel);
+  }
+}
+
+void ThreadPool::work() {
+  uint64_t seen = 0;
+  for (;;) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
+    while (epoch_.load(std::memory_order_acquire) == seen && !stop_) {
+      for (int i = 0; i < 64; i++) pause_cpu();
+      if (std::chrono::steady_clock::now() > until) break;
+    }
+    if (epoch_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      sleeping_++;
+      wake_.wait(lock, [&] { return stop_ || epoch_.load(std::memory_order_acquire) != seen; });
+      sleeping_--;
+    }
+    if (stop_) return;
+    // enter only while this epoch is the current one: the caller waits for everybody inside before it begins another
+    inside_.fetch_add(1, std::memory_order_seq_cst);
+    seen = epoch_.load(std::memory_order_seq_cst);
+    take_items(body_, context_, n_, seen);
+    inside_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+}
+
+void ThreadPool::run(size_t n, void (*body)(void*, size_t), void* context) {
+  if (n == 0) return;
+  if (workers_.empty() || n == 1) {
+    for (size_t i = 0; i < n; i++) call(body, context, i);
+    return;
+  }
+  // a worker may have entered late and found nothing to do: wait until it has left before the job is rewritten
+  while (inside_.load(std::memory_order_seq_cst) != 0) pause_cpu();
+  const uint64_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
+  next_.store(~uint64_t{0}, std::memory_order_seq_cst);  // closed: nobody takes an item while the job is written
+  while (inside_.load(std::memory_order_seq_cst) != 0) pause_cpu();
+  body_ = body;
+  context_ = context;
+  n_ = n;
+  done_.store(0, std::memory_order_relaxed);
+  next_.store(epoch << kItemBits, std::memory_order_seq_cst);
+  epoch_.store(epoch, std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+    std::lock_guard lock(mutex_);
+    wake_.notify_all();
+  }
+  take_items(body, context, n, epoch);
+  int spins = 0;
+  while (done_.load(std::memory_order_acquire) != n) {
+    pause_cpu();
+    if (++spins > 2000) std::this_thread::yield();
+  }
+}
+
+void parallel_for_raw(Stream& stream, size_t n, void (*body)(void*, size_t), void* context) {
+  stream.pool->run(n, body, context);
+}
+
+}  // namespace g2rpo

@@ -1,0 +1,16 @@
+#pragma once
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+struct GaussianAdvantage {
+  static constexpr auto kName = "gaussian_advantage";
+  static constexpr auto kSignature = "rewards f64[B], segmentStarts i32[S+1], tieTolerance f64 -> advantages f64[B]";
+  View<const double> rewards;
+  View<const int32_t> segmentStarts;
+  double tieTolerance;
+  View<double> advantages;
+  G2_INLINE static GaussianAdvantage read(KernelArgs a) { return {a.next(), a.next(), a.next(), a.next()}; }
+};
+
+}  // namespace g2rpo

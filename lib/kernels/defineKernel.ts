@@ -1,0 +1,215 @@
+import { G2rpoError, nearestName } from '../runtime/errors.ts';
+import { callNative, native } from '../runtime/native.ts';
+import { dtypeOf, empty, Tensor, tensor, type DType, type TypedArray } from '../runtime/tensor.ts';
+import { bindDims, shapeOf, specText, type Dims, type ScalarSpec, type TensorSpec } from './signature.ts';
+
+export * from './signature.ts';
+
+type Tensors = Record<string, TensorSpec>;
+type Scalars = Record<string, ScalarSpec>;
+
+type OptionalKeys<S> = {
+  [K in keyof S]: S[K] extends { optional: true } | { default: number | boolean } ? K : never;
+}[keyof S];
+/** Values of every float tensor as f64, of every integer tensor as i32: what references compute with. */
+export type ReferenceArrays<S extends Tensors> = {
+  [K in keyof S]: S[K] extends TensorSpec<'i32' | 'u8'> ? Int32Array : Float64Array;
+};
+type ScalarValues<S extends Scalars> = { [K in keyof S]: S[K]['type'] extends 'bool' ? boolean : number };
+
+export interface KernelDeclaration<I extends Tensors, U extends Tensors, S extends Scalars, O extends Tensors> {
+  /** the C++ op's kName */
+  name: string;
+  inputs: I;
+  /** tensors changed in place */
+  updates?: U;
+  scalars?: S;
+  outputs: O;
+  /** f64, slow and obvious: fills the outputs (zeros before) and changes the updates */
+  reference(
+    args: ReferenceArrays<I> & ReferenceArrays<U> & ScalarValues<S> & { dims: Dims },
+    outputs: ReferenceArrays<O>,
+  ): void;
+  /** bytes that must move and floating-point operations that must happen */
+  work(dims: Dims): { bytes: number; flops: number };
+}
+
+type Argument = Tensor | TypedArray | undefined;
+type Arguments<I extends Tensors, U extends Tensors, S extends Scalars> = {
+  [K in Exclude<keyof I, OptionalKeys<I>>]: Tensor | TypedArray;
+} & { [K in OptionalKeys<I>]?: Argument } & { [K in keyof U]: Tensor } & {
+  [K in Exclude<keyof S, OptionalKeys<S>>]: ScalarValues<S>[K];
+} & { [K in OptionalKeys<S>]?: ScalarValues<S>[K] };
+
+/** A kernel: call it to enqueue it; its outputs are tensors, to be read when needed. */
+export interface Kernel<
+  I extends Tensors = Tensors,
+  U extends Tensors = Tensors,
+  S extends Scalars = Scalars,
+  O extends Tensors = Tensors,
+> {
+  (args: Arguments<I, U, S>): { [K in keyof O]: Tensor<O[K] extends TensorSpec<infer D> ? D : DType> };
+  readonly declaration: KernelDeclaration<I, U, S, O>;
+  /** as C++ must say it */
+  readonly signature: string;
+}
+
+const kernels = new Map<string, Kernel>();
+let contract: Map<string, Set<string>> | undefined;
+
+/** Every kernel declared so far, by name. */
+export const declaredKernels = (): ReadonlyMap<string, Kernel> => kernels;
+
+/**
+ * Declares a kernel once: from here come its types, its checks, its messages, its tests and its benches.
+ *
+ * @throws CONTRACT_MISMATCH  at the first call, if the C++ signature differs
+ */
+export function defineKernel<
+  I extends Tensors,
+  O extends Tensors,
+  U extends Tensors = Record<never, never>,
+  S extends Scalars = Record<never, never>,
+>(declaration: KernelDeclaration<I, U, S, O>): Kernel<I, U, S, O> {
+  const { name } = declaration;
+  const signature = signatureOf(declaration as unknown as KernelDeclaration<Tensors, Tensors, Scalars, Tensors>);
+  const plan = makePlan(declaration as never);
+  const kernel = Object.assign((args: Record<string, unknown>) => launch(name, signature, plan, args), {
+    declaration,
+    signature,
+  });
+  kernels.set(name, kernel as unknown as Kernel);
+  return kernel as unknown as Kernel<I, U, S, O>;
+}
+
+function signatureOf(d: KernelDeclaration<Tensors, Tensors, Scalars, Tensors>): string {
+  const texts = (specs: Record<string, TensorSpec | ScalarSpec> | undefined, mark = '') =>
+    Object.entries(specs ?? {}).map(([k, s]) => mark + specText(k, s));
+  return `${[...texts(d.inputs), ...texts(d.updates, '&'), ...texts(d.scalars)].join(', ')} -> ${texts(d.outputs).join(', ')}`.trim();
+}
+
+interface Slot {
+  name: string;
+  spec: TensorSpec | ScalarSpec;
+  role: 'input' | 'update' | 'scalar' | 'output';
+}
+function makePlan(d: KernelDeclaration<Tensors, Tensors, Scalars, Tensors>): Slot[] {
+  const slots = (specs: Record<string, TensorSpec | ScalarSpec> | undefined, role: Slot['role']) =>
+    Object.entries(specs ?? {}).map(([name, spec]) => ({ name, spec, role }));
+  return [
+    ...slots(d.inputs, 'input'),
+    ...slots(d.updates, 'update'),
+    ...slots(d.scalars, 'scalar'),
+    ...slots(d.outputs, 'output'),
+  ];
+}
+
+/** Should the declaration and the C++ signature ever differ, both are printed and nothing runs. */
+function checkContract(name: string, signature: string): void {
+  if (!contract) {
+    contract = new Map();
+    for (const k of native().kernels()) contract.set(k.name, (contract.get(k.name) ?? new Set()).add(k.signature));
+  }
+  const found = contract.get(name);
+  if (!found) throw new G2rpoError('KERNEL_UNAVAILABLE', `${name}: the native addon has no kernel of this name; rebuild it`);
+  for (const other of found)
+    if (other !== signature)
+      throw new G2rpoError(
+        'CONTRACT_MISMATCH',
+        `${name}: the declaration and the C++ signature differ\n  TypeScript  ${signature}\n  C++         ${other}`,
+        { kernel: name, declared: signature, native: other },
+      );
+}
+
+/** @internal checks every declared kernel against the addon */
+export function checkAllContracts(): void {
+  for (const [name, kernel] of kernels) checkContract(name, kernel.signature);
+}
+
+const checked = new Set<string>();
+
+function launch(name: string, signature: string, plan: Slot[], args: Record<string, unknown>): Record<string, Tensor> {
+  if (!checked.has(signature)) {
+    checkContract(name, signature);
+    checked.add(signature);
+  }
+  for (const key of Object.keys(args))
+    if (args[key] !== undefined && !plan.some((s) => s.name === key && s.role !== 'output')) {
+      const nearest = nearestName(key, plan.filter((s) => s.role !== 'output').map((s) => s.name));
+      throw new G2rpoError('INVALID_ARGUMENT', `${name}: no argument ${key}${nearest ? `; did you mean ${nearest}?` : ''}`);
+    }
+
+  const dims: Dims = {};
+  const temporary: Tensor[] = [];
+  const resolved = new Map<string, Tensor | number | null>();
+  let variant: DType = 'f32';
+  let first: Tensor | undefined;
+  let chosen: string | undefined;
+  const values: (Tensor | number | null)[] = [];
+
+  for (const { name: key, spec, role } of plan) {
+    if (role === 'output') continue;
+    const given = args[key];
+    if (spec.kind === 'scalar') {
+      resolved.set(key, scalar(name, key, spec, given));
+      continue;
+    }
+    if (given === undefined || given === null) {
+      if (!spec.optional) throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${specText(key, spec)} is missing`);
+      resolved.set(key, null);
+      continue;
+    }
+    const isTensor = given instanceof Tensor;
+    if (!isTensor && role === 'update')
+      throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${key} is changed in place and must be a Tensor`);
+    if (!isTensor && !ArrayBuffer.isView(given))
+      throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${typeof given}`);
+    const dtype = isTensor ? given.dtype : dtypeOf(given);
+    const shape = isTensor ? given.shape : [(given as TypedArray).length];
+    const allowed: readonly DType[] = chosen && spec.dtypes.length > 1 ? [chosen as DType] : spec.dtypes;
+    if (!allowed.includes(dtype))
+      throw new G2rpoError(
+        'DTYPE_MISMATCH',
+        `${name}: ${key} must be ${allowed.join(' or ')}[${spec.dims.join(',')}]; got ${dtype}[${shape.join(', ')}]`,
+        { kernel: name, argument: key, wanted: allowed, got: dtype },
+      );
+    if (spec.dtypes.length > 1) chosen = variant = dtype;
+    bindDims(name, key, spec, shape, dims);
+    const value = isTensor ? given : tensor(given as TypedArray);
+    if (!isTensor) temporary.push(value);
+    else first ??= value;
+    resolved.set(key, value);
+  }
+
+  const outputs: Record<string, Tensor> = {};
+  for (const { name: key, spec, role } of plan) {
+    if (role !== 'output' || spec.kind !== 'tensor') continue;
+    const dtype = spec.dtypes.length > 1 ? variant : spec.dtypes[0]!;
+    resolved.set(key, (outputs[key] = empty(dtype, shapeOf(name, key, spec, dims), first?.scope)));
+  }
+  const written = new Uint8Array(plan.length);
+  const sizes = new Float64Array(plan.length * 4).fill(-1);
+  plan.forEach(({ name: key, role }, i) => {
+    const value = resolved.get(key)!;
+    values.push(value);
+    written[i] = role === 'update' || role === 'output' ? 1 : 0;
+    if (value instanceof Tensor) sizes.set(value.shape, i * 4);
+  });
+  callNative((n) =>
+    n.launch(name, variant, values.map((v) => (v instanceof Tensor ? v.handle : v)), sizes, written),
+  );
+  for (const t of temporary) t.dispose();
+  return outputs;
+}
+
+function scalar(kernel: string, key: string, spec: ScalarSpec, given: unknown): number {
+  const value = given ?? spec.default;
+  if (value === undefined) throw new G2rpoError('INVALID_ARGUMENT', `${kernel}: ${specText(key, spec)} is missing`);
+  const ok =
+    spec.type === 'bool'
+      ? typeof value === 'boolean'
+      : typeof value === 'number' && (spec.type === 'f64' ? !Number.isNaN(value) : Number.isInteger(value));
+  if (!ok)
+    throw new G2rpoError('INVALID_ARGUMENT', `${kernel}: ${key} must be ${spec.type === 'i32' ? 'a whole number' : spec.type === 'bool' ? 'true or false' : 'a number'}; got ${String(value)}`);
+  return Number(value);
+}

@@ -1,0 +1,94 @@
+import { G2rpoError } from '../runtime/errors.ts';
+import type { DType } from '../runtime/tensor.ts';
+
+/** Dimension names and their sizes. */
+export type Dims = Record<string, number>;
+
+/** A tensor argument as declared: its possible element types, its dimensions ("B", "S+1", "3"), whether it may be left out. */
+export interface TensorSpec<D extends DType = DType> {
+  readonly kind: 'tensor';
+  readonly dtypes: readonly D[];
+  readonly dims: readonly string[];
+  readonly optional: boolean;
+}
+export interface ScalarSpec {
+  readonly kind: 'scalar';
+  readonly type: 'f64' | 'i32' | 'bool';
+  readonly default: number | boolean | undefined;
+}
+
+function spec<D extends DType>(dtypes: readonly D[]) {
+  return (shape: string): TensorSpec<D> => ({
+    kind: 'tensor',
+    dtypes,
+    dims: shape.replace(/\?$/, '').split(','),
+    optional: shape.endsWith('?'),
+  });
+}
+
+/** Declares a tensor: `f32('N,H')`; a trailing `?` makes it optional. */
+export const f32 = spec(['f32']);
+export const f64 = spec(['f64']);
+export const i32 = spec(['i32']);
+export const u8 = spec(['u8']);
+/** f32 or f64; all arguments declared so must agree. */
+export const real = spec(['f32', 'f64']);
+
+/** Declares a scalar: with a default it may be left out. */
+export const number = (value?: number): ScalarSpec => ({ kind: 'scalar', type: 'f64', default: value });
+export const integer = (value?: number): ScalarSpec => ({ kind: 'scalar', type: 'i32', default: value });
+export const flag = (value?: boolean): ScalarSpec => ({ kind: 'scalar', type: 'bool', default: value });
+
+const typeText = (t: TensorSpec) => (t.dtypes.length > 1 ? `{${t.dtypes.join('|')}}` : t.dtypes[0]);
+/** `rewards f64[B]`, as in the C++ signature. */
+export const specText = (name: string, s: TensorSpec | ScalarSpec): string =>
+  s.kind === 'scalar' ? `${name} ${s.type}` : `${name} ${typeText(s)}[${s.dims.join(',')}]${s.optional ? '?' : ''}`;
+
+/** The size that a dimension like "S+1" stands for, or undefined while its name is unknown. */
+function evaluate(dim: string, dims: Dims): number | undefined {
+  if (/^\d+$/.test(dim)) return Number(dim);
+  const { name, factor, offset } = parseDim(dim);
+  const value = dims[name];
+  return value === undefined ? undefined : value * factor + offset;
+}
+
+function parseDim(dim: string): { name: string; factor: number; offset: number } {
+  const m = /^(\d+\*)?([A-Za-z]\w*)([+-]\d+)?$/.exec(dim);
+  if (!m) throw new G2rpoError('INTERNAL', `a dimension must look like B, S+1, 2*D or 3; got ${dim}`);
+  return { name: m[2]!, factor: m[1] ? Number.parseInt(m[1]) : 1, offset: Number(m[3] ?? 0) };
+}
+
+/** Binds the dimensions of one argument, or says with what it disagrees. */
+export function bindDims(kernel: string, name: string, s: TensorSpec, shape: readonly number[], dims: Dims): void {
+  const refuse = (): never => {
+    const known = Object.entries(dims).map(([k, v]) => `${k} = ${v}`);
+    throw new G2rpoError(
+      'SHAPE_MISMATCH',
+      `${kernel}: ${specText(name, s).replace(' ', ' must be ')}${known.length ? ` with ${known.join(', ')}` : ''}; got [${shape.join(', ')}]`,
+      { kernel, argument: name, wanted: s.dims, got: shape },
+    );
+  };
+  if (shape.length !== s.dims.length) refuse();
+  s.dims.forEach((dim, i) => {
+    const got = shape[i]!;
+    const wanted = evaluate(dim, dims);
+    if (wanted !== undefined) {
+      if (wanted !== got) refuse();
+      return;
+    }
+    const { name: symbol, factor, offset } = parseDim(dim);
+    const value = (got - offset) / factor;
+    if (!Number.isInteger(value) || value < 0) refuse();
+    dims[symbol] = value;
+  });
+}
+
+/** The shape of an output, once every dimension is known. */
+export function shapeOf(kernel: string, name: string, s: TensorSpec, dims: Dims): number[] {
+  return s.dims.map((dim) => {
+    const size = evaluate(dim, dims);
+    if (size === undefined)
+      throw new G2rpoError('INTERNAL', `${kernel}: no input tells the dimension ${dim} of ${name}`);
+    return size;
+  });
+}

@@ -1,0 +1,24 @@
+/** The environment, read here and handed down. */
+export interface Environment {
+  /** `G2RPO_DEVICE`: cpu, cuda or neuron */
+  device: string | undefined;
+  /** `G2RPO_THREADS`: threads of the CPU pool */
+  threads: number | undefined;
+  /** `G2RPO_ISA`: the best instruction set to use: generic, avx2 or avx512; for comparing them */
+  isa: string | undefined;
+  /** `G2RPO_DEBUG`: 1 times each phase, 2 each launch, 3 checks each launch against its reference */
+  debug: number;
+  /** `NO_COLOR` is unset, as the convention of no-color.org wants */
+  color: boolean;
+}
+
+export function environment(): Environment {
+  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, NO_COLOR } = process.env;
+  return {
+    device: G2RPO_DEVICE || undefined,
+    threads: G2RPO_THREADS ? Number(G2RPO_THREADS) : undefined,
+    isa: G2RPO_ISA || undefined,
+    debug: Number(G2RPO_DEBUG ?? 0),
+    color: !NO_COLOR,
+  };
+}

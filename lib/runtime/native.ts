@@ -1,0 +1,93 @@
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { environment } from './env.ts';
+import { ERROR_CODES, G2rpoError, type ErrorCode } from './errors.ts';
+
+/** A tensor's memory on the native side. */
+export type NativeTensor = { readonly __native: 'tensor' };
+
+export interface NativeKernel {
+  name: string;
+  signature: string;
+  backend: string;
+  isa: string;
+  variant: string;
+}
+
+/** The addon, as the files of csrc/binding export it. */
+export interface Native {
+  cores(): number;
+  hostIsa(): string;
+  limitIsa(name: string): string;
+  threads(): number;
+  setThreads(n: number): void;
+  kernels(): NativeKernel[];
+  allocate(dtype: string, count: number, zero: boolean): NativeTensor;
+  upload(dtype: string, array: ArrayBufferView): NativeTensor;
+  read(tensor: NativeTensor): Promise<ArrayBuffer>;
+  release(tensor: NativeTensor): void;
+  launch(
+    name: string,
+    variant: string,
+    args: (NativeTensor | number | null)[],
+    dims: Float64Array,
+    written: Uint8Array,
+  ): void;
+}
+
+export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+
+let loaded: Native | undefined;
+
+/**
+ * The native addon: a build of this checkout, else the package's prebuild for this platform. Loaded once.
+ *
+ * @throws NATIVE_UNAVAILABLE  there is none, or it does not load here
+ */
+export function native(): Native {
+  if (loaded) return loaded;
+  const require = createRequire(import.meta.url);
+  let addon: Native;
+  try {
+    addon = (require('node-gyp-build') as (dir: string) => Native)(packageRoot);
+  } catch (cause) {
+    throw new G2rpoError(
+      'NATIVE_UNAVAILABLE',
+      `no native addon for ${process.platform}-${process.arch} loads from ${packageRoot}: ` +
+        `${(cause as Error).message.split('\n')[0]}. \`npm run build:native\` in that folder builds one (needs g++ and cmake)`,
+      { root: packageRoot },
+      { cause },
+    );
+  }
+  const { isa, threads } = environment();
+  if (isa !== undefined) {
+    const best = addon.limitIsa(isa);
+    if (best !== isa)
+      throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_ISA must be an instruction set of this machine; got ${isa}`, {
+        wanted: best,
+      });
+  }
+  if (threads !== undefined) {
+    if (!Number.isInteger(threads) || threads < 1)
+      throw new G2rpoError('INVALID_ARGUMENT', `G2RPO_THREADS must be a whole number from 1; got ${String(threads)}`);
+    addon.setThreads(threads);
+  }
+  return (loaded = addon);
+}
+
+/** What the addon threw, as a G2rpoError: it carries one of our codes. Everything else passes through. */
+export function fromNative(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message?: string };
+  if (!(error instanceof Error) || error instanceof G2rpoError || !ERROR_CODES.includes(code as ErrorCode)) return error;
+  return new G2rpoError(code as ErrorCode, message ?? '', {}, { cause: error });
+}
+
+/** Calls f; what the native side throws in it becomes a G2rpoError. */
+export function callNative<T>(f: (native: Native) => T): T {
+  try {
+    return f(native());
+  } catch (error) {
+    throw fromNative(error);
+  }
+}

@@ -1,0 +1,164 @@
+import { G2rpoError } from './errors.ts';
+import { callNative, fromNative, type NativeTensor } from './native.ts';
+
+/** Element types of tensors. */
+export type DType = 'f32' | 'f64' | 'i32' | 'u8';
+export type TypedArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
+export type ArrayOf<D extends DType> = D extends 'f32'
+  ? Float32Array<ArrayBuffer>
+  : D extends 'f64'
+    ? Float64Array<ArrayBuffer>
+    : D extends 'i32'
+      ? Int32Array<ArrayBuffer>
+      : Uint8Array<ArrayBuffer>;
+
+const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array } as const;
+
+/** The element type of a typed array. @throws DTYPE_MISMATCH  not one of the four */
+export function dtypeOf(array: ArrayBufferView): DType {
+  for (const [name, type] of Object.entries(ARRAYS)) if (array instanceof type) return name as DType;
+  throw new G2rpoError(
+    'DTYPE_MISMATCH',
+    `a Float32Array, Float64Array, Int32Array or Uint8Array was wanted; got ${array?.constructor?.name ?? typeof array}`,
+  );
+}
+
+const released = new FinalizationRegistry<NativeTensor>((handle) => callNative((n) => n.release(handle)));
+
+/**
+ * A dense, row-major array that lives on the device. It is made by `tensor` or by a kernel, read by `await t.read()`, and freed by
+ * `dispose`, by the scope that owns it, or at last by the garbage collector.
+ */
+export class Tensor<D extends DType = DType> {
+  readonly dtype: D;
+  /** dimensions, outermost first */
+  readonly shape: readonly number[];
+  #handle: NativeTensor | undefined;
+  #scope: Scope | undefined;
+
+  /** @internal use `tensor` or `zeros` */
+  constructor(dtype: D, shape: readonly number[], handle: NativeTensor, scope?: Scope) {
+    this.dtype = dtype;
+    this.shape = shape;
+    this.#handle = handle;
+    released.register(this, handle, this);
+    if (scope) this.moveTo(scope);
+  }
+
+  get size(): number {
+    return this.shape.reduce((n, d) => n * d, 1);
+  }
+
+  /** @internal @throws DISPOSED */
+  get handle(): NativeTensor {
+    if (!this.#handle) throw new G2rpoError('DISPOSED', `the tensor ${this} has been disposed`);
+    return this.#handle;
+  }
+
+  /** @internal the scope that frees it */
+  get scope(): Scope | undefined {
+    return this.#scope;
+  }
+
+  /** @internal */
+  moveTo(scope: Scope | undefined): void {
+    this.#scope?.owned.delete(this);
+    this.#scope = scope;
+    scope?.owned.add(this);
+  }
+
+  /**
+   * The values, when everything enqueued before has run.
+   *
+   * @throws NON_FINITE and others, if a kernel that wrote it, or one before it, failed
+   */
+  async read(): Promise<ArrayOf<D>> {
+    const handle = this.handle;
+    try {
+      const buffer = await callNative((n) => n.read(handle));
+      return new ARRAYS[this.dtype](buffer) as ArrayOf<D>;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  dispose(): void {
+    if (!this.#handle) return;
+    const handle = this.#handle;
+    this.#handle = undefined;
+    released.unregister(this);
+    this.moveTo(undefined);
+    callNative((n) => n.release(handle));
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return `${this.dtype}[${this.shape.join(', ')}]`;
+  }
+}
+
+/** Owns tensors and frees them together: `using scope = new Scope()`. */
+export class Scope {
+  /** @internal */
+  readonly owned = new Set<Tensor>();
+
+  /** Takes a tensor out of the scope: it lives on until disposed. */
+  keep<T extends Tensor>(tensor: T): T {
+    tensor.moveTo(undefined);
+    return tensor;
+  }
+
+  dispose(): void {
+    for (const t of this.owned) t.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * Copies an array to the device.
+ *
+ * @param shape  defaults to one dimension
+ * @throws SHAPE_MISMATCH  the shape does not hold as many elements
+ */
+export function tensor<A extends TypedArray>(
+  array: A,
+  shape: readonly number[] = [array.length],
+  scope?: Scope,
+): Tensor<A extends Float32Array ? 'f32' : A extends Float64Array ? 'f64' : A extends Int32Array ? 'i32' : 'u8'> {
+  const dtype = dtypeOf(array);
+  const size = shape.reduce((n, d) => n * d, 1);
+  if (size !== array.length || shape.some((d) => !Number.isInteger(d) || d < 0))
+    throw new G2rpoError('SHAPE_MISMATCH', `[${shape.join(', ')}] holds ${size} elements; got ${array.length}`);
+  return new Tensor(
+    dtype,
+    [...shape],
+    callNative((n) => n.upload(dtype, array)),
+    scope,
+  ) as never;
+}
+
+/** A tensor of zeros. */
+export const zeros = <D extends DType>(dtype: D, shape: readonly number[], scope?: Scope): Tensor<D> =>
+  allocate(dtype, shape, true, scope);
+
+/** @internal a tensor of whatever was in memory, for a kernel to fill */
+export const empty = <D extends DType>(dtype: D, shape: readonly number[], scope?: Scope): Tensor<D> =>
+  allocate(dtype, shape, false, scope);
+
+function allocate<D extends DType>(dtype: D, shape: readonly number[], zero: boolean, scope?: Scope): Tensor<D> {
+  const size = shape.reduce((n, d) => n * d, 1);
+  if (shape.some((d) => !Number.isInteger(d) || d < 0))
+    throw new G2rpoError('SHAPE_MISMATCH', `dimensions must be whole numbers from 0; got [${shape.join(', ')}]`);
+  return new Tensor(
+    dtype,
+    [...shape],
+    callNative((n) => n.allocate(dtype, size, zero)),
+    scope,
+  );
+}

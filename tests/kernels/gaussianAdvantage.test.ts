@@ -1,0 +1,119 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { gaussianAdvantage } from '../../lib/kernels/gaussianAdvantage.ts';
+import { goldenCases, lcg } from '../support/golden.ts';
+import { randoms, runReference, testKernel, expectClose } from '../support/testKernel.ts';
+
+const segments = (sizes: number[]) => sizes.reduce((starts, n) => [...starts, starts.at(-1)! + n], [0]);
+const ragged = (seed: number, count: number, largest: number, levels = 0) => {
+  const sizes = Array.from(randoms(seed, count), (x) => Math.floor(((x + 1) / 2) * (largest + 1)));
+  const starts = segments(sizes);
+  const rewards = randoms(seed + 1, starts.at(-1)!);
+  return { rewards: levels ? rewards.map((x) => Math.floor(x * levels)) : rewards, segmentStarts: starts };
+};
+
+testKernel(gaussianAdvantage, {
+  cases: {
+    'a binary group': { rewards: [1, 0, 0, 1], segmentStarts: [0, 4] },
+    'all equal, one alone, none at all': { rewards: [2, 2, 2, 5], segmentStarts: [0, 3, 4, 4] },
+    'no rewards': { rewards: [], segmentStarts: [0] },
+    'infinities and zeros of both signs': { rewards: [Infinity, -Infinity, 0, -0, Infinity, 1e30, 3], segmentStarts: [0, 7] },
+    '512 groups of 8': { rewards: randoms(7, 4096), segmentStarts: segments(Array.from({ length: 512 }, () => 8)) },
+    'ragged, up to 9': ragged(1, 300, 9),
+    'ragged, up to 70, with ties': ragged(2, 200, 70, 6),
+    'ragged, up to 3000, with ties': ragged(3, 5, 3000, 50),
+    'a chain of near values': { rewards: [0, 0.4, 0.8, 1.2, 9], segmentStarts: [0, 5], tieTolerance: 0.5 },
+    'a long chain': { ...ragged(4, 3, 500), tieTolerance: 0.001 },
+  },
+  tolerance: 1e-12, // ranks are exact; only the quantile and the sums over ties round
+});
+
+const advantagesOf = (rewards: number[], starts = [0, rewards.length], tieTolerance = 0) =>
+  gaussianAdvantage({ rewards: Float64Array.from(rewards), segmentStarts: Int32Array.from(starts), tieTolerance }).advantages.read();
+
+describe('gaussian_advantage on the golden cases', () => {
+  for (const { name, inputs, expected, tolerance } of goldenCases('algorithms/gaussian_map.json'))
+    it(name, async () => {
+      const values = inputs['lcg'] ? Array.from(lcg(inputs['lcg'] as never)) : (inputs['values'] as number[]);
+      if (expected['error']) {
+        await expect(advantagesOf(values)).rejects.toMatchObject({ code: 'NON_FINITE' });
+        return;
+      }
+      const got = await advantagesOf(values);
+      const near = (actual: number, want: number) =>
+        expect(Math.abs(actual - want)).toBeLessThanOrEqual(tolerance.atol! + tolerance.rtol! * Math.abs(want));
+      (expected['scores'] as number[] | undefined)?.forEach((w, i) => near(got[i]!, w));
+      if (!expected['at']) return;
+      const { index, score } = expected['at'] as { index: number[]; score: number[] };
+      index.forEach((at, i) => near(got[at]!, score[i]!));
+      near(got.reduce((a, b) => a + b, 0), expected['sum'] as number);
+      near(got.reduce((a, b) => a + b * b, 0) / got.length, expected['mean_square'] as number);
+      near(Math.min(...new Set(got)), expected['min'] as number);
+      near(Math.max(...new Set(got)), expected['max'] as number);
+      expect(new Set(values).size).toBe(expected['n_distinct']);
+    });
+});
+
+describe('what holds for every set of rewards', () => {
+  const set = fc.array(fc.oneof(fc.integer({ min: -4, max: 4 }), fc.double({ noNaN: true })), { minLength: 1, maxLength: 90 });
+  const check = (property: (x: number[]) => Promise<void>) => fc.assert(fc.asyncProperty(set, property), { numRuns: 60, seed: 1 });
+
+  it('sums to zero and is bounded by the outermost quantile', () =>
+    check(async (x) => {
+      const a = await advantagesOf(x);
+      expect(Math.abs(a.reduce((s, v) => s + v, 0))).toBeLessThan(1e-12);
+      const outermost = (await advantagesOf(x.map((_, i) => i))).at(-1)!;
+      for (const v of a) expect(Math.abs(v)).toBeLessThanOrEqual(outermost);
+    }));
+  it('does not change under a rising map', () =>
+    check(async (x) => {
+      const levels = x.map((v) => Math.max(-1000, Math.min(1000, Math.trunc(v)))); // so that the cubes are exact
+      expect(await advantagesOf(levels.map((v) => v ** 3 + 5))).toEqual(await advantagesOf(levels));
+    }));
+  it('turns its sign with the rewards', () =>
+    check(async (x) => {
+      const turned = await advantagesOf(x.map((v) => -v));
+      (await advantagesOf(x)).forEach((a, i) => expect(turned[i]! + a).toBe(0));
+    }));
+  it('follows a permutation', () =>
+    check(async (x) => {
+      expect(Array.from(await advantagesOf(x.toReversed()))).toEqual(Array.from(await advantagesOf(x)).reverse());
+    }));
+  it('applied twice is applied once', () =>
+    check(async (x) => {
+      const once = Array.from(await advantagesOf(x));
+      expectClose('twice', await advantagesOf(once), once, 1e-12);
+    }));
+  it('a symmetric block is exactly zero', async () => {
+    for (const n of [2, 3, 8, 33, 64, 65, 1000]) expect(new Set(await advantagesOf(Array(n).fill(0.1)))).toEqual(new Set([0]));
+  });
+});
+
+describe('what it refuses', () => {
+  it('NaN, wherever it stands', async () => {
+    await expect(advantagesOf([1, Number.NaN])).rejects.toMatchObject({ code: 'NON_FINITE' });
+    await expect(advantagesOf([...Array(99).fill(0), Number.NaN])).rejects.toThrow(/NaN, which has no rank/);
+  });
+  it('segment starts that fall, or do not cover the rewards', async () => {
+    for (const starts of [[0, 3, 2, 4], [1, 4], [0, 3], [0, 5], [-1, 4]])
+      await expect(advantagesOf([1, 2, 3, 4], starts)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+  it('arguments that the signature does not allow, where it is called', () => {
+    const rewards = new Float64Array(4);
+    const segmentStarts = Int32Array.of(0, 4);
+    const call = gaussianAdvantage as unknown as (a: unknown) => void;
+    expect(() => call({ rewards, segmentStarts: new Float32Array(2) })).toThrow('segmentStarts must be i32[S+1]; got f32[2]');
+    expect(() => call({ rewards: [1, 2], segmentStarts })).toThrow('must be a Tensor or a typed array');
+    expect(() => call({ segmentStarts })).toThrow('rewards f64[B] is missing');
+    expect(() => call({ rewards, segmentStarts: new Int32Array(0) })).toThrow('must be i32[S+1] with B = 4; got [0]');
+    expect(() => call({ rewards, segmentStarts, tieTolerence: 1 })).toThrow('did you mean tieTolerance?');
+    expect(() => call({ rewards, segmentStarts, tieTolerance: '1' })).toThrow('tieTolerance must be a number');
+  });
+});
+
+it('gives the reference for an outlier of 1e30 and for 1, alike', () => {
+  const starts = [0, 4];
+  expect(runReference(gaussianAdvantage, { rewards: [0, 0.5, 0.2, 1e30], segmentStarts: starts })).toEqual(
+    runReference(gaussianAdvantage, { rewards: [0, 0.5, 0.2, 1], segmentStarts: starts }),
+  );
+});

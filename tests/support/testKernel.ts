@@ -1,0 +1,211 @@
+import { describe, expect, it } from 'vitest';
+import type { Kernel, TensorSpec } from '../../lib/kernels/defineKernel.ts';
+import { bindDims, shapeOf, type Dims } from '../../lib/kernels/signature.ts';
+import { Scope, tensor, type DType, type TypedArray } from '../../lib/runtime/tensor.ts';
+
+/** Numbers, nested as deep as the argument has dimensions; or a scalar. */
+export type Nested = number | boolean | readonly Nested[] | TypedArray | undefined;
+export type Case = Record<string, Nested>;
+
+const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array } as const;
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
+type AnyKernel = Kernel<any, any, any, any>;
+
+/** A nested list with its shape; an array made by `shaped` carries it. */
+function flatten(value: Nested): { data: number[]; shape: number[] } {
+  if (ArrayBuffer.isView(value)) {
+    const shape = (value as { shape?: number[] }).shape;
+    return { data: Array.from(value as TypedArray), shape: shape ?? [value.length] };
+  }
+  if (!Array.isArray(value)) return { data: [Number(value)], shape: [] };
+  const parts = value.map((v) => flatten(v as Nested));
+  return { data: parts.flatMap((p) => p.data), shape: [value.length, ...(parts[0]?.shape ?? [])] };
+}
+
+/** Gives a typed array a shape, so that large random tensors need not be nested lists. */
+export const shaped = <A extends TypedArray>(array: A, ...shape: number[]): A => Object.assign(array, { shape });
+
+/** Pseudo-random numbers in [−1, 1), the same on every machine. */
+export function randoms(seed: number, ...shape: number[]): Float64Array<ArrayBuffer> {
+  let x = (seed * 2654435761 + 1) >>> 0;
+  const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+  for (let i = 0; i < out.length; i++) {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    x >>>= 0;
+    out[i] = x / 2 ** 31 - 1;
+  }
+  return shaped(out, ...shape);
+}
+
+interface Prepared {
+  dims: Dims;
+  arrays: Record<string, { data: number[]; shape: number[] }>;
+  scalars: Record<string, number | boolean>;
+}
+function prepare(kernel: AnyKernel, c: Case): Prepared {
+  const d = kernel.declaration;
+  const dims: Dims = {};
+  const arrays: Prepared['arrays'] = {};
+  for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
+    if (c[name] === undefined) continue;
+    arrays[name] = flatten(c[name]);
+    if (arrays[name].shape.length === 1 && spec.dims.length > 1 && arrays[name].data.length === 0) arrays[name].shape = spec.dims.map(() => 0);
+    bindDims(d.name, name, spec, arrays[name].shape, dims);
+  }
+  const scalars: Prepared['scalars'] = {};
+  for (const [name, spec] of Object.entries((d.scalars ?? {}) as Record<string, { default?: number | boolean }>))
+    scalars[name] = (c[name] ?? spec.default) as number | boolean;
+  return { dims, arrays, scalars };
+}
+
+/** Runs the f64 reference on a case: outputs and updated tensors by name. */
+export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64Array | Int32Array> {
+  const d = kernel.declaration;
+  const { dims, arrays, scalars } = prepare(kernel, c);
+  const wide = (spec: TensorSpec, data: number[] | number) =>
+    spec.dtypes.includes('i32') || spec.dtypes.includes('u8')
+      ? Int32Array.from(typeof data === 'number' ? { length: data } : data)
+      : Float64Array.from(typeof data === 'number' ? { length: data } : data);
+  const args: Record<string, unknown> = { ...scalars, dims };
+  const out: Record<string, Float64Array | Int32Array> = {};
+  for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>))
+    if (arrays[name]) args[name] = wide(spec, arrays[name].data);
+  for (const [name, spec] of Object.entries(d.outputs as Record<string, TensorSpec>))
+    out[name] = wide(spec, shapeOf(d.name, name, spec, dims).reduce((n, x) => n * x, 1)).fill(0);
+  d.reference(args as never, out as never);
+  for (const name of Object.keys(d.updates ?? {})) out[name] = args[name] as Float64Array;
+  return out;
+}
+
+/** Runs the native kernel on a case, reals in `variant`. */
+export async function runKernel(kernel: AnyKernel, c: Case, variant: 'f32' | 'f64'): Promise<Record<string, TypedArray>> {
+  using scope = new Scope();
+  const d = kernel.declaration;
+  const { arrays, scalars } = prepare(kernel, c);
+  const args: Record<string, unknown> = { ...scalars };
+  for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
+    if (!arrays[name]) continue;
+    const dtype: DType = spec.dtypes.length > 1 ? variant : spec.dtypes[0]!;
+    args[name] = tensor(ARRAYS[dtype].from(arrays[name].data as never) as TypedArray, arrays[name].shape, scope);
+  }
+  const outputs = kernel(args as never);
+  const result: Record<string, TypedArray> = {};
+  for (const [name, t] of Object.entries(outputs)) result[name] = await t.read();
+  for (const name of Object.keys(d.updates ?? {})) if (args[name]) result[name] = await (args[name] as ReturnType<typeof tensor>).read();
+  return result;
+}
+
+export interface KernelTest {
+  cases: Record<string, Case>;
+  /** |kernel − reference| ≤ tolerance · max(1, |reference|); for each variant that the kernel has. State the reason beside it. */
+  tolerance: number | { f32: number; f64: number };
+}
+
+/** A kernel against its f64 reference, in every variant; inputs are rounded to f32 first, so that only the arithmetic is judged. */
+export function testKernel(kernel: AnyKernel, { cases, tolerance }: KernelTest): void {
+  const d = kernel.declaration;
+  const specs = Object.values({ ...d.inputs, ...d.updates, ...d.outputs } as Record<string, TensorSpec>);
+  const variants = specs.some((s) => s.dtypes.length > 1) ? (['f32', 'f64'] as const) : (['f64'] as const);
+  describe(`${d.name} on cpu`, () => {
+    for (const variant of variants)
+      for (const [name, given] of Object.entries(cases))
+        it(`${name}${variants.length > 1 ? ` (${variant})` : ''}`, async () => {
+          const rounded = variant === 'f32' ? roundCase(given) : given;
+          const expected = runReference(kernel, rounded);
+          const actual = await runKernel(kernel, rounded, variant);
+          const bound = typeof tolerance === 'number' ? tolerance : tolerance[variant];
+          for (const [key, want] of Object.entries(expected)) expectClose(`${d.name}.${key}`, actual[key]!, want, bound);
+        });
+  });
+}
+
+const roundCase = (c: Case): Case =>
+  Object.fromEntries(Object.entries(c).map(([k, v]) => [k, typeof v === 'object' ? roundNested(v) : v]));
+const roundNested = (v: Nested): Nested =>
+  typeof v === 'number'
+    ? Math.fround(v)
+    : ArrayBuffer.isView(v)
+      ? shaped(Float64Array.from(v as TypedArray, Math.fround), ...flatten(v).shape)
+      : Array.isArray(v)
+        ? v.map((x) => roundNested(x as Nested))
+        : v;
+
+/** Element by element, with the first bad one in the message; NaN and infinities must agree exactly. */
+export function expectClose(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
+  expect(actual.length, `${what}: length`).toBe(expected.length);
+  let worst = 0;
+  let at = -1;
+  for (let i = 0; i < expected.length; i++) {
+    const [a, e] = [actual[i]!, expected[i]!];
+    const error = Object.is(a, e) || a === e ? 0 : Math.abs(a - e) / Math.max(1, Math.abs(e));
+    if (!(error <= worst)) [worst, at] = [error, i];
+    if (Number.isNaN(error)) break;
+  }
+  if (!(worst <= tolerance))
+    expect.fail(`${what}[${at}] is ${actual[at]}, expected ${expected[at]}: error ${worst.toExponential(2)} > ${tolerance}`);
+}
+
+/**
+ * Holds the reference of a backward kernel against central finite differences of the reference of its forward, in f64.
+ *
+ * @param upstream   forward output → backward input that holds its gradient
+ * @param gradients  forward input → backward output (or update) that holds its gradient
+ * @param extra      further backward inputs taken from forward inputs or outputs of the same name are passed by themselves
+ */
+export function testGradient(
+  forward: AnyKernel,
+  backward: AnyKernel,
+  { cases, upstream, gradients, step = 1e-5, tolerance = 1e-7 }: {
+    cases: Record<string, Case>;
+    upstream: Record<string, string>;
+    gradients: Record<string, string>;
+    step?: number;
+    tolerance?: number;
+  },
+): void {
+  describe(`${backward.declaration.name} against finite differences`, () => {
+    for (const [name, c] of Object.entries(cases))
+      it(name, () => {
+        const out = runReference(forward, c);
+        const weights: Record<string, Float64Array<ArrayBuffer>> = {};
+        const args: Case = {};
+        const wanted = { ...backward.declaration.inputs, ...backward.declaration.updates, ...backward.declaration.scalars };
+        const { dims } = prepare(forward, c);
+        Object.entries(upstream).forEach(([output, gradient], k) => {
+          weights[output] = randoms(91 + k, out[output]!.length);
+          args[gradient] = shaped(weights[output], ...shapeOf('', output, forward.declaration.outputs[output], dims));
+        });
+        for (const key of Object.keys(wanted)) {
+          if (args[key] !== undefined) continue;
+          if (c[key] !== undefined) args[key] = c[key];
+          else if (out[key]) {
+            const spec = forward.declaration.outputs[key] as TensorSpec;
+            args[key] = shaped(out[key] as Float64Array<ArrayBuffer>, ...shapeOf('', key, spec, dims));
+          }
+        }
+        for (const [input, gradient] of Object.entries(gradients))
+          if (backward.declaration.updates && gradient in backward.declaration.updates) {
+            const { data, shape } = flatten(c[input]!);
+            args[gradient] = shaped(new Float64Array(data.length), ...shape);
+          }
+        const objective = (changed: Case) => {
+          const y = runReference(forward, changed);
+          let sum = 0;
+          for (const [output, w] of Object.entries(weights)) w.forEach((wi, i) => (sum += wi * y[output]![i]!));
+          return sum;
+        };
+        const analytic = runReference(backward, args);
+        for (const [input, gradient] of Object.entries(gradients)) {
+          const { data, shape } = flatten(c[input]!);
+          const numeric = data.map((x, i) => {
+            const h = step * Math.max(1, Math.abs(x));
+            const at = (v: number) => objective({ ...c, [input]: shaped(Float64Array.from(data, (d, j) => (j === i ? v : d)), ...shape) });
+            return (at(x + h) - at(x - h)) / (2 * h);
+          });
+          expectClose(gradient, analytic[gradient]!, numeric, tolerance);
+        }
+      });
+  });
+}
