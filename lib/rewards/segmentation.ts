@@ -2,7 +2,14 @@ import { asBox, asNumber, asPoints, parseObject, targetFrom, type JsonObject, ty
 import { boxIou } from './spatialGrounding.ts';
 
 const SIGMA = 50; // in units of the 0 to 1000 frame
-const ORDERS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] as const; // prettier-ignore
+const ORDERS = [
+  [0, 1, 2],
+  [0, 2, 1],
+  [1, 0, 2],
+  [1, 2, 0],
+  [2, 0, 1],
+  [2, 1, 0],
+] as const;
 
 /**
  * How well a box and three points inside and three outside would steer a segmenter.

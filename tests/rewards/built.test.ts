@@ -25,7 +25,10 @@ it('reward threads also start from the built .js files', () => {
     }
     symlinkSync(path.resolve(lib, '../node_modules'), path.join(folder, 'node_modules'));
     writeFileSync(path.join(folder, 'package.json'), '{"type":"module"}');
-    writeFileSync(path.join(folder, 'mine.ts'), 'export default (input: { response: string }) => input.response.length;');
+    writeFileSync(
+      path.join(folder, 'mine.ts'),
+      'export default (input: { response: string }) => input.response.length;',
+    );
     writeFileSync(
       path.join(folder, 'main.js'),
       `import { createRewardRunner } from './rewards/index.js';
