@@ -1,0 +1,28 @@
+#pragma once
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+/** C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. */
+template <class T> struct Gemm {
+  using Real = T;
+  static constexpr auto kName = "gemm";
+  static constexpr auto kSignature =
+      "a {f32|f64}[M,K], b {f32|f64}[K,N] -> c {f32|f64}[M,N]";
+  View<const T> a;
+  View<const T> b;
+  View<T> c;
+  // For calls from C++: element strides of a row and of a column step; 0 means contiguous as the signature says.
+  size_t m = c.dim[0], n = c.dim[1], k = a.dim[1];
+  size_t a_row = k, a_col = 1, b_row = n, b_col = 1, c_row = n;
+  bool accumulate = false;
+  /** added to every row of C if present: [N] */
+  const T* bias = nullptr;
+  /** added to C if present: [M, N] with row stride c_row; may be C itself */
+  const T* residual = nullptr;
+  G2_INLINE static Gemm read(KernelArgs a) {
+    return {a.next(), a.next(), a.next()};
+  }
+};
+
+}  // namespace g2rpo

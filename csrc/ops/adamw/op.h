@@ -1,0 +1,30 @@
+#pragma once
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+/** One AdamW update in place, decoupled weight decay, bias correction by step (from 1); the gradient is multiplied by gradientScale first. */
+template <class T> struct AdamW {
+  using Real = T;
+  static constexpr auto kName = "adamw";
+  static constexpr auto kSignature =
+      "gradient {f32|f64}[N], &parameter {f32|f64}[N], &firstMoment {f32|f64}[N], &secondMoment "
+      "{f32|f64}[N], learningRate f64, beta1 f64, beta2 f64, epsilon f64, weightDecay f64, step i32, "
+      "gradientScale f64 ->";
+  View<const T> gradient;
+  View<T> parameter;
+  View<T> firstMoment;
+  View<T> secondMoment;
+  double learningRate;
+  double beta1;
+  double beta2;
+  double epsilon;
+  double weightDecay;
+  int32_t step;
+  double gradientScale;
+  G2_INLINE static AdamW read(KernelArgs a) {
+    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
+  }
+};
+
+}  // namespace g2rpo

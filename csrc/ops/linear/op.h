@@ -1,0 +1,52 @@
+#pragma once
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+/** y = x·Wᵀ + bias + residual; y may be the residual itself. */
+template <class T> struct Linear {
+  using Real = T;
+  static constexpr auto kName = "linear";
+  static constexpr auto kSignature =
+      "x {f32|f64}[M,K], weight {f32|f64}[N,K], bias {f32|f64}[N]?, residual {f32|f64}[M,N]? -> y "
+      "{f32|f64}[M,N]";
+  View<const T> x;
+  View<const T> weight;
+  View<const T> bias;
+  View<const T> residual;
+  View<T> y;
+  G2_INLINE static Linear read(KernelArgs a) {
+    return {a.next(), a.next(), a.next(), a.next(), a.next()};
+  }
+};
+
+/** dX = dY·W. */
+template <class T> struct LinearBackwardInput {
+  using Real = T;
+  static constexpr auto kName = "linear_backward_input";
+  static constexpr auto kSignature =
+      "dY {f32|f64}[M,N], weight {f32|f64}[N,K] -> dX {f32|f64}[M,K]";
+  View<const T> dY;
+  View<const T> weight;
+  View<T> dX;
+  G2_INLINE static LinearBackwardInput read(KernelArgs a) {
+    return {a.next(), a.next(), a.next()};
+  }
+};
+
+/** dWeight += dYᵀ·x, dBias += the column sums of dY. */
+template <class T> struct LinearBackwardWeight {
+  using Real = T;
+  static constexpr auto kName = "linear_backward_weight";
+  static constexpr auto kSignature =
+      "dY {f32|f64}[M,N], x {f32|f64}[M,K], &dWeight {f32|f64}[N,K], &dBias {f32|f64}[N]? ->";
+  View<const T> dY;
+  View<const T> x;
+  View<T> dWeight;
+  View<T> dBias;
+  G2_INLINE static LinearBackwardWeight read(KernelArgs a) {
+    return {a.next(), a.next(), a.next(), a.next()};
+  }
+};
+
+}  // namespace g2rpo
