@@ -13,3 +13,5 @@ export { NAMING, type GalleryRow } from './rows.ts';
 export { sampleScene, type LevelMix } from './sample.ts';
 export { LEVELS, sceneHash, TASKS, type Level, type Scene, type Task } from './scene.ts';
 export { rowsAt, sceneAt, writeGallery, type GalleryReport } from './writeGallery.ts';
+export { buildTokenizer, type BuiltTokenizer, type TokenizerOptions } from './tokenizer.ts';
+export { singleTokenWords, tokenizerCorpus } from './words.ts';

@@ -73,7 +73,8 @@ async function presentGallery(out: string, plan: GalleryPlan): Promise<GalleryRe
     throw new G2rpoError('INVALID_ARGUMENT', `gallery: out must be new or empty; ${out} ${why}`, { out });
   };
   if (!entries.includes('gallery.json')) return refuse('holds other files');
-  const report = JSON.parse(await readFile(join(out, 'gallery.json'), 'utf8')) as GalleryReport;
+  const report = readReport(await readFile(join(out, 'gallery.json'), 'utf8'));
+  if (!report) return refuse('holds a gallery.json that is no report of a gallery');
   if (report.edition !== EDITION || JSON.stringify(report.plan) !== JSON.stringify(plan))
     return refuse('holds a gallery of other options');
   for (const [name, { sha256 }] of Object.entries(report.files)) {
@@ -91,6 +92,15 @@ async function presentGallery(out: string, plan: GalleryPlan): Promise<GalleryRe
     throw new G2rpoError('INVALID_DATA', message, { out, wanted: report.images, got: count });
   }
   return report;
+}
+
+function readReport(text: string): GalleryReport | undefined {
+  try {
+    const report = JSON.parse(text) as Partial<GalleryReport> | null;
+    return report?.edition && report.plan && report.files ? (report as GalleryReport) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function fillFolder(folder: string, plan: GalleryPlan, options: GalleryOptions): Promise<GalleryReport> {

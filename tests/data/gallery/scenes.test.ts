@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { FAMILIES } from '../../../lib/data/gallery/families/index.ts';
+import { respond } from '../../../lib/data/gallery/demonstrations.ts';
 import { labelWords, nameCells, namingQuestions } from '../../../lib/data/gallery/labels.ts';
 import { Random } from '../../../lib/data/gallery/random.ts';
 import { renderScenes } from '../../../lib/data/gallery/render.ts';
 import { partOf, sampleScene } from '../../../lib/data/gallery/sample.ts';
 import { boundsOf, FRAME, LEVELS, TASKS, type Level, type Scene, type Task } from '../../../lib/data/gallery/scene.ts';
+import { scoreResponse } from '../../../lib/rewards/index.ts';
+import type { Prompt } from '../../../lib/types.ts';
+
+const prompt = {} as Prompt; // these rewards look at the texts alone
 
 type Box = [number, number, number, number];
 
@@ -48,6 +53,15 @@ describe.each(everyLevel)('$task, level $level', ({ task, level }) => {
     expect(scenes.filter((scene) => !hastyForm(scene))).toEqual([]);
     expect(scenes.filter(({ hasty, answer }) => hasty === answer)).toEqual([]);
     expect(scenes.filter((scene) => !isLettered(scene))).toEqual([]);
+  });
+
+  it('scores 1 for the answer and less for the hasty one, in a response of the right form', () => {
+    const { problemType } = FAMILIES[task];
+    for (const { thought, answer, hasty } of scenes.slice(0, 200)) {
+      const score = (response: string): number => scoreResponse({ response, answer, problemType, prompt }).overall;
+      expect(score(respond(thought, answer))).toBe(1);
+      expect(score(respond('', hasty))).toBeLessThan(1);
+    }
   });
 
   it('keeps every mark inside the frame and apart from the others', () => {

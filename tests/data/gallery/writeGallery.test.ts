@@ -164,6 +164,11 @@ describe('writeGallery', () => {
     await expect(writeGallery({ out: busy })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(writeGallery({ ...options, seed: 9, out: first })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(await readdir(busy)).toEqual(['thesis.txt']);
+    for (const text of ['{', 'null', '{}']) {
+      await writeFile(join(busy, 'gallery.json'), text);
+      await expect(writeGallery({ out: busy })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+    await expect(writeGallery({ out: join(busy, 'thesis.txt') })).rejects.toMatchObject({ code: 'IO' });
   });
 
   it('says when a finished gallery was damaged', async () => {
