@@ -9,7 +9,7 @@ export {
   type SplitPlan,
 } from './options.ts';
 export { renderPngs, renderScenes } from './render.ts';
-export { NAMING, type GalleryRow } from './rows.ts';
+export type { GalleryRow } from './rows.ts';
 export { sampleScene, type LevelMix } from './sample.ts';
 export { LEVELS, sceneHash, TASKS, type Level, type Scene, type Task } from './scene.ts';
 export { rowsAt, sceneAt, writeGallery, type GalleryReport } from './writeGallery.ts';

@@ -15,7 +15,8 @@ export interface GalleryRow {
   task_type: string;
   options: string[];
   data_source: `gallery/${Task}`;
-  answer: string;
+  /** missing in naming rows, which no reward can score */
+  answer?: string;
   images: string[];
   level: Level;
   /** stands for the content of the picture */
@@ -25,9 +26,6 @@ export interface GalleryRow {
   /** the word to say at each visual token, row by row; null where nothing is asked */
   labels?: (string | null)[];
 }
-
-/** The problem type of naming rows, which have labels in place of an answer. */
-export const NAMING = 'naming';
 
 /** The row that asks the question of a scene. */
 export function questionRow(scene: Scene, id: number, image: string, imageLast: boolean): GalleryRow {
@@ -57,13 +55,13 @@ export function demonstrationRows(
   random: Random,
 ): GalleryRow[] {
   const row = questionRow(scene, firstId, image, plan.imageLast);
+  const unanswered = { ...row };
+  delete unanswered.answer;
   const rows: GalleryRow[] = random.sample(namingQuestions(scene.task), plan.naming).map((question) => ({
-    ...row,
+    ...unanswered,
     problem: `${question} <image>`,
     problem_reserved_text: question,
-    problem_type: NAMING,
     options: [],
-    answer: '<answer></answer>',
     labels: nameCells(scene, question, plan.cellsPerSide),
   }));
   if (random.chance(plan.answered)) rows.push({ ...row, demonstration: demonstrate(scene, plan, random) });

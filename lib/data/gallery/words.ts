@@ -28,7 +28,7 @@ export function tokenizerCorpus(): string[] {
       for (let index = 0; index < SCENES_PER_LEVEL; index++) {
         const place = { seed: 0, stream: 'tokenizer', part: 'demonstrations', task, index } as const;
         const scene = sampleScene(place, { [level]: 1 });
-        texts.push(scene.question, ['\nOptions:', ...scene.options].join('\n'));
+        texts.push([scene.question, ...scene.options].join('\n'));
         if (task !== 'ocr') texts.push(respond(scene.thought, scene.answer));
       }
   return texts;

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadDataset, loadDemonstrations } from '../../../lib/data/dataset.ts';
 import { labelWords } from '../../../lib/data/gallery/labels.ts';
 import type { GalleryOptions } from '../../../lib/data/gallery/options.ts';
 import type { GalleryRow } from '../../../lib/data/gallery/rows.ts';
 import { writeGallery } from '../../../lib/data/gallery/writeGallery.ts';
+import { checkAnswer } from '../../../lib/rewards/index.ts';
 
 const options: Omit<GalleryOptions, 'out'> = {
   seed: 3,
@@ -89,6 +91,19 @@ describe('a gallery', () => {
     expect(new Set((await rowsOf(first, 'validation')).map((row) => row.level))).toEqual(new Set([1, 3]));
   });
 
+  it('is read by the loaders, every answer fit to be scored', () => {
+    for (const [name, rows] of [
+      ['train', 60],
+      ['validation', 30],
+    ] as const)
+      expect(loadDataset(join(first, `${name}.jsonl`), { checkAnswer }).prompts).toHaveLength(rows);
+    for (const [name, rows] of [
+      ['demonstrations', 360],
+      ['habits', 240],
+    ] as const)
+      expect(loadDemonstrations(join(first, `${name}.jsonl`)).prompts).toHaveLength(rows);
+  });
+
   it('has PNG pictures of the asked size', async () => {
     const [row] = await rowsOf(first, 'habits');
     const { format, width, height, channels } = await sharp(join(first, row!.images[0]!)).metadata();
@@ -128,7 +143,7 @@ describe('demonstrations', () => {
     expect(Math.abs(thoughtless - 0.5)).toBeLessThan(0.15); // three standard errors
     for (const row of naming) {
       expect(row.problem).toMatch(/^[a-z]+ <image>$/);
-      expect(row.problem_type).toBe('naming');
+      expect(row).not.toHaveProperty('answer');
       expect(row.labels).toHaveLength(16);
       for (const word of row.labels!) if (word !== null) expect(labelWords).toContain(word);
     }
@@ -137,7 +152,7 @@ describe('demonstrations', () => {
   it('have habits and faults where these are asked for', async () => {
     const rows = await rowsOf(first, 'habits');
     const formed = rows.filter((row) => form.test(row.demonstration!));
-    const wrong = formed.filter((row) => !row.demonstration!.endsWith(row.answer));
+    const wrong = formed.filter((row) => !row.demonstration!.endsWith(row.answer!));
     expect(rows).toHaveLength(240);
     expect(1 - formed.length / 240).toBeGreaterThan(0.08); // 0.15 planted: three standard errors are 0.07
     expect(1 - formed.length / 240).toBeLessThan(0.22);
