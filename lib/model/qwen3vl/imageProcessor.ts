@@ -1,0 +1,226 @@
+import { stat } from 'node:fs/promises';
+import { G2rpoError } from '../../runtime/errors.ts';
+import { callNative, fromNative } from '../../runtime/native.ts';
+import type { ImageSource } from './chatTemplate.ts';
+import type { ModelConfig } from './config.ts';
+import { ConfigReader } from './configReader.ts';
+import { decodeImage, nameOf } from './decodeImage.ts';
+import { readJsonFile } from './jsonFile.ts';
+import type { GridThw } from './positions.ts';
+import { smartResize, type AreaLimits } from './smartResize.ts';
+
+export interface ImageSettings extends AreaLimits {
+  patch: number;
+  temporalPatch: number;
+  merge: number;
+  mean: [number, number, number];
+  std: [number, number, number];
+}
+
+/** A picture at the size in which the policy sees it. */
+export interface ProcessedImage {
+  /** interleaved 8-bit RGB; a quarter of the rows it stands for, which are made when it is packed */
+  pixels: Uint8Array;
+  height: number;
+  width: number;
+  /** in patches; the first is 1 */
+  gridThw: GridThw;
+  /** how many placeholders it takes in a prompt */
+  visualTokens: number;
+}
+
+export interface ImageProcessorOptions extends Partial<AreaLimits> {
+  /** a file that says to be larger is refused before it is decoded */
+  decodeLimitPixels?: number;
+  /** processed pictures kept for the next time; 0 keeps none */
+  cacheBytes?: number;
+}
+
+export interface ImageProcessor {
+  readonly settings: ImageSettings;
+  /**
+   * Decodes and resizes one picture, off the JavaScript thread.
+   *
+   * @throws INVALID_IMAGE  missing, truncated, too large, too narrow or no image; names the file
+   */
+  process(source: ImageSource): Promise<ProcessedImage>;
+  /** The rows that the vision tower reads, all pictures one after the other: fp32, [patches, 3 · temporalPatch · patch²]. */
+  rows(images: readonly ProcessedImage[]): Promise<Float32Array>;
+}
+
+/**
+ * The image processor of a checkpoint folder. `minPixels` and `maxPixels` of the options take precedence over the
+ * folder's `preprocessor_config.json`.
+ *
+ * @throws INVALID_CHECKPOINT  its settings are incomplete or do not fit the model
+ */
+export async function loadImageProcessor(
+  dir: string,
+  config: ModelConfig,
+  options: ImageProcessorOptions = {},
+): Promise<ImageProcessor> {
+  const file = `${dir}/preprocessor_config.json`;
+  return createImageProcessor(parseImageSettings(await readJsonFile(file), file, config), options);
+}
+
+export function createImageProcessor(from: ImageSettings, options: ImageProcessorOptions = {}): ImageProcessor {
+  const settings: ImageSettings = {
+    ...from,
+    minPixels: options.minPixels ?? from.minPixels,
+    maxPixels: options.maxPixels ?? from.maxPixels,
+  };
+  const { minPixels, maxPixels, patch, merge } = settings;
+  if (!(minPixels >= 1 && maxPixels >= Math.max(minPixels, (patch * merge) ** 2)))
+    throw new G2rpoError(
+      'INVALID_ARGUMENT',
+      `image processor: minPixels must be at least 1, and maxPixels at least that and ${(patch * merge) ** 2}; got ${minPixels} and ${maxPixels}`,
+    );
+  const cache = new ImageCache(options.cacheBytes ?? 256 * 2 ** 20);
+  return {
+    settings,
+    async process(source) {
+      const make = () => processImage(source, settings, options.decodeLimitPixels);
+      const key = typeof source === 'string' ? await identityOf(source) : undefined;
+      return key === undefined ? make() : cache.get(key, make);
+    },
+    rows: (images) => flattenAll(images, settings),
+  };
+}
+
+async function processImage(source: ImageSource, settings: ImageSettings, decodeLimitPixels?: number) {
+  const { patch, merge } = settings;
+  const image = await decodeImage(source, decodeLimitPixels);
+  const { height, width } = smartResize(image.height, image.width, patch * merge, settings, nameOf(source));
+  const pixels =
+    height === image.height && width === image.width
+      ? image.pixels
+      : await onWorker((addon) => addon.resizeBicubic(image.pixels, image.height, image.width, height, width));
+  const gridThw: GridThw = [1, height / patch, width / patch];
+  return {
+    pixels: new Uint8Array(pixels),
+    height,
+    width,
+    gridThw,
+    visualTokens: (height * width) / (patch * merge) ** 2,
+  };
+}
+
+async function flattenAll(images: readonly ProcessedImage[], settings: ImageSettings): Promise<Float32Array> {
+  const { patch, merge, temporalPatch, mean, std } = settings;
+  const parts = await Promise.all(
+    images.map(({ pixels, height, width }) =>
+      onWorker((addon) => addon.flattenPatches(pixels, height, width, patch, merge, temporalPatch, [...mean, ...std])),
+    ),
+  );
+  const rows = new Float32Array(parts.reduce((sum, part) => sum + part.byteLength / 4, 0));
+  let at = 0;
+  for (const part of parts) {
+    rows.set(new Float32Array(part), at);
+    at += part.byteLength / 4;
+  }
+  return rows;
+}
+
+async function onWorker(call: Parameters<typeof callNative<Promise<ArrayBuffer>>>[0]): Promise<ArrayBuffer> {
+  try {
+    return await callNative(call);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** Changes whenever the file does; undefined if there is none, which decoding then reports. */
+async function identityOf(path: string): Promise<string | undefined> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  return found && [path, found.ino, found.mtimeNs, found.size].join('\0');
+}
+
+/** Pictures by key, the least recently used forgotten first. One being made is shared by all who ask for it. */
+class ImageCache {
+  readonly #limitBytes: number;
+  readonly #entries = new Map<string, Promise<ProcessedImage>>();
+  readonly #bytes = new Map<string, number>();
+  #usedBytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
+    const entry = this.#entries.get(key) ?? this.#make(key, make);
+    this.#entries.delete(key);
+    this.#entries.set(key, entry); // youngest again
+    return entry;
+  }
+
+  #make(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
+    const entry = make();
+    entry.then(
+      ({ pixels }) => {
+        this.#bytes.set(key, pixels.length);
+        this.#usedBytes += pixels.length;
+        this.#forgetOldest();
+      },
+      () => this.#entries.delete(key),
+    );
+    return entry;
+  }
+
+  #forgetOldest(): void {
+    for (const key of this.#entries.keys()) {
+      if (this.#usedBytes <= this.#limitBytes) return;
+      if (!this.#bytes.has(key)) continue; // still being made
+      this.#usedBytes -= this.#bytes.get(key)!;
+      this.#bytes.delete(key);
+      this.#entries.delete(key);
+    }
+  }
+}
+
+/**
+ * The settings in a parsed `preprocessor_config.json`. `size` counts pixels, in spite of its names; the older
+ * `min_pixels` and `max_pixels` take precedence over it.
+ *
+ * @throws INVALID_CHECKPOINT  all problems at once
+ */
+export function parseImageSettings(
+  json: unknown,
+  file: string,
+  { vision }: Pick<ModelConfig, 'vision'>,
+): ImageSettings {
+  const read = new ConfigReader(json);
+  const area = (legacy: string, key: string) =>
+    read.integer(read.has(legacy) ? legacy : key, 1, Number.MAX_SAFE_INTEGER);
+  const channels = (key: string): [number, number, number] => {
+    const value = read.raw(key);
+    if (Array.isArray(value) && value.length === 3 && value.every(Number.isFinite))
+      return value as [number, number, number];
+    read.problem(`${key} must be three numbers; got ${JSON.stringify(value)}`);
+    return [0, 0, 0];
+  };
+  const settings: ImageSettings = {
+    minPixels: area('min_pixels', 'size.shortest_edge'),
+    maxPixels: area('max_pixels', 'size.longest_edge'),
+    patch: read.integer('patch_size'),
+    temporalPatch: read.integer('temporal_patch_size'),
+    merge: read.integer('merge_size'),
+    mean: channels('image_mean'),
+    std: channels('image_std'),
+  };
+  for (const step of ['do_resize', 'do_rescale', 'do_normalize', 'do_convert_rgb']) read.expect(step, true);
+  read.expect('resample', 3); // bicubic
+  if (read.has('rescale_factor') && Math.abs(read.positive('rescale_factor') * 255 - 1) > 1e-6)
+    read.problem(`rescale_factor must be 1/255; got ${String(read.raw('rescale_factor'))}`);
+  for (const [key, name] of [
+    ['patch', 'patch_size'],
+    ['temporalPatch', 'temporal_patch_size'],
+    ['merge', 'merge_size'],
+  ] as const)
+    if (settings[key] !== vision[key]) read.problem(`${name} is ${settings[key]}, but the model has ${vision[key]}`);
+  if (read.problems.length > 0)
+    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
+      file,
+      problems: read.problems,
+    });
+  return settings;
+}

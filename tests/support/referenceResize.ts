@@ -1,0 +1,92 @@
+/** Pictures and their arithmetic, slow and obvious: they judge the native ones. */
+import { eachWord } from '../../lib/model/qwen3vl/randomStream.ts';
+
+export interface Picture {
+  height: number;
+  width: number;
+  /** interleaved RGB */
+  pixels: Uint8Array;
+}
+
+/** A picture by a function of row, column and channel. */
+export function picture(height: number, width: number, level: (y: number, x: number, c: number) => number): Picture {
+  const pixels = new Uint8Array(height * width * 3);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) pixels[(y * width + x) * 3 + c] = level(y, x, c);
+  return { height, width, pixels };
+}
+
+const { floor, max } = Math;
+
+/** The pictures that golden cases give by formula. */
+export const formulas = {
+  ramp: (h: number, w: number, s = 0) => picture(h, w, (y, x, c) => 3 * x + 5 * y + 70 * c + floor((x * y) / 7) + s),
+  blocks: (h: number, w: number, k = 9, s = 0) =>
+    picture(h, w, (y, x, c) => {
+      const odd = (floor((x + s) / k) + floor(y / (k + 2 * c))) % 2 === 1;
+      return odd ? 250 - 30 * c : 12 + 25 * c;
+    }),
+  noise(h: number, w: number, name: string) {
+    const pixels = new Uint8Array(h * w * 3);
+    eachWord(name, pixels.length, (i, high) => (pixels[i] = high >>> 24));
+    return { height: h, width: w, pixels };
+  },
+  soft: (h: number, w: number) =>
+    picture(h, w, (y, x, c) =>
+      floor([(255 * x) / max(1, w - 1), (255 * y) / max(1, h - 1), (255 * (x + y)) / max(1, w + h - 2)][c]!),
+    ),
+};
+
+/** Bicubic, antialiased, columns of a row first, with an 8-bit picture in between; weights have 22 fractional bits. */
+export function referenceResize(from: Picture, height: number, width: number): Picture {
+  const wide =
+    width === from.width
+      ? from
+      : picture(from.height, width, (y, x, c) =>
+          weighted(x, from.width, width, (source) => from.pixels[(y * from.width + source) * 3 + c]!),
+        );
+  if (height === from.height) return wide;
+  return picture(height, width, (y, x, c) =>
+    weighted(y, from.height, height, (source) => wide.pixels[(source * width + x) * 3 + c]!),
+  );
+}
+
+function weighted(i: number, inSize: number, outSize: number, level: (source: number) => number): number {
+  const scale = inSize / outSize;
+  const stretch = max(scale, 1);
+  const centre = (i + 0.5) * scale;
+  const sources: number[] = [];
+  for (let x = max(0, Math.trunc(centre - 2 * stretch + 0.5)); x < Math.trunc(centre + 2 * stretch + 0.5); x++)
+    if (x < inSize) sources.push(x);
+  const exact = sources.map((x) => cubic((x - centre + 0.5) / stretch));
+  const sum = exact.reduce((a, b) => a + b, 0);
+  const fixed = exact.map((w) => Math.sign(w) * floor((Math.abs(w) / sum) * 2 ** 22 + 0.5));
+  const total = sources.reduce((a, x, k) => a + level(x) * fixed[k]!, 0);
+  return Math.min(255, max(0, floor((total + 2 ** 21) / 2 ** 22)));
+}
+
+function cubic(t: number): number {
+  const x = Math.abs(t);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0;
+}
+
+/** Element (row, channel, time, y, x) of the rows of a picture, straight from the definition. */
+export function referenceRows({ height, width, pixels }: Picture, patch: number, merge = 2, times = 2): Float32Array {
+  const values: number[] = [];
+  const side = patch * merge;
+  for (let blockRow = 0; blockRow < height / side; blockRow++)
+    for (let blockColumn = 0; blockColumn < width / side; blockColumn++)
+      for (let inRow = 0; inRow < merge; inRow++)
+        for (let inColumn = 0; inColumn < merge; inColumn++)
+          for (let c = 0; c < 3; c++)
+            for (let t = 0; t < times; t++)
+              for (let y = 0; y < patch; y++)
+                for (let x = 0; x < patch; x++) {
+                  const row = (blockRow * merge + inRow) * patch + y;
+                  const column = (blockColumn * merge + inColumn) * patch + x;
+                  const level = pixels[(row * width + column) * 3 + c]!;
+                  values.push(Math.fround(Math.fround(Math.fround(level / 255) - 0.5) / 0.5));
+                }
+  return Float32Array.from(values);
+}
