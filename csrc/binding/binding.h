@@ -58,5 +58,6 @@ napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes);
 
 void register_tensor(Napi::Env env, Napi::Object exports);
 void register_launch(Napi::Env env, Napi::Object exports);
+void register_host(Napi::Env env, Napi::Object exports);
 
 }  // namespace g2rpo::binding

@@ -88,19 +88,22 @@ void resize_columns(const uint8_t* in, ImageSize from, uint8_t* out, int64_t hei
 }  // namespace
 
 void resize_bicubic(const uint8_t* in, ImageSize from, uint8_t* out, ImageSize to) {
-  std::vector<uint8_t> between;
-  if (from.width != to.width) {
-    const bool last = from.height == to.height;
-    if (!last) between.resize(from.height * to.width * kChannels);
-    resize_rows(in, from, last ? out : between.data(), to.width);
-    if (last) return;
-    in = between.data();
-    from.width = to.width;
-  }
-  if (from.height != to.height)
-    resize_columns(in, from, out, to.height);
-  else
+  const bool wide = from.width != to.width, tall = from.height != to.height;
+  if (!wide && !tall) {
     std::memcpy(out, in, from.height * from.width * kChannels);
+  } else if (!tall) {
+    resize_rows(in, from, out, to.width);
+  } else if (!wide) {
+    resize_columns(in, from, out, to.height);
+  } else if (from.height > 100 * from.width && to.height < from.height) {
+    std::vector<uint8_t> between(to.height * from.width * kChannels);
+    resize_columns(in, from, between.data(), to.height);
+    resize_rows(between.data(), {to.height, from.width}, out, to.width);
+  } else {
+    std::vector<uint8_t> between(from.height * to.width * kChannels);
+    resize_rows(in, from, between.data(), to.width);
+    resize_columns(between.data(), {from.height, to.width}, out, to.height);
+  }
 }
 
 }  // namespace g2rpo::host

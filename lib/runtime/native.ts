@@ -34,6 +34,24 @@ export interface Native {
     dims: Float64Array,
     written: Uint8Array,
   ): void;
+  /** u8[height, width, 3] to u8[newHeight, newWidth, 3] */
+  resizeBicubic(
+    pixels: Uint8Array,
+    height: number,
+    width: number,
+    newHeight: number,
+    newWidth: number,
+  ): Promise<ArrayBuffer>;
+  /** u8[height, width, 3] to f32[patches, 3 · temporalPatch · patch²]; mean and standard deviation of three channels each */
+  flattenPatches(
+    pixels: Uint8Array,
+    height: number,
+    width: number,
+    patch: number,
+    merge: number,
+    temporalPatch: number,
+    meanAndStd: number[],
+  ): Promise<ArrayBuffer>;
 }
 
 export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -79,7 +97,8 @@ export function native(): Native {
 /** What the addon threw, as a G2rpoError: it carries one of our codes. Everything else passes through. */
 export function fromNative(error: unknown): unknown {
   const { code, message } = error as { code?: string; message?: string };
-  if (!(error instanceof Error) || error instanceof G2rpoError || !ERROR_CODES.includes(code as ErrorCode)) return error;
+  if (!(error instanceof Error) || error instanceof G2rpoError || !ERROR_CODES.includes(code as ErrorCode))
+    return error;
   return new G2rpoError(code as ErrorCode, message ?? '', {}, { cause: error });
 }
 

@@ -37,17 +37,26 @@ export const formulas = {
     ),
 };
 
-/** Bicubic, antialiased, columns of a row first, with an 8-bit picture in between; weights have 22 fractional bits. */
+/**
+ * Bicubic, antialiased, with an 8-bit picture in between; weights have 22 fractional bits. Along rows first, except where a
+ * picture more than 100 times as high as wide becomes lower.
+ */
 export function referenceResize(from: Picture, height: number, width: number): Picture {
-  const wide =
-    width === from.width
-      ? from
-      : picture(from.height, width, (y, x, c) =>
-          weighted(x, from.width, width, (source) => from.pixels[(y * from.width + source) * 3 + c]!),
-        );
-  if (height === from.height) return wide;
-  return picture(height, width, (y, x, c) =>
-    weighted(y, from.height, height, (source) => wide.pixels[(source * width + x) * 3 + c]!),
+  if (from.height > 100 * from.width && height < from.height) return resizeRows(resizeColumns(from, height), width);
+  return resizeColumns(resizeRows(from, width), height);
+}
+
+function resizeRows(from: Picture, width: number): Picture {
+  if (width === from.width) return from;
+  return picture(from.height, width, (y, x, c) =>
+    weighted(x, from.width, width, (source) => from.pixels[(y * from.width + source) * 3 + c]!),
+  );
+}
+
+function resizeColumns(from: Picture, height: number): Picture {
+  if (height === from.height) return from;
+  return picture(height, from.width, (y, x, c) =>
+    weighted(y, from.height, height, (source) => from.pixels[(source * from.width + x) * 3 + c]!),
   );
 }
 
