@@ -83,10 +83,11 @@ function sameQuantity(a: string, b: string): boolean {
 
 function sameExpression(a: string, b: string): boolean {
   const [left, right] = [parseExpression(a), parseExpression(b)];
-  if (!left || !right) return bare(a) === bare(b);
+  const areWords = /^[A-Za-z]+$/.test(a) && /^[A-Za-z]+$/.test(b); // "no" is not n times o
+  if (!left || !right || areWords) return bare(a) === bare(b);
   if (left.variables.size === 0 && right.variables.size === 0) {
     const [x, y] = [left.at(() => NaN), right.at(() => NaN)];
-    return equalValues(x, y) || (places(a) >= 6 !== places(b) >= 6 && Math.abs(toReal(x) - toReal(y)) <= 1e-6);
+    return equalValues(x, y) || (mayStandFor(a, b) && Math.abs(toReal(x) - toReal(y)) <= 1e-6);
   }
   return samples(left, right).every(([x, y]) => near(x, y, 1e-9));
 }
@@ -169,9 +170,12 @@ function sameInAnyOrder(a: string[], b: string[]): boolean {
   });
 }
 
-/** Decimal places of a plain number, 0 for everything else. */
-function places(text: string): number {
-  return /^[+-]?\d*\.(\d+)$/.exec(text)?.[1]?.length ?? 0;
+/** Whether just one of them is a plain number, and that with so many places that it may be the other one rounded. */
+function mayStandFor(a: string, b: string): boolean {
+  const places = [a, b]
+    .map((text) => /^[+-]?\d*(?:\.(\d*))?$/.exec(text))
+    .map((plain) => plain && (plain[1] ?? '').length);
+  return (places[0] === null) !== (places[1] === null) && (places[0] ?? places[1]!) >= 6;
 }
 
 function bare(text: string): string {

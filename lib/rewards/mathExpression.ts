@@ -223,9 +223,11 @@ class Parser {
 
   private call(name: string): Evaluate {
     const base = name === 'log' && this.take('_') ? this.argument() : undefined;
+    const inverse = this.match(/\^\s*(?:\{\s*-\s*1\s*\}|-\s*1)/y) !== undefined;
+    if (inverse && !Object.hasOwn(FUNCTIONS, `arc${name}`)) throw new NotMath();
     const exponent = this.take('^') ? this.argumentOrSigned() : undefined;
     const input = this.nested(() => (this.peek() === '(' || this.peek() === '{' ? this.group() : this.plainProduct()));
-    const f = FUNCTIONS[name]!;
+    const f = FUNCTIONS[inverse ? `arc${name}` : name]!;
     return (v) => {
       if (name === 'abs') return magnitude(input(v));
       const value = base
