@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
@@ -69,7 +70,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
 /** `dir`, or what `writeCheckpoint` had moved aside if `dir` is not there. */
 async function survivingFolder(dir: string): Promise<string> {
   for (const path of [dir, `${dir}.previous`]) {
-    const found = await stat(path).catch(() => undefined);
+    const found = await statOf(path);
     if (found?.isDirectory()) return path;
     if (found) throw new G2rpoError('INVALID_CHECKPOINT', `${path}: must be a folder`, { file: path });
   }
@@ -184,8 +185,14 @@ async function openOrRefuse(path: string): Promise<FileHandle> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+  return (await statOf(path)) !== undefined;
+}
+
+async function statOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw readFailure(path, error);
+  }
 }

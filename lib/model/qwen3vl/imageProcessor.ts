@@ -3,19 +3,12 @@ import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative } from '../../runtime/native.ts';
 import type { ImageSource } from './chatTemplate.ts';
 import type { ModelConfig } from './config.ts';
-import { ConfigReader } from './configReader.ts';
 import { decodeImage, nameOf } from './decodeImage.ts';
+import { ImageCache } from './imageCache.ts';
+import { parseImageSettings, type ImageSettings } from './imageSettings.ts';
 import { readJsonFile } from './jsonFile.ts';
 import type { GridThw } from './positions.ts';
 import { smartResize, type AreaLimits } from './smartResize.ts';
-
-export interface ImageSettings extends AreaLimits {
-  patch: number;
-  temporalPatch: number;
-  merge: number;
-  mean: [number, number, number];
-  std: [number, number, number];
-}
 
 /** A picture at the size in which the policy sees it. */
 export interface ProcessedImage {
@@ -133,94 +126,4 @@ async function onWorker(call: Parameters<typeof callNative<Promise<ArrayBuffer>>
 async function identityOf(path: string): Promise<string | undefined> {
   const found = await stat(path, { bigint: true }).catch(() => undefined);
   return found && [path, found.ino, found.mtimeNs, found.size].join('\0');
-}
-
-/** Pictures by key, the least recently used forgotten first. One being made is shared by all who ask for it. */
-class ImageCache {
-  readonly #limitBytes: number;
-  readonly #entries = new Map<string, Promise<ProcessedImage>>();
-  readonly #bytes = new Map<string, number>();
-  #usedBytes = 0;
-
-  constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
-  }
-
-  get(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
-    const entry = this.#entries.get(key) ?? this.#make(key, make);
-    this.#entries.delete(key);
-    this.#entries.set(key, entry); // youngest again
-    return entry;
-  }
-
-  #make(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
-    const entry = make();
-    entry.then(
-      ({ pixels }) => {
-        this.#bytes.set(key, pixels.length);
-        this.#usedBytes += pixels.length;
-        this.#forgetOldest();
-      },
-      () => this.#entries.delete(key),
-    );
-    return entry;
-  }
-
-  #forgetOldest(): void {
-    for (const key of this.#entries.keys()) {
-      if (this.#usedBytes <= this.#limitBytes) return;
-      if (!this.#bytes.has(key)) continue; // still being made
-      this.#usedBytes -= this.#bytes.get(key)!;
-      this.#bytes.delete(key);
-      this.#entries.delete(key);
-    }
-  }
-}
-
-/**
- * The settings in a parsed `preprocessor_config.json`. `size` counts pixels, in spite of its names; the older
- * `min_pixels` and `max_pixels` take precedence over it.
- *
- * @throws INVALID_CHECKPOINT  all problems at once
- */
-export function parseImageSettings(
-  json: unknown,
-  file: string,
-  { vision }: Pick<ModelConfig, 'vision'>,
-): ImageSettings {
-  const read = new ConfigReader(json);
-  const area = (legacy: string, key: string) =>
-    read.integer(read.has(legacy) ? legacy : key, 1, Number.MAX_SAFE_INTEGER);
-  const channels = (key: string): [number, number, number] => {
-    const value = read.raw(key);
-    if (Array.isArray(value) && value.length === 3 && value.every(Number.isFinite))
-      return value as [number, number, number];
-    read.problem(`${key} must be three numbers; got ${JSON.stringify(value)}`);
-    return [0, 0, 0];
-  };
-  const settings: ImageSettings = {
-    minPixels: area('min_pixels', 'size.shortest_edge'),
-    maxPixels: area('max_pixels', 'size.longest_edge'),
-    patch: read.integer('patch_size'),
-    temporalPatch: read.integer('temporal_patch_size'),
-    merge: read.integer('merge_size'),
-    mean: channels('image_mean'),
-    std: channels('image_std'),
-  };
-  for (const step of ['do_resize', 'do_rescale', 'do_normalize', 'do_convert_rgb']) read.expect(step, true);
-  read.expect('resample', 3); // bicubic
-  if (read.has('rescale_factor') && Math.abs(read.positive('rescale_factor') * 255 - 1) > 1e-6)
-    read.problem(`rescale_factor must be 1/255; got ${String(read.raw('rescale_factor'))}`);
-  for (const [key, name] of [
-    ['patch', 'patch_size'],
-    ['temporalPatch', 'temporal_patch_size'],
-    ['merge', 'merge_size'],
-  ] as const)
-    if (settings[key] !== vision[key]) read.problem(`${name} is ${settings[key]}, but the model has ${vision[key]}`);
-  if (read.problems.length > 0)
-    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
-      file,
-      problems: read.problems,
-    });
-  return settings;
 }

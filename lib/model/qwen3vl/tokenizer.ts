@@ -33,6 +33,8 @@ export interface Tokenizer {
   controlTokenIn(text: string): string | undefined;
 }
 
+const NO_BYTES = new Uint8Array();
+
 interface AddedToken {
   id: number;
   content: string;
@@ -60,25 +62,22 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const idOf = new Map([...vocab, ...added.map(({ content, id }) => [content, id] as const)]);
   const control = added.filter((token) => token.special).map((token) => token.content);
 
-  const stream = ({ skipSpecial = false }: DecodeOptions = {}): TokenStream => {
-    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-    return {
-      push(id) {
-        const bytes = skipSpecial && special.has(id) ? undefined : bytesOf[id];
-        return bytes ? decoder.decode(bytes, { stream: true }) : '';
-      },
-      end: () => decoder.decode(),
-    };
-  };
+  const bytesFor = (id: number, skipSpecial = false) => (skipSpecial && special.has(id) ? undefined : bytesOf[id]);
   return {
     size: bytesOf.length,
     stopIds: readStopIds(generation, settings, idOf, dir),
     encode: (text) => Int32Array.from(encoder.encode(text, { add_special_tokens: false }).ids),
-    decode(ids, options) {
-      const { push, end } = stream(options);
-      return Array.from(ids, push).join('') + end();
+    decode(ids, { skipSpecial } = {}) {
+      const pieces = Array.from(ids, (id) => bytesFor(id, skipSpecial) ?? NO_BYTES);
+      return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(pieces));
     },
-    stream,
+    stream({ skipSpecial } = {}) {
+      const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+      return {
+        push: (id) => decoder.decode(bytesFor(id, skipSpecial) ?? NO_BYTES, { stream: true }),
+        end: () => decoder.decode(),
+      };
+    },
     idOf: (token) => idOf.get(token),
     controlTokenIn: (text) => control.find((content) => text.includes(content)),
   };

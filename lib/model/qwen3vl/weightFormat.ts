@@ -20,12 +20,11 @@ export function widenInto(out: Float32Array, bytes: Uint8Array, dtype: StoredDty
 
 /** Little-endian bytes of fp32 values; BF16 is rounded to the nearest, ties to even, and NaN stays NaN. */
 export function narrow(values: Float32Array, dtype: 'BF16' | 'F32'): Uint8Array {
-  const bytes = new Uint8Array(values.length * ELEMENT_BYTES[dtype]);
-  const view = new DataView(bytes.buffer);
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  if (dtype === 'F32') for (let i = 0; i < bits.length; i++) view.setUint32(4 * i, bits[i]!, true);
-  else for (let i = 0; i < bits.length; i++) view.setUint16(2 * i, roundToBf16(bits[i]!), true);
-  return bytes;
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length); // every platform we run on is little-endian
+  if (dtype === 'F32') return new Uint8Array(bits.slice().buffer);
+  const halves = new Uint16Array(bits.length);
+  for (let i = 0; i < halves.length; i++) halves[i] = roundToBf16(bits[i]!);
+  return new Uint8Array(halves.buffer);
 }
 
 /** Upper half of an fp32 pattern after rounding to the nearest even. */

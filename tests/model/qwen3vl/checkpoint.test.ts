@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -128,6 +128,17 @@ describe('a write that fails', () => {
     const error = await rejectionOf(writeCheckpoint(below, { files: await sideFiles(dir), tensors: [] }));
     expect(error.code).toBe('IO');
     expect(error.message).toContain(below);
+  });
+
+  it('survives a full disk, here a limit on the size of files', async () => {
+    const dir = await writeGoldenCheckpoint('nano');
+    const command = `ulimit -f 50; exec "$0" --import jiti/register "$@"`; // 50 KiB, and the files have 100
+    const script = fileURLToPath(new URL('../../support/keepWriting.ts', import.meta.url));
+    const { status, stderr } = spawnSync('bash', ['-c', command, process.execPath, script, dir], { encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/checkpoint not written: EFBIG/);
+    expect(hashOf(dir, 'model.safetensors')).toBe(hashes['nano']!.files['model.safetensors']);
+    expect(readdirSync(dirname(dir))).toEqual(['nano']);
   });
 
   it('survives kill -9 at any moment', { timeout: 30_000 }, async () => {

@@ -10,10 +10,9 @@ import { decodeImage } from '../../../lib/model/qwen3vl/decodeImage.ts';
 import {
   createImageProcessor,
   loadImageProcessor,
-  parseImageSettings,
-  type ImageSettings,
   type ProcessedImage,
 } from '../../../lib/model/qwen3vl/imageProcessor.ts';
+import { parseImageSettings, type ImageSettings } from '../../../lib/model/qwen3vl/imageSettings.ts';
 import { smartResize } from '../../../lib/model/qwen3vl/smartResize.ts';
 import { native } from '../../../lib/runtime/native.ts';
 import { goldenJson, goldenPath } from '../../support/goldenModel.ts';

@@ -1,0 +1,56 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+import type { ModelConfig } from './config.ts';
+import { elementCount, tensorNames } from './tensorNames.ts';
+import { ELEMENT_BYTES } from './weightFormat.ts';
+
+/** A weight file before it is written. */
+export interface PlannedFile {
+  name: string;
+  /** its first bytes, header length included */
+  header: Buffer;
+  /** where in the file each tensor begins */
+  tensors: { name: string; offset: number }[];
+}
+
+/** Assigns tensors to files in file order, a new one where the next tensor would exceed the limit. */
+export function planFiles(config: ModelConfig, dtype: 'BF16' | 'F32', maxBytes: number): PlannedFile[] {
+  if (!(maxBytes > 0)) throw new G2rpoError('INVALID_ARGUMENT', `maxShardBytes must be positive; got ${maxBytes}`);
+  const shards: { name: string; shape: number[]; bytes: number }[][] = [[]];
+  let used = 0;
+  for (const { name, shape } of tensorNames(config)) {
+    const bytes = elementCount(shape) * ELEMENT_BYTES[dtype];
+    if (used > 0 && used + bytes > maxBytes) {
+      shards.push([]);
+      used = 0;
+    }
+    shards.at(-1)!.push({ name, shape, bytes });
+    used += bytes;
+  }
+  const number = (k: number) => String(k).padStart(5, '0');
+  return shards.map((shard, k) => {
+    const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+    let at = 0;
+    const starts = shard.map(({ name, shape, bytes }) => {
+      header[name] = { dtype, shape, data_offsets: [at, at + bytes] };
+      at += bytes;
+      return { name, offset: at - bytes };
+    });
+    const json = JSON.stringify(header);
+    const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8)); // names are ASCII
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(padded.length));
+    return {
+      name:
+        shards.length === 1 ? 'model.safetensors' : `model-${number(k + 1)}-of-${number(shards.length)}.safetensors`,
+      header: Buffer.concat([length, padded]),
+      tensors: starts.map(({ name, offset }) => ({ name, offset: 8 + padded.length + offset })),
+    };
+  });
+}
+
+/** The index that says which file holds which tensor. */
+export function indexOf(plan: PlannedFile[], config: ModelConfig, dtype: 'BF16' | 'F32'): string {
+  const total = tensorNames(config).reduce((sum, { shape }) => sum + elementCount(shape), 0) * ELEMENT_BYTES[dtype];
+  const map = Object.fromEntries(plan.flatMap(({ name, tensors }) => tensors.map((tensor) => [tensor.name, name])));
+  return `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`;
+}
