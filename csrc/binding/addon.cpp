@@ -82,6 +82,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["threads"] = Napi::Function::New<guarded_call<threads>>(env);
   register_tensor(env, exports);
   register_launch(env, exports);
+  register_policy(env, exports);
   register_host(env, exports);
   return exports;
 }

@@ -58,6 +58,7 @@ napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes);
 
 void register_tensor(Napi::Env env, Napi::Object exports);
 void register_launch(Napi::Env env, Napi::Object exports);
+void register_policy(Napi::Env env, Napi::Object exports);
 void register_host(Napi::Env env, Napi::Object exports);
 
 }  // namespace g2rpo::binding

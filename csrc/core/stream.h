@@ -8,6 +8,8 @@ class ThreadPool;
 
 struct Stream {
   ThreadPool* pool = nullptr;
+  /** A kernel of the running job has failed: what follows computes on rubbish and may stop early. */
+  bool failed() const;
 };
 
 /** Calls body(context, i) for every i in [0, n), on all threads of the pool; returns when all are done. Which thread takes

@@ -31,10 +31,17 @@ void ThreadPool::fail(const char* code, const char* message) {
   if (!failure_.code) failure_ = {code, message};
 }
 
+bool ThreadPool::failed() {
+  std::lock_guard lock(failure_mutex_);
+  return failure_.code != nullptr;
+}
+
 Failure ThreadPool::take_failure() {
   std::lock_guard lock(failure_mutex_);
   return std::exchange(failure_, {});
 }
+
+bool Stream::failed() const { return pool->failed(); }
 
 void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
 

@@ -34,6 +34,7 @@ class ThreadPool {
   void run(size_t n, void (*body)(void*, size_t), void* context);
   /** Records a failure; the first one since the last `take_failure` wins. Safe from any thread. */
   void fail(const char* code, const char* message);
+  bool failed();
   Failure take_failure();
 
  private:

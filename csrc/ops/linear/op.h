@@ -20,7 +20,7 @@ template <class T> struct Linear {
   }
 };
 
-/** dX = dY·W. */
+/** dX = dY·W, or dX += dY·W. */
 template <class T> struct LinearBackwardInput {
   using Real = T;
   static constexpr auto kName = "linear_backward_input";
@@ -29,6 +29,8 @@ template <class T> struct LinearBackwardInput {
   View<const T> dY;
   View<const T> weight;
   View<T> dX;
+  /** dX += instead of dX = */
+  bool accumulate = false;
   G2_INLINE static LinearBackwardInput read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }

@@ -8,11 +8,11 @@ template <class T> struct PositionEmbedding {
   using Real = T;
   static constexpr auto kName = "position_embedding";
   static constexpr auto kSignature =
-      "grids i32[I,3], table {f32|f64}[E,H], merge i32, &x {f32|f64}[P,H] ->";
+      "grids i32[I,3], table {f32|f64}[E,H], &x {f32|f64}[P,H], merge i32 ->";
   View<const int32_t> grids;
   View<const T> table;
-  int32_t merge;
   View<T> x;
+  int32_t merge;
   G2_INLINE static PositionEmbedding read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};
   }

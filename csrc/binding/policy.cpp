@@ -1,0 +1,314 @@
+#include "../model/qwen3vl/policy.h"
+
+#include <atomic>
+#include <cstring>
+
+#include "binding.h"
+
+namespace g2rpo::binding {
+
+namespace {
+
+using namespace g2rpo::qwen3vl;
+
+// --- from JavaScript --------------------------------------------------------------------------------------------------
+
+Napi::Value member(const Napi::Object& o, const char* name) {
+  const Napi::Value v = o.Get(name);
+  if (v.IsUndefined()) throw Error("INVALID_ARGUMENT", std::string(name) + " is missing");
+  return v;
+}
+double number(const Napi::Object& o, const char* name) {
+  const Napi::Value v = member(o, name);
+  if (!v.IsNumber()) throw Error("INVALID_ARGUMENT", std::string(name) + " must be a number");
+  return v.As<Napi::Number>().DoubleValue();
+}
+size_t count(const Napi::Object& o, const char* name) { return static_cast<size_t>(number(o, name)); }
+int32_t integer(const Napi::Object& o, const char* name) { return static_cast<int32_t>(number(o, name)); }
+Napi::Object object(const Napi::Object& o, const char* name) {
+  const Napi::Value v = member(o, name);
+  if (!v.IsObject()) throw Error("INVALID_ARGUMENT", std::string(name) + " must be an object");
+  return v.As<Napi::Object>();
+}
+
+template <class T> constexpr napi_typedarray_type kArrayType = napi_int32_array;
+template <> constexpr napi_typedarray_type kArrayType<float> = napi_float32_array;
+template <> constexpr napi_typedarray_type kArrayType<double> = napi_float64_array;
+
+/** A copy: the caller may change the array at once, and the job runs later. */
+template <class T> std::vector<T> array(const Napi::Object& o, const char* name) {
+  const Napi::Value v = member(o, name);
+  if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != kArrayType<T>)
+    throw Error("DTYPE_MISMATCH", std::string(name) + " must be " + name_of(DTypeOf<T>::value));
+  const auto a = v.As<Napi::TypedArray>();
+  const auto* data = reinterpret_cast<const T*>(static_cast<const char*>(a.ArrayBuffer().Data()) + a.ByteOffset());
+  return std::vector<T>(data, data + a.ElementLength());
+}
+
+Config config_of(const Napi::Object& o) {
+  const auto t = object(o, "text"), v = object(o, "vision");
+  Config c{};
+  const auto section = member(t, "mropeSection").As<Napi::Array>();
+  c.text = {count(t, "hidden"), count(t, "layers"),        count(t, "heads"),       count(t, "kvHeads"), count(t, "headDim"),
+            count(t, "mlp"),    count(t, "vocab"),         number(t, "ropeTheta"),  number(t, "rmsNormEps"), {}};
+  for (uint32_t i = 0; i < 3; i++) c.text.section[i] = section.Get(i).As<Napi::Number>().Int32Value();
+  c.vision = {count(v, "depth"), count(v, "hidden"), count(v, "heads"),     count(v, "mlp"),
+              3 * count(v, "temporalPatch") * count(v, "patch") * count(v, "patch"),
+              count(v, "merge"), count(v, "positions"), {}, 1e-6};
+  const auto taps = member(v, "taps").As<Napi::Array>();
+  for (uint32_t i = 0; i < taps.Length(); i++) c.vision.taps.push_back(taps.Get(i).As<Napi::Number>().Int32Value());
+  c.tied = member(o, "tied").ToBoolean();
+  return c;
+}
+
+/** A packed batch with the memory behind its views. */
+template <class T> struct OwnedBatch {
+  Batch<T> batch;
+  std::vector<T> pixels;
+};
+
+template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o, const Config& c) {
+  auto b = std::make_shared<OwnedBatch<T>>();
+  auto& text = b->batch.text;
+  text.ids = array<int32_t>(o, "inputIds");
+  text.positions = array<int32_t>(o, "positionIds");
+  text.segment_starts = array<int32_t>(o, "segmentStarts");
+  text.segment_prefix = array<int32_t>(o, "segmentPrefix");
+  text.visual_rows = array<int32_t>(o, "visualRows");
+  text.visual_source = array<int32_t>(o, "visualSource");
+  b->batch.target_rows = array<int32_t>(o, "targetRows");
+  b->batch.target_ids = array<int32_t>(o, "targetIds");
+  b->pixels = array<T>(o, "pixels");
+  b->batch.vision.grids = array<int32_t>(o, "grids");
+  b->batch.vision.pixels = b->pixels.data();
+  b->batch.vision.patches = b->pixels.size() / c.vision.patch_size;
+  if (b->pixels.size() % c.vision.patch_size || b->batch.vision.grids.size() % 3)
+    throw Error("SHAPE_MISMATCH", "pixels must be rows of " + std::to_string(c.vision.patch_size) + ", grids rows of 3");
+  // the rows that features fill have no embedding
+  for (int32_t r : text.visual_rows)
+    if (r >= 0 && static_cast<size_t>(r) < text.ids.size()) text.ids[static_cast<size_t>(r)] = -1;
+  return b;
+}
+
+template <class T> std::shared_ptr<TokenLoss<T>> loss_of(const Napi::Object& o) {
+  auto loss = std::make_shared<TokenLoss<T>>();
+  const std::string kind = member(o, "kind").ToString();
+  if (kind != "reinforce" && kind != "ppo") throw Error("INVALID_ARGUMENT", "loss.kind must be reinforce or ppo; got " + kind);
+  loss->kind = kind == "ppo" ? PolicyLossKind::ppo : PolicyLossKind::reinforce;
+  loss->clip_low = number(o, "clipLow");
+  loss->clip_high = number(o, "clipHigh");
+  loss->clip_dual = number(o, "clipDual");
+  loss->old_log_probs = array<T>(o, "oldLogProbs");
+  loss->advantages = array<T>(o, "advantages");
+  loss->weights = array<T>(o, "weights");
+  loss->entropy_slopes = array<T>(o, "entropySlopes");
+  return loss;
+}
+
+SamplingOptions sampling_of(const Napi::Object& o) {
+  SamplingOptions s{integer(o, "n"),          integer(o, "maxTokens"), number(o, "temperature"), number(o, "topP"),
+                    number(o, "repetitionPenalty"), integer(o, "topK"), integer(o, "seed"),       integer(o, "step"),
+                    integer(o, "rolloutOffset"), array<int32_t>(o, "stopIds"), array<int32_t>(o, "bannedIds")};
+  return s;
+}
+
+// --- to JavaScript ----------------------------------------------------------------------------------------------------
+
+template <class T> Napi::Value typed(Napi::Env env, const std::vector<T>& v) {
+  auto buffer = Napi::ArrayBuffer::New(env, v.size() * sizeof(T));
+  if (!v.empty()) std::memcpy(buffer.Data(), v.data(), v.size() * sizeof(T));
+  return Napi::TypedArrayOf<T>::New(env, v.size(), buffer, 0);
+}
+
+// --- the policy, in f32 or f64 ----------------------------------------------------------------------------------------
+
+class AnyPolicy {
+ public:
+  virtual ~AnyPolicy() = default;
+  virtual Napi::Value forward(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value forward_backward(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value logits(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value features(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value generate(const Napi::CallbackInfo&) = 0;
+  virtual void zero_gradients(Napi::Env) = 0;
+  std::atomic<bool> stop{false};
+};
+
+template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shared_from_this<TypedPolicy<T>> {
+ public:
+  TypedPolicy(const Config& config, const ParameterMap<T>& parameters, std::vector<BufferRef> weights,
+              std::vector<BufferRef> gradients)
+      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)) {}
+
+  Napi::Value forward(const Napi::CallbackInfo& info) override {
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    const double temperature = info[1].As<Napi::Number>().DoubleValue();
+    auto scores = std::make_shared<Scores<T>>();
+    return start(info.Env(), [=](auto& self, Stream& s) { *scores = self.forward(s, batch->batch, temperature); },
+                 [scores](Napi::Env env) { return scores_value(env, *scores); });
+  }
+
+  Napi::Value forward_backward(const Napi::CallbackInfo& info) override {
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto loss = loss_of<T>(info[1].As<Napi::Object>());
+    const double temperature = info[2].As<Napi::Number>().DoubleValue();
+    auto scores = std::make_shared<Scores<T>>();
+    return start(info.Env(), [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature); },
+                 [scores](Napi::Env env) { return scores_value(env, *scores); });
+  }
+
+  Napi::Value logits(const Napi::CallbackInfo& info) override {
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto rows = array<int32_t>(info[0].As<Napi::Object>(), "rows");
+    auto out = std::make_shared<std::vector<T>>();
+    return start(info.Env(), [=](auto& self, Stream& s) { *out = self.logits(s, batch->batch, rows); },
+                 [out](Napi::Env env) { return typed(env, *out); });
+  }
+
+  Napi::Value features(const Napi::CallbackInfo& info) override {
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto out = std::make_shared<std::vector<std::vector<T>>>();
+    return start(info.Env(), [=](auto& self, Stream& s) { *out = self.features(s, batch->batch.vision); },
+                 [out](Napi::Env env) {
+                   auto list = Napi::Array::New(env);
+                   for (uint32_t i = 0; i < out->size(); i++) list[i] = typed(env, (*out)[i]);
+                   return Napi::Value(list);
+                 });
+  }
+
+  Napi::Value generate(const Napi::CallbackInfo& info) override {
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto delta = array<int32_t>(info[0].As<Napi::Object>(), "ropeDelta");
+    auto options = sampling_of(info[1].As<Napi::Object>());
+    auto out = std::make_shared<std::vector<Generation<T>>>();
+    stop = false;
+    auto self = this->shared_from_this();
+    return start(info.Env(),
+                 [=](auto& policy, Stream& s) { *out = policy.generate(s, batch->batch, delta, options, [self] { return self->stop.load(); }); },
+                 [out](Napi::Env env) {
+                   auto list = Napi::Array::New(env, out->size());
+                   for (uint32_t i = 0; i < out->size(); i++) {
+                     const auto& g = (*out)[i];
+                     auto o = Napi::Object::New(env);
+                     o["tokens"] = typed(env, g.tokens);
+                     o["logProbs"] = typed(env, g.log_probs);
+                     o["entropy"] = typed(env, g.entropy);
+                     o["finish"] = g.stopped ? "stop" : "length";
+                     list[i] = o;
+                   }
+                   return Napi::Value(list);
+                 });
+  }
+
+  void zero_gradients(Napi::Env env) override {
+    device_of(env).enqueue([self = this->shared_from_this()](Stream&) {
+      for (const auto& b : self->gradients_) {
+        std::memset(b->data, 0, b->bytes);
+        b->failure = nullptr;
+      }
+    });
+  }
+
+ private:
+  static Napi::Value scores_value(Napi::Env env, const Scores<T>& s) {
+    auto o = Napi::Object::New(env);
+    o["logProbs"] = typed(env, s.log_probs);
+    o["entropy"] = typed(env, s.entropy);
+    if (!s.loss.empty() || !s.clipped.empty()) {
+      o["loss"] = typed(env, s.loss);
+      o["clipped"] = typed(env, s.clipped);
+    }
+    return o;
+  }
+
+  /** Runs work(policy, stream) unless a weight is the result of a kernel that failed. */
+  Napi::Value start(Napi::Env env, std::function<void(Policy<T>&, Stream&)> work, std::function<Napi::Value(Napi::Env)> result) {
+    auto self = this->shared_from_this();
+    return promise_on_stream(
+        env,
+        [self, work = std::move(work)](Stream& stream) -> std::shared_ptr<const Failure> {
+          for (const auto& b : self->weights_)
+            if (b->failure) return b->failure;
+          work(self->policy_, stream);
+          return nullptr;
+        },
+        [result = std::move(result)](napi_env env) -> napi_value { return result(Napi::Env(env)); });
+  }
+
+  Policy<T> policy_;
+  std::vector<BufferRef> weights_, gradients_;
+};
+
+/** new Policy(config, variant, names, weights, gradients): lists as long as each other */
+class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
+ public:
+  explicit PolicyWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PolicyWrap>(info) {
+    guard(info.Env(), [&] { create(info); });
+  }
+
+  static void define(Napi::Env env, Napi::Object exports) {
+    exports["Policy"] = DefineClass(env, "Policy",
+                                    {InstanceMethod("forward", &PolicyWrap::call<&AnyPolicy::forward>),
+                                     InstanceMethod("forwardBackward", &PolicyWrap::call<&AnyPolicy::forward_backward>),
+                                     InstanceMethod("logits", &PolicyWrap::call<&AnyPolicy::logits>),
+                                     InstanceMethod("features", &PolicyWrap::call<&AnyPolicy::features>),
+                                     InstanceMethod("generate", &PolicyWrap::call<&AnyPolicy::generate>),
+                                     InstanceMethod("zeroGradients", &PolicyWrap::zero_gradients),
+                                     InstanceMethod("stop", &PolicyWrap::stop), InstanceMethod("release", &PolicyWrap::release)});
+  }
+
+ private:
+  void create(const Napi::CallbackInfo& info) {
+    const Config config = config_of(info[0].As<Napi::Object>());
+    const std::string variant = info[1].ToString();
+    if (variant == "f64") policy_ = make<double>(info, config);
+    else policy_ = make<float>(info, config);
+  }
+
+  template <class T> static std::shared_ptr<AnyPolicy> make(const Napi::CallbackInfo& info, const Config& config) {
+    const auto names = info[2].As<Napi::Array>(), weights = info[3].As<Napi::Array>(), gradients = info[4].As<Napi::Array>();
+    ParameterMap<T> map;
+    std::vector<BufferRef> w, g;
+    for (uint32_t i = 0; i < names.Length(); i++) {
+      const std::string name = names.Get(i).ToString();
+      BufferRef weight = buffer_of(weights.Get(i)), gradient = buffer_of(gradients.Get(i));
+      for (const auto& b : {weight, gradient})
+        if (b->dtype != DTypeOf<T>::value || b->bytes != weight->bytes)
+          throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + ", weight and gradient alike");
+      map[name] = {static_cast<T*>(weight->data), static_cast<T*>(gradient->data), weight->bytes / sizeof(T)};
+      w.push_back(std::move(weight));
+      g.push_back(std::move(gradient));
+    }
+    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g));
+  }
+
+  AnyPolicy& policy() {
+    if (!policy_) throw Error("DISPOSED", "the policy has been disposed");
+    return *policy_;
+  }
+  template <Napi::Value (AnyPolicy::*Method)(const Napi::CallbackInfo&)> Napi::Value call(const Napi::CallbackInfo& info) {
+    return guard(info.Env(), [&] { return (policy().*Method)(info); });
+  }
+  Napi::Value zero_gradients(const Napi::CallbackInfo& info) {
+    return guard(info.Env(), [&] {
+      policy().zero_gradients(info.Env());
+      return info.Env().Undefined();
+    });
+  }
+  Napi::Value stop(const Napi::CallbackInfo& info) {
+    if (policy_) policy_->stop = true;
+    return info.Env().Undefined();
+  }
+  Napi::Value release(const Napi::CallbackInfo& info) {
+    policy_.reset();
+    return info.Env().Undefined();
+  }
+
+  std::shared_ptr<AnyPolicy> policy_;
+};
+
+}  // namespace
+
+void register_policy(Napi::Env env, Napi::Object exports) { PolicyWrap::define(env, exports); }
+
+}  // namespace g2rpo::binding

@@ -1,0 +1,74 @@
+// The few ways in which the model calls its ops, so that forward and backward read as the specification does.
+#pragma once
+#include "../../core/arena.h"
+#include "../../ops/layer_norm/op.h"
+#include "../../ops/linear/op.h"
+#include "../../ops/rms_norm/op.h"
+#include "weights.h"
+
+namespace g2rpo::qwen3vl {
+
+template <class T> View<T> matrix(T* data, size_t rows, size_t columns) { return {data, rows, columns}; }
+template <class T> View<T> cube(T* data, size_t a, size_t b, size_t c) { return {data, a, b, c}; }
+template <class T> View<T> vector(T* data, size_t size) { return {data, size}; }
+
+/** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
+template <class T>
+void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, const Parameter<T>& weight, T* y,
+            const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
+  Linear<T> op{matrix(x, rows, in), matrix<const T>(weight.weight, out, in), {}, {}, matrix(y, rows, out)};
+  if (bias) op.bias = vector<const T>(bias->weight, out);
+  if (residual) op.residual = matrix(residual, rows, out);
+  run(stream, op);
+}
+
+/** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. */
+template <class T>
+void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, const T* dY, const T* x, const Parameter<T>& weight,
+                     const Parameter<T>* bias, T* dX, bool accumulate = false) {
+  if (weight.gradient) {
+    LinearBackwardWeight<T> op{matrix(dY, rows, out), matrix(x, rows, in), matrix(weight.gradient, out, in), {}};
+    if (bias && bias->gradient) op.dBias = vector(bias->gradient, out);
+    run(stream, op);
+  }
+  if (!dX) return;
+  LinearBackwardInput<T> op{matrix(dY, rows, out), matrix<const T>(weight.weight, out, in), matrix(dX, rows, in)};
+  op.accumulate = accumulate;
+  run(stream, op);
+}
+
+template <class T>
+void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parameter<T>& weight, double epsilon, T* y, T* rstd) {
+  run(stream, RmsNorm<T>{matrix(x, rows, size), vector<const T>(weight.weight, size), epsilon, matrix(y, rows, size),
+                         vector(rstd, rows)});
+}
+
+/** dX = residual + gradient; dX may be the residual or dY. */
+template <class T>
+void rms_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Parameter<T>& weight,
+                       const T* rstd, const T* residual, T* dX) {
+  RmsNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(weight.weight, size),
+                        vector(rstd, rows), {}, vector(weight.gradient, size), matrix(dX, rows, size)};
+  if (residual) op.residual = matrix(residual, rows, size);
+  run(stream, op);
+}
+
+template <class T>
+void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affine<T>& norm, double epsilon, T* y, T* mean,
+                T* rstd) {
+  run(stream, LayerNorm<T>{matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
+                           vector<const T>(norm.bias.weight, size), epsilon, matrix(y, rows, size), vector(mean, rows),
+                           vector(rstd, rows)});
+}
+
+template <class T>
+void layer_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Affine<T>& norm,
+                         const T* mean, const T* rstd, const T* residual, T* dX) {
+  LayerNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
+                          vector(mean, rows), vector(rstd, rows), {}, vector(norm.weight.gradient, size),
+                          vector(norm.bias.gradient, size), matrix(dX, rows, size)};
+  if (residual) op.residual = matrix(residual, rows, size);
+  run(stream, op);
+}
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,159 @@
+#include "policy.h"
+
+#include <cstring>
+
+#include "../../core/status.h"
+#include "../../ops/head/op.h"
+#include "../../ops/visual_splice/op.h"
+#include "layers.h"
+
+namespace g2rpo::qwen3vl {
+
+namespace {
+
+View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
+
+[[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "batch: " + message); }
+
+}  // namespace
+
+/** Nothing that comes from outside may reach an op as an index before this. */
+template <class T> void Policy<T>::check(const Batch<T>& b) const {
+  const auto rows = static_cast<int32_t>(b.text.rows());
+  const auto in = [](int32_t x, int32_t end) { return x >= 0 && x < end; };
+  if (b.text.positions.size() != 3 * b.text.rows()) refuse("positionIds must hold 3 · S entries");
+  if (b.text.segment_starts.empty() || b.text.segment_starts.front() != 0 || b.text.segment_starts.back() != rows)
+    refuse("segmentStarts must rise from 0 to S");
+  for (size_t z = 1; z < b.text.segment_starts.size(); z++)
+    if (b.text.segment_starts[z] < b.text.segment_starts[z - 1]) refuse("segmentStarts must rise from 0 to S");
+  if (b.text.segment_prefix.size() + 1 != b.text.segment_starts.size()) refuse("segmentPrefix must hold one entry per segment");
+  size_t patches = 0;
+  for (size_t g = 0; g < b.vision.grids.size(); g += 3) {
+    const auto m = static_cast<int32_t>(c_.vision.merge);
+    const int32_t t = b.vision.grids[g], h = b.vision.grids[g + 1], w = b.vision.grids[g + 2];
+    if (t < 1 || h < m || w < m || h % m || w % m || t > 65536 || h > 65536 || w > 65536)
+      refuse("a grid must be (t, h, w) with h and w multiples of " + std::to_string(m));
+    patches += static_cast<size_t>(t) * static_cast<size_t>(h) * static_cast<size_t>(w);
+  }
+  if (patches != b.vision.patches) refuse("the grids hold " + std::to_string(patches) + " patches, the pixels " + std::to_string(b.vision.patches));
+  const auto features = static_cast<int32_t>(b.vision.tokens(c_.vision));
+  if (b.text.visual_rows.size() != b.text.visual_source.size()) refuse("visualRows and visualSource must be as long as each other");
+  std::vector<bool> visual(b.text.rows());
+  for (size_t k = 0; k < b.text.visual_rows.size(); k++) {
+    if (!in(b.text.visual_rows[k], rows) || visual[static_cast<size_t>(b.text.visual_rows[k])])
+      refuse("visualRows must name rows of the batch, each once");
+    visual[static_cast<size_t>(b.text.visual_rows[k])] = true;
+    if (!in(b.text.visual_source[k], features)) refuse("visualSource must name features of the batch's images");
+  }
+  const auto vocab = static_cast<int32_t>(c_.text.vocab);
+  for (size_t s = 0; s < b.text.rows(); s++)
+    if (visual[s] ? b.text.ids[s] != -1 : !in(b.text.ids[s], vocab))
+      refuse("inputIds[" + std::to_string(s) + "] must be in [0, " + std::to_string(vocab) + "); got " + std::to_string(b.text.ids[s]));
+  if (b.target_rows.size() != b.target_ids.size()) refuse("targetRows and targetIds must be as long as each other");
+  for (size_t i = 0; i < b.target_rows.size(); i++)
+    if (!in(b.target_rows[i], rows) || !in(b.target_ids[i], vocab)) refuse("targets must name rows of the batch and ids of the vocabulary");
+}
+
+template <class T>
+T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch, const KeyValueSink<T>* sink) {
+  VisualFeatures<T> features;
+  if (batch.vision.patches) {
+    vision_.forward(stream, batch.vision, scratch);
+    features.count = batch.vision.tokens(c_.vision);
+    features.levels = {vision_.merged};
+    features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
+  }
+  return text_.forward(stream, batch.text, features, scratch, sink);
+}
+
+template <class T>
+typename Policy<T>::Gathered Policy<T>::gather(Stream& stream, const T* hidden, size_t rows, const std::vector<int32_t>& targets,
+                                               Scratch& scratch) {
+  const size_t n = targets.size(), h = c_.text.hidden;
+  Gathered g{scratch.take<T>(n * h), scratch.take<T>(n * h), scratch.take<T>(n)};
+  run(stream, GatherRows<T>{matrix(hidden, rows, h), list(targets), matrix(g.rows, n, h)});
+  rms_norm(stream, n, h, g.rows, w_.final_norm, c_.text.epsilon, g.normed, g.rstd);
+  return g;
+}
+
+template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& batch, double temperature) {
+  check(batch);
+  Scratch scratch;
+  const size_t n = batch.target_ids.size(), h = c_.text.hidden;
+  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), batch.target_rows, scratch);
+  Scores<T> scores{std::vector<T>(n), std::vector<T>(n), {}, {}};
+  T* log_sum_exp = scratch.take<T>(n);
+  run(stream, Head<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h), list(batch.target_ids),
+                      temperature, vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n), vector(log_sum_exp, n)});
+  return scores;
+}
+
+template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>& batch, const Gathered& g, T* d_normed) {
+  Scratch scratch;
+  const size_t n = batch.target_rows.size(), h = c_.text.hidden, rows = batch.text.rows();
+  rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
+  T* dX = scratch.take<T>(rows * h);
+  std::memset(dX, 0, rows * h * sizeof(T));
+  run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), list(batch.target_rows), matrix(dX, rows, h)});
+  VisualFeatures<T> d_features;
+  if (batch.vision.patches) {
+    d_features.count = batch.vision.tokens(c_.vision);
+    for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
+      d_features.levels.push_back(scratch.take<T>(d_features.count * h));
+      std::memset(d_features.levels.back(), 0, d_features.count * h * sizeof(T));
+    }
+  }
+  text_.backward(stream, batch.text, d_features, dX);
+  if (batch.vision.patches) vision_.backward(stream, batch.vision, d_features.levels);
+}
+
+template <class T>
+Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature) {
+  check(batch);
+  Scratch scratch;
+  const size_t n = batch.target_ids.size(), h = c_.text.hidden;
+  for (const auto* v : {&loss.old_log_probs, &loss.advantages, &loss.weights, &loss.entropy_slopes})
+    if (v->size() != n) refuse("every list of the loss must hold one entry per target");
+  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), batch.target_rows, scratch);
+  Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
+  T* d_normed = scratch.take<T>(n * h);
+  run(stream, HeadPolicyLoss<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h),
+                                list(batch.target_ids), vector(loss.old_log_probs.data(), n), vector(loss.advantages.data(), n),
+                                vector(loss.weights.data(), n), vector(loss.entropy_slopes.data(), n),
+                                matrix(w_.head.gradient, c_.text.vocab, h), temperature, static_cast<int32_t>(loss.kind),
+                                loss.clip_low, loss.clip_high, loss.clip_dual, vector(scores.log_probs.data(), n),
+                                vector(scores.entropy.data(), n), vector(scores.loss.data(), n), vector(scores.clipped.data(), n),
+                                matrix(d_normed, n, h)});
+  backward_from(stream, batch, g, d_normed);
+  return scores;
+}
+
+template <class T>
+std::vector<T> Policy<T>::logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows) {
+  check(batch);
+  for (int32_t r : rows)
+    if (r < 0 || static_cast<size_t>(r) >= batch.text.rows()) refuse("rows must name rows of the batch");
+  Scratch scratch;
+  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), rows, scratch);
+  std::vector<T> out(rows.size() * c_.text.vocab);
+  linear(stream, rows.size(), c_.text.hidden, c_.text.vocab, g.normed, w_.head, out.data());
+  return out;
+}
+
+template <class T> std::vector<std::vector<T>> Policy<T>::features(Stream& stream, const VisionInput<T>& input) {
+  Batch<T> batch;
+  batch.text.segment_starts = {0};
+  batch.vision = input;
+  check(batch);
+  Scratch scratch;
+  vision_.forward(stream, input, scratch);
+  const size_t size = input.tokens(c_.vision) * c_.text.hidden;
+  std::vector<std::vector<T>> out{{vision_.merged, vision_.merged + size}};
+  for (const T* level : vision_.deepstack) out.emplace_back(level, level + size);
+  return out;
+}
+
+template class Policy<float>;
+template class Policy<double>;
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,82 @@
+// The policy: vision tower, splice, language model and head, forward and backward, over one packed batch.
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "../../ops/policy_loss/op.h"
+#include "text.h"
+#include "vision.h"
+
+namespace g2rpo::qwen3vl {
+
+/** Everything of a packed batch that the policy sees. */
+template <class T> struct Batch {
+  TextInput text;
+  VisionInput<T> vision;
+  std::vector<int32_t> target_rows;  // [N]: the row whose hidden state predicts …
+  std::vector<int32_t> target_ids;   // … this token
+};
+
+/** A loss that is separable by token, with what it must know of the whole mini-batch already in its weights. */
+template <class T> struct TokenLoss {
+  PolicyLossKind kind;
+  double clip_low, clip_high, clip_dual;
+  std::vector<T> old_log_probs, advantages, weights, entropy_slopes;  // [N]
+};
+
+template <class T> struct Scores {
+  std::vector<T> log_probs, entropy;  // [N]
+  std::vector<T> loss;                // [N], from forward_backward
+  std::vector<int32_t> clipped;       // [N], from forward_backward
+};
+
+struct SamplingOptions {
+  int32_t rollouts, max_tokens;  // per prompt
+  double temperature, top_p, repetition_penalty;
+  int32_t top_k;
+  int32_t seed, step, rollout_offset;
+  std::vector<int32_t> stop_ids, banned_ids;
+};
+
+template <class T> struct Generation {
+  std::vector<int32_t> tokens;
+  std::vector<T> log_probs, entropy;
+  bool stopped;
+};
+
+template <class T> class Policy {
+ public:
+  Policy(Config config, const ParameterMap<T>& parameters)
+      : c_(std::move(config)), w_(c_, parameters), vision_(c_, w_), text_(c_, w_) {}
+
+  Scores<T> forward(Stream& stream, const Batch<T>& batch, double temperature);
+  /** Adds the gradient of the loss to the parameters' gradients. */
+  Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature);
+  /** Logits [rows, vocab] of some rows, before any temperature. For tests and inspection. */
+  std::vector<T> logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows);
+  /** Tower output: merged, then deepstack levels, each [tokens, hidden]. */
+  std::vector<std::vector<T>> features(Stream& stream, const VisionInput<T>& input);
+  /** `prompts` holds one segment per prompt; result [prompts · rollouts]. `stop` is polled between tokens. */
+  std::vector<Generation<T>> generate(Stream& stream, const Batch<T>& prompts, const std::vector<int32_t>& rope_delta,
+                                      const SamplingOptions& options, const std::function<bool()>& stop);
+
+  const Config& config() const { return c_; }
+
+ private:
+  void check(const Batch<T>& batch) const;
+  /** Hidden rows before the final norm. */
+  T* hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch, const KeyValueSink<T>* sink = nullptr);
+  /** Final-normed hidden states of the target rows. */
+  struct Gathered {
+    T *rows, *normed, *rstd;
+  };
+  Gathered gather(Stream& stream, const T* hidden, size_t rows, const std::vector<int32_t>& targets, Scratch& scratch);
+  void backward_from(Stream& stream, const Batch<T>& batch, const Gathered& gathered, T* d_normed);
+
+  Config c_;
+  Weights<T> w_;
+  VisionTower<T> vision_;
+  TextModel<T> text_;
+};
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,157 @@
+#include "text.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../../ops/attention/op.h"
+#include "../../ops/embedding/op.h"
+#include "../../ops/rotary/op.h"
+#include "../../ops/swiglu/op.h"
+#include "../../ops/visual_splice/op.h"
+#include "layers.h"
+
+namespace g2rpo::qwen3vl {
+
+namespace {
+View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
+}  // namespace
+
+template <class T>
+void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const {
+  const size_t half = c_.text.head_dim / 2;
+  std::vector<T> frequency(half);
+  std::vector<int32_t> axis(half);
+  for (size_t i = 0; i < half; i++) {
+    frequency[i] = static_cast<T>(std::pow(c_.text.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(2 * half)));
+    const auto at = static_cast<int32_t>(i);  // T, H, W in turn; what the sections leave over is T
+    axis[i] = at % 3 == 1 && at < 3 * c_.text.section[1] ? 1 : at % 3 == 2 && at < 3 * c_.text.section[2] ? 2 : 0;
+  }
+  run(stream, RotaryTable<T>{matrix(positions, 3, rows), vector<const int32_t>(axis.data(), half),
+                             vector<const T>(frequency.data(), half), matrix(cosine, rows, half), matrix(sine, rows, half)});
+}
+
+template <class T>
+void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const {
+  const size_t d = c_.text.head_dim;
+  run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
+}
+
+template <class T>
+T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Scratch& scratch,
+                         const KeyValueSink<T>* sink) {
+  const auto& t = c_.text;
+  const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
+
+  T* x = scratch.take<T>(n * h);
+  run(stream, Embedding<T>{list(input.ids), matrix<const T>(w_.embedding.weight, t.vocab, h), matrix(x, n, h)});
+  if (!input.visual_rows.empty())
+    run(stream, VisualSplice<T>{matrix<const T>(features.levels[0], features.count, h), list(input.visual_rows),
+                                list(input.visual_source), matrix(x, n, h)});
+  cosine_ = scratch.take<T>(n * d / 2);
+  sine_ = scratch.take<T>(n * d / 2);
+  rope_table(stream, input.positions.data(), n, cosine_, sine_);
+
+  layers_.clear();
+  for (size_t l = 0; l < t.layers; l++) {
+    const auto& w = w_.layers[l];
+    TextLayerState<T> s{};
+    s.x = x;
+    s.normed1 = scratch.take<T>(n * h);
+    s.rstd1 = scratch.take<T>(n);
+    s.q = scratch.take<T>(n * qs);
+    s.k = scratch.take<T>(n * ks);
+    s.v = sink ? sink->values[l] : scratch.take<T>(n * ks);
+    s.q_rstd = scratch.take<T>(n * t.heads);
+    s.k_rstd = scratch.take<T>(n * t.kv_heads);
+    s.q_roped = scratch.take<T>(n * qs);
+    s.k_roped = sink ? sink->keys[l] : scratch.take<T>(n * ks);
+    s.attended = scratch.take<T>(n * qs);
+    s.log_sum_exp = scratch.take<T>(n * t.heads);
+    s.middle = scratch.take<T>(n * h);
+    s.normed2 = scratch.take<T>(n * h);
+    s.rstd2 = scratch.take<T>(n);
+    s.gate = scratch.take<T>(n * t.mlp);
+    s.up = scratch.take<T>(n * t.mlp);
+    s.activated = scratch.take<T>(n * t.mlp);
+
+    rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
+    linear(stream, n, h, qs, s.normed1, w.q, s.q);
+    linear(stream, n, h, ks, s.normed1, w.k, s.k);
+    linear(stream, n, h, ks, s.normed1, w.v, s.v);
+    rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, s.q_roped, s.q_rstd);
+    rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, s.k_roped, s.k_rstd);
+    rope(stream, n, t.heads, cosine_, sine_, s.q_roped, false);
+    rope(stream, n, t.kv_heads, cosine_, sine_, s.k_roped, false);
+    run(stream, Attention<T>{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped, n, t.kv_heads, d),
+                             cube<const T>(s.v, n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix), true,
+                             1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
+                             matrix(s.log_sum_exp, n, t.heads)});
+    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
+    rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
+    linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
+    linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
+    run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
+    x = scratch.take<T>(n * h);
+    linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
+    if (l + 1 < features.levels.size() && !input.visual_rows.empty())
+      run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
+                                  list(input.visual_source), matrix(x, n, h)});
+    layers_.push_back(s);
+  }
+  return x;
+}
+
+template <class T>
+void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* g) {
+  const auto& t = c_.text;
+  const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
+  Scratch scratch;
+  T* d_activated = scratch.take<T>(n * t.mlp);
+  T* d_up = scratch.take<T>(n * t.mlp);
+  T* narrow = scratch.take<T>(n * h);
+  T* d_attended = scratch.take<T>(n * qs);
+  T* d_q = scratch.take<T>(n * qs);
+  T* d_k = scratch.take<T>(n * ks);
+  T* d_v = scratch.take<T>(n * ks);
+  const bool visual = !input.visual_rows.empty();
+
+  for (size_t l = t.layers; l-- > 0;) {
+    const auto& w = w_.layers[l];
+    const auto& s = layers_[l];
+    if (visual && l + 1 < d_features.levels.size())
+      run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
+                                  matrix(d_features.levels[l + 1], d_features.count, h)});
+    linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
+    run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
+                                  matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
+    linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
+    linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+    rms_norm_backward<T>(stream, n, h, narrow, s.middle, w.post_norm, s.rstd2, g, g);
+
+    linear_backward<T>(stream, n, qs, h, g, s.attended, w.o, nullptr, d_attended);
+    run(stream, AttentionBackward<T>{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
+                                     cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
+                                     cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
+                                     list(input.segment_starts), list(input.segment_prefix), true,
+                                     1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
+                                     cube(d_v, n, t.kv_heads, d)});
+    rope(stream, n, t.heads, cosine_, sine_, d_q, true);
+    rope(stream, n, t.kv_heads, cosine_, sine_, d_k, true);
+    rms_norm_backward<T>(stream, n * t.heads, d, d_q, s.q, w.q_norm, s.q_rstd, nullptr, d_q);
+    rms_norm_backward<T>(stream, n * t.kv_heads, d, d_k, s.k, w.k_norm, s.k_rstd, nullptr, d_k);
+    linear_backward<T>(stream, n, h, qs, d_q, s.normed1, w.q, nullptr, narrow);
+    linear_backward<T>(stream, n, h, ks, d_k, s.normed1, w.k, nullptr, narrow, true);
+    linear_backward<T>(stream, n, h, ks, d_v, s.normed1, w.v, nullptr, narrow, true);
+    rms_norm_backward<T>(stream, n, h, narrow, s.x, w.input_norm, s.rstd1, g, g);
+  }
+  if (visual)
+    run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
+                                matrix(d_features.levels[0], d_features.count, h)});
+  if (w_.embedding.gradient)
+    run(stream, EmbeddingBackward<T>{list(input.ids), matrix<const T>(g, n, h), matrix(w_.embedding.gradient, t.vocab, h)});
+}
+
+template class TextModel<float>;
+template class TextModel<double>;
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,62 @@
+// The language model over packed segments: token rows to hidden rows, and back.
+#pragma once
+#include <vector>
+
+#include "../../core/arena.h"
+#include "../../core/stream.h"
+#include "weights.h"
+
+namespace g2rpo::qwen3vl {
+
+/** Rows of token ids in segments: a prompt, or a response that sees all of its prompt's segment. */
+struct TextInput {
+  std::vector<int32_t> ids;             // [S]; −1 where a visual feature stands
+  std::vector<int32_t> positions;       // [3, S]: T, H, W
+  std::vector<int32_t> segment_starts;  // [Z+1]
+  std::vector<int32_t> segment_prefix;  // [Z]
+  std::vector<int32_t> visual_rows;     // [K]: rows of S …
+  std::vector<int32_t> visual_source;   // … and the feature that stands there
+  size_t rows() const { return ids.size(); }
+};
+
+/** Features of the vision tower: merged first, then one per deepstack level; all [features, hidden]. */
+template <class T> struct VisualFeatures {
+  size_t count = 0;
+  std::vector<T*> levels;
+};
+
+template <class T> struct TextLayerState {
+  T *x, *normed1, *rstd1, *q, *k, *v, *q_rstd, *k_rstd, *q_roped, *k_roped, *attended, *log_sum_exp, *middle, *normed2, *rstd2,
+      *gate, *up, *activated;
+};
+
+/** Where the keys and values of a layer are to be kept for decoding. */
+template <class T> struct KeyValueSink {
+  std::vector<T*> keys, values;  // per layer, [S, kv heads, head dim]
+};
+
+template <class T> class TextModel {
+ public:
+  TextModel(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
+
+  /** Hidden rows before the final norm, in `scratch`, which also keeps what the backward needs. */
+  T* forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Scratch& scratch,
+             const KeyValueSink<T>* sink = nullptr);
+  /**
+   * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
+   * one per level, if there are visual rows.
+   */
+  void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX);
+
+  /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
+  void rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const;
+  void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
+
+ private:
+  const Config& c_;
+  const Weights<T>& w_;
+  T *cosine_ = nullptr, *sine_ = nullptr;
+  std::vector<TextLayerState<T>> layers_;
+};
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,205 @@
+#include "vision.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../../ops/attention/op.h"
+#include "../../ops/gelu/op.h"
+#include "../../ops/position_embedding/op.h"
+#include "../../ops/rotary/op.h"
+#include "layers.h"
+
+namespace g2rpo::qwen3vl {
+
+namespace {
+
+/** Row and column of every patch in merge order: [2, patches]. */
+std::vector<int32_t> patch_coordinates(const std::vector<int32_t>& grids, size_t merge, size_t patches) {
+  std::vector<int32_t> at(2 * patches);
+  size_t i = 0;
+  const auto m = static_cast<int32_t>(merge);
+  for (size_t g = 0; g < grids.size(); g += 3)
+    for (int32_t t = 0; t < grids[g]; t++)
+      for (int32_t br = 0; br < grids[g + 1]; br += m)
+        for (int32_t bc = 0; bc < grids[g + 2]; bc += m)
+          for (int32_t r = br; r < br + m; r++)
+            for (int32_t c = bc; c < bc + m; c++, i++) {
+              at[i] = r;
+              at[patches + i] = c;
+            }
+  return at;
+}
+
+/** f_i = 10000^(−2i / (D/2)), once for rows and once for columns. */
+template <class T> std::vector<T> vision_frequencies(size_t head_dim) {
+  const size_t per_axis = head_dim / 4;
+  std::vector<T> f(2 * per_axis);
+  for (size_t i = 0; i < per_axis; i++)
+    f[i] = f[per_axis + i] = static_cast<T>(std::pow(10000.0, -2.0 * static_cast<double>(i) / (static_cast<double>(head_dim) / 2)));
+  return f;
+}
+
+}  // namespace
+
+template <class T>
+void VisionTower<T>::merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
+                           MergerState<T>& s, Scratch& scratch) {
+  const size_t tokens = patches / c_.vision.group(), wide = c_.vision.hidden * c_.vision.group();
+  const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
+  s = {x, scratch.take<T>(tokens * wide), scratch.take<T>(rows), scratch.take<T>(rows), scratch.take<T>(tokens * wide),
+       scratch.take<T>(tokens * wide)};
+  layer_norm(stream, rows, size, x, merger.norm, c_.vision.epsilon, s.normed, s.mean, s.rstd);
+  linear(stream, tokens, wide, wide, s.normed, merger.fc1.weight, s.hidden, &merger.fc1.bias);
+  run(stream, GeluErf<T>{matrix<const T>(s.hidden, tokens, wide), matrix(s.activated, tokens, wide)});
+  linear(stream, tokens, wide, c_.text.hidden, s.activated, merger.fc2.weight, out, &merger.fc2.bias);
+}
+
+template <class T>
+void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
+                                    const MergerState<T>& s, T* dX, Scratch& scratch) {
+  const size_t tokens = patches / c_.vision.group(), wide = c_.vision.hidden * c_.vision.group();
+  const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
+  T* a = scratch.take<T>(tokens * wide);
+  T* b = scratch.take<T>(tokens * wide);
+  linear_backward(stream, tokens, wide, c_.text.hidden, dOut, s.activated, merger.fc2.weight, &merger.fc2.bias, a);
+  run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(a, tokens, wide)});
+  linear_backward(stream, tokens, wide, wide, a, s.normed, merger.fc1.weight, &merger.fc1.bias, b);
+  // dX already holds what comes from the blocks above
+  layer_norm_backward(stream, rows, size, b, s.x, merger.norm, s.mean, s.rstd, dX, dX);
+}
+
+template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Scratch& scratch) {
+  const auto& v = c_.vision;
+  const size_t n = input.patches, h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
+
+  segment_starts_ = {0};  // each temporal patch of each grid is a segment of its own
+  for (size_t g = 0; g < input.grids.size(); g += 3)
+    for (int32_t t = 0; t < input.grids[g]; t++)
+      segment_starts_.push_back(segment_starts_.back() + input.grids[g + 1] * input.grids[g + 2]);
+  segment_prefix_.assign(segment_starts_.size() - 1, -1);
+
+  const auto coordinates = patch_coordinates(input.grids, v.merge, n);
+  const auto frequencies = vision_frequencies<T>(d);
+  std::vector<int32_t> axis(d / 2);
+  for (size_t i = 0; i < axis.size(); i++) axis[i] = i < d / 4 ? 0 : 1;
+  cosine_ = scratch.take<T>(n * d / 2);
+  sine_ = scratch.take<T>(n * d / 2);
+  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), vector(axis.data(), axis.size()),
+                             vector(frequencies.data(), frequencies.size()), matrix(cosine_, n, d / 2), matrix(sine_, n, d / 2)});
+
+  T* x = scratch.take<T>(n * h);
+  linear(stream, n, v.patch_size, h, input.pixels, w_.patch.weight, x, &w_.patch.bias);
+  run(stream, PositionEmbedding<T>{matrix(input.grids.data(), input.grids.size() / 3, 3),
+                                   matrix<const T>(w_.positions.weight, v.positions, h), matrix(x, n, h),
+                                   static_cast<int32_t>(v.merge)});
+
+  blocks_.clear();
+  taps_.assign(v.taps.size(), {});
+  deepstack.assign(v.taps.size(), nullptr);
+  for (size_t b = 0; b < v.depth; b++) {
+    const auto& w = w_.blocks[b];
+    VisionBlockState<T> s{x,
+                          scratch.take<T>(n * h),
+                          scratch.take<T>(n),
+                          scratch.take<T>(n),
+                          scratch.take<T>(n * 3 * h),
+                          scratch.take<T>(n * h),
+                          scratch.take<T>(n * v.heads),
+                          scratch.take<T>(n * h),
+                          scratch.take<T>(n * h),
+                          scratch.take<T>(n),
+                          scratch.take<T>(n),
+                          scratch.take<T>(n * v.mlp),
+                          scratch.take<T>(n * v.mlp)};
+    layer_norm(stream, n, h, s.x, w.norm1, v.epsilon, s.normed1, s.mean1, s.rstd1);
+    linear(stream, n, h, 3 * h, s.normed1, w.qkv.weight, s.qkv, &w.qkv.bias);
+    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(s.qkv, n, 2 * v.heads, d), false};
+    rotary.row_stride = 3 * h;
+    run(stream, rotary);
+    Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
+                           cube<const T>(s.qkv + h, n, v.heads, d),
+                           cube<const T>(s.qkv + 2 * h, n, v.heads, d),
+                           vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
+                           vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                           false,
+                           1 / std::sqrt(static_cast<double>(d)),
+                           cube(s.attended, n, v.heads, d),
+                           matrix(s.log_sum_exp, n, v.heads)};
+    attention.query_stride = attention.key_stride = 3 * h;
+    run(stream, attention);
+    linear(stream, n, h, h, s.attended, w.proj.weight, s.middle, &w.proj.bias, s.x);
+    layer_norm(stream, n, h, s.middle, w.norm2, v.epsilon, s.normed2, s.mean2, s.rstd2);
+    linear(stream, n, h, v.mlp, s.normed2, w.fc1.weight, s.hidden, &w.fc1.bias);
+    run(stream, GeluTanh<T>{matrix<const T>(s.hidden, n, v.mlp), matrix(s.activated, n, v.mlp)});
+    x = scratch.take<T>(n * h);
+    linear(stream, n, v.mlp, h, s.activated, w.fc2.weight, x, &w.fc2.bias, s.middle);
+    blocks_.push_back(s);
+    for (size_t k = 0; k < v.taps.size(); k++) {
+      if (static_cast<size_t>(v.taps[k]) != b) continue;
+      deepstack[k] = scratch.take<T>(tokens * c_.text.hidden);
+      merge(stream, n, w_.deepstack[k], true, x, deepstack[k], taps_[k], scratch);
+    }
+  }
+  merged = scratch.take<T>(tokens * c_.text.hidden);
+  merge(stream, n, w_.merger, false, x, merged, merger_, scratch);
+}
+
+template <class T>
+void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features) {
+  const auto& v = c_.vision;
+  const size_t n = input.patches, h = v.hidden, d = v.head_dim();
+  Scratch scratch;
+  T* g = scratch.take<T>(n * h);
+  std::memset(g, 0, n * h * sizeof(T));
+  {
+    Scratch inner;
+    merge_backward(stream, n, w_.merger, false, d_features[0], merger_, g, inner);
+  }
+  T* wide = scratch.take<T>(n * v.mlp);
+  T* narrow = scratch.take<T>(n * h);
+  T* d_qkv = scratch.take<T>(n * 3 * h);
+  for (size_t b = v.depth; b-- > 0;) {
+    for (size_t k = 0; k < v.taps.size(); k++) {
+      if (static_cast<size_t>(v.taps[k]) != b) continue;
+      Scratch inner;
+      merge_backward(stream, n, w_.deepstack[k], true, d_features[1 + k], taps_[k], g, inner);
+    }
+    const auto& w = w_.blocks[b];
+    const auto& s = blocks_[b];
+    linear_backward(stream, n, v.mlp, h, g, s.activated, w.fc2.weight, &w.fc2.bias, wide);
+    run(stream, GeluTanhBackward<T>{matrix<const T>(wide, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(wide, n, v.mlp)});
+    linear_backward(stream, n, h, v.mlp, wide, s.normed2, w.fc1.weight, &w.fc1.bias, narrow);
+    layer_norm_backward(stream, n, h, narrow, s.middle, w.norm2, s.mean2, s.rstd2, g, g);
+
+    linear_backward(stream, n, h, h, g, s.attended, w.proj.weight, &w.proj.bias, narrow);
+    AttentionBackward<T> attention{cube<const T>(narrow, n, v.heads, d),
+                                   cube<const T>(s.qkv, n, v.heads, d),
+                                   cube<const T>(s.qkv + h, n, v.heads, d),
+                                   cube<const T>(s.qkv + 2 * h, n, v.heads, d),
+                                   cube<const T>(s.attended, n, v.heads, d),
+                                   matrix<const T>(s.log_sum_exp, n, v.heads),
+                                   vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
+                                   vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                                   false,
+                                   1 / std::sqrt(static_cast<double>(d)),
+                                   cube(d_qkv, n, v.heads, d),
+                                   cube(d_qkv + h, n, v.heads, d),
+                                   cube(d_qkv + 2 * h, n, v.heads, d)};
+    attention.query_stride = attention.key_stride = 3 * h;
+    run(stream, attention);
+    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
+    rotary.row_stride = 3 * h;
+    run(stream, rotary);
+    linear_backward(stream, n, h, 3 * h, d_qkv, s.normed1, w.qkv.weight, &w.qkv.bias, narrow);
+    layer_norm_backward(stream, n, h, narrow, s.x, w.norm1, s.mean1, s.rstd1, g, g);
+  }
+  if (w_.positions.gradient)
+    run(stream, PositionEmbeddingBackward<T>{matrix(input.grids.data(), input.grids.size() / 3, 3), matrix<const T>(g, n, h),
+                                             matrix(w_.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
+  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
+}
+
+template class VisionTower<float>;
+template class VisionTower<double>;
+
+}  // namespace g2rpo::qwen3vl

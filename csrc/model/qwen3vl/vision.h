@@ -1,0 +1,55 @@
+// The vision tower: pixel rows to one embedding and one deepstack feature per tap for every visual token.
+#pragma once
+#include <vector>
+
+#include "../../core/arena.h"
+#include "../../core/stream.h"
+#include "weights.h"
+
+namespace g2rpo::qwen3vl {
+
+/** Images as patches in merge order; grids are (t, h, w) in patches. */
+template <class T> struct VisionInput {
+  const T* pixels = nullptr;  // [patches, patch_size]
+  size_t patches = 0;
+  std::vector<int32_t> grids;  // [images, 3]
+  size_t tokens(const VisionConfig& c) const { return patches / c.group(); }
+};
+
+/** What the backward needs of a block; pointers into the scratch of the caller. */
+template <class T> struct VisionBlockState {
+  T *x, *normed1, *mean1, *rstd1, *qkv, *attended, *log_sum_exp, *middle, *normed2, *mean2, *rstd2, *hidden, *activated;
+};
+template <class T> struct MergerState {
+  const T* x;
+  T *normed, *mean, *rstd, *hidden, *activated;
+};
+
+template <class T> class VisionTower {
+ public:
+  VisionTower(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
+
+  /** Runs the tower; the state and the features live in `scratch`. */
+  void forward(Stream& stream, const VisionInput<T>& input, Scratch& scratch);
+  /** Adds to the parameters' gradients. d_features[0] belongs to `merged`, d_features[1 + k] to `deepstack[k]`. */
+  void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features);
+
+  T* merged = nullptr;          // [tokens, text hidden]
+  std::vector<T*> deepstack;    // per tap, of the same shape
+
+ private:
+  void merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
+             MergerState<T>& state, Scratch& scratch);
+  void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
+                      const MergerState<T>& state, T* dX, Scratch& scratch);
+
+  const Config& c_;
+  const Weights<T>& w_;
+  T *cosine_ = nullptr, *sine_ = nullptr;
+  std::vector<int32_t> segment_starts_, segment_prefix_;
+  std::vector<VisionBlockState<T>> blocks_;
+  MergerState<T> merger_;
+  std::vector<MergerState<T>> taps_;
+};
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,71 @@
+#include "weights.h"
+
+#include "../../core/status.h"
+
+namespace g2rpo::qwen3vl {
+
+namespace {
+
+/** Takes parameters out of the map by name, checking their sizes. */
+template <class T> struct Reader {
+  const ParameterMap<T>& parameters;
+
+  Parameter<T> one(const std::string& name, size_t size) const {
+    const auto found = parameters.find(name);
+    if (found == parameters.end()) throw Error("INVALID_CHECKPOINT", "the policy lacks the parameter " + name);
+    if (found->second.size != size)
+      throw Error("INVALID_CHECKPOINT", name + " must hold " + std::to_string(size) + " elements; got " +
+                                            std::to_string(found->second.size));
+    return found->second;
+  }
+  Affine<T> affine(const std::string& name, size_t out, size_t in) const {
+    return {one(name + ".weight", out * in), one(name + ".bias", out)};
+  }
+  Merger<T> merger(const std::string& name, const Config& c, size_t norm) const {
+    const size_t wide = c.vision.hidden * c.vision.group();
+    return {affine(name + ".norm", norm, 1), affine(name + ".linear_fc1", wide, wide),
+            affine(name + ".linear_fc2", c.text.hidden, wide)};
+  }
+};
+
+}  // namespace
+
+template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<T>& parameters) {
+  const Reader<T> read{parameters};
+  const auto& t = config.text;
+  const auto& v = config.vision;
+  const std::string text = "model.language_model.", visual = "model.visual.";
+  embedding = read.one(text + "embed_tokens.weight", t.vocab * t.hidden);
+  head = config.tied ? embedding : read.one("lm_head.weight", t.vocab * t.hidden);
+  final_norm = read.one(text + "norm.weight", t.hidden);
+  for (size_t l = 0; l < t.layers; l++) {
+    const std::string at = text + "layers." + std::to_string(l) + ".";
+    layers.push_back({read.one(at + "input_layernorm.weight", t.hidden),
+                      read.one(at + "self_attn.q_proj.weight", t.query_size() * t.hidden),
+                      read.one(at + "self_attn.k_proj.weight", t.key_size() * t.hidden),
+                      read.one(at + "self_attn.v_proj.weight", t.key_size() * t.hidden),
+                      read.one(at + "self_attn.o_proj.weight", t.hidden * t.query_size()),
+                      read.one(at + "self_attn.q_norm.weight", t.head_dim),
+                      read.one(at + "self_attn.k_norm.weight", t.head_dim),
+                      read.one(at + "post_attention_layernorm.weight", t.hidden),
+                      read.one(at + "mlp.gate_proj.weight", t.mlp * t.hidden),
+                      read.one(at + "mlp.up_proj.weight", t.mlp * t.hidden),
+                      read.one(at + "mlp.down_proj.weight", t.hidden * t.mlp)});
+  }
+  patch = read.affine(visual + "patch_embed.proj", v.hidden, v.patch_size);
+  positions = read.one(visual + "pos_embed.weight", v.positions * v.hidden);
+  for (size_t b = 0; b < v.depth; b++) {
+    const std::string at = visual + "blocks." + std::to_string(b) + ".";
+    blocks.push_back({read.affine(at + "norm1", v.hidden, 1), read.affine(at + "norm2", v.hidden, 1),
+                      read.affine(at + "attn.qkv", 3 * v.hidden, v.hidden), read.affine(at + "attn.proj", v.hidden, v.hidden),
+                      read.affine(at + "mlp.linear_fc1", v.mlp, v.hidden), read.affine(at + "mlp.linear_fc2", v.hidden, v.mlp)});
+  }
+  merger = read.merger(visual + "merger", config, v.hidden);
+  for (size_t k = 0; k < v.taps.size(); k++)
+    deepstack.push_back(read.merger(visual + "deepstack_merger_list." + std::to_string(k), config, v.hidden * v.group()));
+}
+
+template struct Weights<float>;
+template struct Weights<double>;
+
+}  // namespace g2rpo::qwen3vl

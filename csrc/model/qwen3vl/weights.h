@@ -1,0 +1,49 @@
+// The parameters by role. Weights and gradients belong to tensors of the JavaScript side, which the policy keeps alive.
+#pragma once
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "../../core/tensor.h"
+#include "config.h"
+
+namespace g2rpo::qwen3vl {
+
+/** A parameter tensor; `gradient` is null where it is frozen. */
+template <class T> struct Parameter {
+  T* weight = nullptr;
+  T* gradient = nullptr;
+  size_t size = 0;
+};
+template <class T> using ParameterMap = std::unordered_map<std::string, Parameter<T>>;
+
+template <class T> struct Affine {
+  Parameter<T> weight, bias;
+};
+
+template <class T> struct TextLayer {
+  Parameter<T> input_norm, q, k, v, o, q_norm, k_norm, post_norm, gate, up, down;
+};
+
+template <class T> struct VisionBlock {
+  Affine<T> norm1, norm2, qkv, proj, fc1, fc2;
+};
+
+template <class T> struct Merger {
+  Affine<T> norm, fc1, fc2;
+};
+
+template <class T> struct Weights {
+  Parameter<T> embedding, final_norm, head;  // head is the embedding where they are tied
+  std::vector<TextLayer<T>> layers;
+  Affine<T> patch;
+  Parameter<T> positions;
+  std::vector<VisionBlock<T>> blocks;
+  Merger<T> merger;
+  std::vector<Merger<T>> deepstack;
+
+  /** @throws INVALID_CHECKPOINT  a name is missing or a size differs */
+  Weights(const Config& config, const ParameterMap<T>& parameters);
+};
+
+}  // namespace g2rpo::qwen3vl
