@@ -25,9 +25,14 @@ function call(command, args, verbose) {
 
 /** @param {{ options?: Record<string, string>, folder?: string, verbose?: boolean }} [settings] */
 export function buildNative({ options = {}, folder = 'build', verbose = true } = {}) {
-  const missing = [!has('cmake') && 'cmake', !has(process.env.CXX ?? 'c++') && !has('g++') && 'a C++20 compiler (g++ or clang++)'].filter(Boolean);
+  const missing = [
+    !has('cmake') && 'cmake',
+    !has(process.env.CXX ?? 'c++') && !has('g++') && 'a C++20 compiler (g++ or clang++)',
+  ].filter(Boolean);
   if (missing.length) {
-    console.error(`g2rpo: building the native addon needs ${missing.join(' and ')}; install ${missing.length > 1 ? 'them' : 'it'} and run \`npm run build:native\``);
+    console.error(
+      `g2rpo: building the native addon needs ${missing.join(' and ')}; install ${missing.length > 1 ? 'them' : 'it'} and run \`npm run build:native\``,
+    );
     return false;
   }
   const defines = Object.entries({ CMAKE_BUILD_TYPE: 'Release', ...options });
@@ -41,11 +46,17 @@ export function buildNative({ options = {}, folder = 'build', verbose = true } =
   if (cmakeJs) {
     const common = ['--out', folder, '--log-level', 'error', '--parallel', String(availableParallelism())];
     const flags = defines.map(([k, v]) => `--CD${k}=${v}`);
-    ok = call(process.execPath, [cmakeJs, 'configure', ...common, ...flags], verbose) && call(process.execPath, [cmakeJs, 'build', ...common, ...flags], verbose);
+    ok =
+      call(process.execPath, [cmakeJs, 'configure', ...common, ...flags], verbose) &&
+      call(process.execPath, [cmakeJs, 'build', ...common, ...flags], verbose);
   } else {
-    const includes = [require('node-api-headers').include_dir, require('node-addon-api').include_dir].map((d) => resolve(root, d));
+    const includes = [require('node-api-headers').include_dir, require('node-addon-api').include_dir].map((d) =>
+      resolve(root, d),
+    );
     const flags = [...defines.map(([k, v]) => `-D${k}=${v}`), `-DG2RPO_NODE_INCLUDES=${includes.join(';')}`];
-    ok = call('cmake', ['-S', root, '-B', join(root, folder), ...flags], verbose) && call('cmake', ['--build', join(root, folder), '--parallel', String(availableParallelism())], verbose);
+    ok =
+      call('cmake', ['-S', root, '-B', join(root, folder), ...flags], verbose) &&
+      call('cmake', ['--build', join(root, folder), '--parallel', String(availableParallelism())], verbose);
   }
   const release = join(root, folder, 'Release', 'g2rpo.node');
   const plain = join(root, folder, 'g2rpo.node');
@@ -62,7 +73,12 @@ export function buildNative({ options = {}, folder = 'build', verbose = true } =
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const options = Object.fromEntries(process.argv.slice(2).filter((a) => a.startsWith('-D')).map((a) => a.slice(2).split('=')));
+  const options = Object.fromEntries(
+    process.argv
+      .slice(2)
+      .filter((a) => a.startsWith('-D'))
+      .map((a) => a.slice(2).split('=')),
+  );
   const folder = process.argv.find((a) => a.startsWith('--out='))?.slice(6);
   process.exit(buildNative({ options, ...(folder && { folder }) }) ? 0 : 1);
 }

@@ -3,7 +3,8 @@ import { callNative, fromNative, type NativeTensor } from './native.ts';
 
 /** Element types of tensors. */
 export type DType = 'f32' | 'f64' | 'i32' | 'u8';
-export type TypedArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
+export type TypedArray =
+  Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
 export type ArrayOf<D extends DType> = D extends 'f32'
   ? Float32Array<ArrayBuffer>
   : D extends 'f64'

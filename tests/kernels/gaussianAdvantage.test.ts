@@ -17,7 +17,10 @@ testKernel(gaussianAdvantage, {
     'a binary group': { rewards: [1, 0, 0, 1], segmentStarts: [0, 4] },
     'all equal, one alone, none at all': { rewards: [2, 2, 2, 5], segmentStarts: [0, 3, 4, 4] },
     'no rewards': { rewards: [], segmentStarts: [0] },
-    'infinities and zeros of both signs': { rewards: [Infinity, -Infinity, 0, -0, Infinity, 1e30, 3], segmentStarts: [0, 7] },
+    'infinities and zeros of both signs': {
+      rewards: [Infinity, -Infinity, 0, -0, Infinity, 1e30, 3],
+      segmentStarts: [0, 7],
+    },
     '512 groups of 8': { rewards: randoms(7, 4096), segmentStarts: segments(Array.from({ length: 512 }, () => 8)) },
     'ragged, up to 9': ragged(1, 300, 9),
     'ragged, up to 70, with ties': ragged(2, 200, 70, 6),
@@ -29,7 +32,11 @@ testKernel(gaussianAdvantage, {
 });
 
 const advantagesOf = (rewards: number[], starts = [0, rewards.length], tieTolerance = 0) =>
-  gaussianAdvantage({ rewards: Float64Array.from(rewards), segmentStarts: Int32Array.from(starts), tieTolerance }).advantages.read();
+  gaussianAdvantage({
+    rewards: Float64Array.from(rewards),
+    segmentStarts: Int32Array.from(starts),
+    tieTolerance,
+  }).advantages.read();
 
 describe('gaussian_advantage on the golden cases', () => {
   for (const { name, inputs, expected, tolerance } of goldenCases('algorithms/gaussian_map.json'))
@@ -46,7 +53,10 @@ describe('gaussian_advantage on the golden cases', () => {
       if (!expected['at']) return;
       const { index, score } = expected['at'] as { index: number[]; score: number[] };
       index.forEach((at, i) => near(got[at]!, score[i]!));
-      near(got.reduce((a, b) => a + b, 0), expected['sum'] as number);
+      near(
+        got.reduce((a, b) => a + b, 0),
+        expected['sum'] as number,
+      );
       near(got.reduce((a, b) => a + b * b, 0) / got.length, expected['mean_square'] as number);
       near(Math.min(...new Set(got)), expected['min'] as number);
       near(Math.max(...new Set(got)), expected['max'] as number);
@@ -55,8 +65,12 @@ describe('gaussian_advantage on the golden cases', () => {
 });
 
 describe('what holds for every set of rewards', () => {
-  const set = fc.array(fc.oneof(fc.integer({ min: -4, max: 4 }), fc.double({ noNaN: true })), { minLength: 1, maxLength: 90 });
-  const check = (property: (x: number[]) => Promise<void>) => fc.assert(fc.asyncProperty(set, property), { numRuns: 60, seed: 1 });
+  const set = fc.array(fc.oneof(fc.integer({ min: -4, max: 4 }), fc.double({ noNaN: true })), {
+    minLength: 1,
+    maxLength: 90,
+  });
+  const check = (property: (x: number[]) => Promise<void>) =>
+    fc.assert(fc.asyncProperty(set, property), { numRuns: 60, seed: 1 });
 
   it('sums to zero and is bounded by the outermost quantile', () =>
     check(async (x) => {
@@ -85,7 +99,8 @@ describe('what holds for every set of rewards', () => {
       expectClose('twice', await advantagesOf(once), once, 1e-12);
     }));
   it('a symmetric block is exactly zero', async () => {
-    for (const n of [2, 3, 8, 33, 64, 65, 1000]) expect(new Set(await advantagesOf(Array(n).fill(0.1)))).toEqual(new Set([0]));
+    for (const n of [2, 3, 8, 33, 64, 65, 1000])
+      expect(new Set(await advantagesOf(Array(n).fill(0.1)))).toEqual(new Set([0]));
   });
 });
 
@@ -95,14 +110,22 @@ describe('what it refuses', () => {
     await expect(advantagesOf([...Array(99).fill(0), Number.NaN])).rejects.toThrow(/NaN, which has no rank/);
   });
   it('segment starts that fall, or do not cover the rewards', async () => {
-    for (const starts of [[0, 3, 2, 4], [1, 4], [0, 3], [0, 5], [-1, 4]])
+    for (const starts of [
+      [0, 3, 2, 4],
+      [1, 4],
+      [0, 3],
+      [0, 5],
+      [-1, 4],
+    ])
       await expect(advantagesOf([1, 2, 3, 4], starts)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
   it('arguments that the signature does not allow, where it is called', () => {
     const rewards = new Float64Array(4);
     const segmentStarts = Int32Array.of(0, 4);
     const call = gaussianAdvantage as unknown as (a: unknown) => void;
-    expect(() => call({ rewards, segmentStarts: new Float32Array(2) })).toThrow('segmentStarts must be i32[S+1]; got f32[2]');
+    expect(() => call({ rewards, segmentStarts: new Float32Array(2) })).toThrow(
+      'segmentStarts must be i32[S+1]; got f32[2]',
+    );
     expect(() => call({ rewards: [1, 2], segmentStarts })).toThrow('must be a Tensor or a typed array');
     expect(() => call({ segmentStarts })).toThrow('rewards f64[B] is missing');
     expect(() => call({ rewards, segmentStarts: new Int32Array(0) })).toThrow('must be i32[S+1] with B = 4; got [0]');
