@@ -11,10 +11,12 @@ export interface TensorSpec<D extends DType = DType> {
   readonly dims: readonly string[];
   readonly optional: boolean;
 }
-export interface ScalarSpec {
+type ScalarType = 'f64' | 'i32' | 'bool';
+type ScalarDefault = number | boolean | undefined;
+export interface ScalarSpec<K extends ScalarType = ScalarType, V extends ScalarDefault = ScalarDefault> {
   readonly kind: 'scalar';
-  readonly type: 'f64' | 'i32' | 'bool';
-  readonly default: number | boolean | undefined;
+  readonly type: K;
+  readonly default: V;
 }
 
 function spec<D extends DType>(dtypes: readonly D[]) {
@@ -35,9 +37,12 @@ export const u8 = spec(['u8']);
 export const real = spec(['f32', 'f64']);
 
 /** Declares a scalar: with a default it may be left out. */
-export const number = (value?: number): ScalarSpec => ({ kind: 'scalar', type: 'f64', default: value });
-export const integer = (value?: number): ScalarSpec => ({ kind: 'scalar', type: 'i32', default: value });
-export const flag = (value?: boolean): ScalarSpec => ({ kind: 'scalar', type: 'bool', default: value });
+const scalar =
+  <K extends ScalarType, Given extends number | boolean>(type: K) =>
+  <V extends Given | undefined = undefined>(value?: V): ScalarSpec<K, V> => ({ kind: 'scalar', type, default: value as V });
+export const number = scalar<'f64', number>('f64');
+export const integer = scalar<'i32', number>('i32');
+export const flag = scalar<'bool', boolean>('bool');
 
 const typeText = (t: TensorSpec) => (t.dtypes.length > 1 ? `{${t.dtypes.join('|')}}` : t.dtypes[0]);
 /** `rewards f64[B]`, as in the C++ signature. */
