@@ -38,6 +38,12 @@ export function normalQuantileReference(p: number): number {
   return -x;
 }
 
+/** Φ(x), from the same two sums. */
+export function normalCdfReference(x: number): number {
+  if (Math.abs(x) <= 2.5) return 0.5 + Math.sign(x) * centralMass(Math.abs(x));
+  return x < 0 ? tailMass(-x) : 1 - tailMass(x);
+}
+
 /** Φ(x) − ½ = φ(x) · Σ x^(2k+1) / (1·3·5…(2k+1)); all terms are positive. */
 function centralMass(x: number): number {
   let term = x;

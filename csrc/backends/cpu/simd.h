@@ -114,6 +114,36 @@ template <class T> G2_INLINE T largest(Vec<T> v) {
   return a[0];
 }
 
+/** √x, correctly rounded. */
+G2_INLINE Vec<float> sqrt(Vec<float> x) {
+#if defined(__AVX512F__)
+  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
+#elif defined(__x86_64__)
+  return (Vec<float>)_mm_sqrt_ps((__m128)x);
+#elif defined(__aarch64__)
+  return (Vec<float>)vsqrtq_f32((float32x4_t)x);
+#else
+  for (int i = 0; i < lanes<float>; i++) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+G2_INLINE Vec<double> sqrt(Vec<double> x) {
+#if defined(__AVX512F__)
+  return (Vec<double>)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__)
+  return (Vec<double>)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__x86_64__)
+  return (Vec<double>)_mm_sqrt_pd((__m128d)x);
+#elif defined(__aarch64__)
+  return (Vec<double>)vsqrtq_f64((float64x2_t)x);
+#else
+  for (int i = 0; i < lanes<double>; i++) x[i] = __builtin_sqrt(x[i]);
+  return x;
+#endif
+}
+
 /** 1/√x, correctly rounded division and root. */
 template <class T> G2_INLINE T rsqrt(T x) { return T(1) / static_cast<T>(__builtin_sqrt(static_cast<double>(x))); }
 

@@ -1,0 +1,42 @@
+import { swiglu, swigluBackward } from '../../lib/kernels/swiglu.ts';
+import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
+import { randoms, shaped, testGradient, testKernel } from '../support/testKernel.ts';
+
+const forward = (R: number, I: number, scale = 8) => ({
+  gate: shaped(
+    randoms(R + I, R, I).map((v) => v * scale),
+    R,
+    I,
+  ),
+  up: randoms(3, R, I),
+});
+const backward = (R: number, I: number) => ({ ...forward(R, I), dY: randoms(4, R, I) });
+const none = shaped(new Float64Array(0), 0, 3);
+const extremes = { gate: [[-200, -90, -30, -0, 0, 30, 90, 200]], up: [[1, 2, 3, 4, 5, 6, 7, 8]] };
+
+testKernel(swiglu, {
+  cases: {
+    extremes: extremes,
+    one: { gate: [[1]], up: [[2]] },
+    none: { gate: none, up: none },
+    'an odd size': forward(3, 7),
+    'more than a block': forward(5, 4001),
+  },
+  tolerance: { f32: 2e-6, f64: 1e-14 }, // gates up to 8 times a sigmoid good to 2e-7; larger ones are relative
+});
+testKernel(swigluBackward, {
+  cases: {
+    extremes: { ...extremes, dY: [[1, 1, 1, 1, 1, 1, 1, 1]] },
+    none: { dY: none, gate: none, up: none },
+    'an odd size': backward(3, 7),
+    'more than a block': backward(5, 4001),
+  },
+  tolerance: { f32: 4e-6, f64: 1e-14 }, // 1 − s loses a rounding of 1, times gates up to 8
+});
+testGradient(swiglu, swigluBackward, {
+  cases: { 'two rows of five': forward(2, 5, 3) },
+  upstream: { y: 'dY' },
+  gradients: { gate: 'dGate', up: 'dUp' },
+});
+sameForAnyThreads(swiglu, forward(9, 5000));
+sameForAnyThreads(swigluBackward, backward(9, 5000));
