@@ -3,9 +3,8 @@ import { native } from '../../lib/runtime/native.ts';
 import { runKernel, type Case } from './testKernel.ts';
 
 /** A kernel gives the same bits on 1, 2 and 3 threads; the case should be larger than one work item. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
 export function sameForAnyThreads(
-  kernel: Kernel<any, any, any, any>,
+  kernel: Parameters<typeof runKernel>[0],
   given: Case,
   variant: 'f32' | 'f64' = 'f32',
 ): void {
