@@ -37,7 +37,7 @@ export interface KernelDeclaration<I extends Tensors, U extends Tensors, S exten
 type Argument = Tensor | TypedArray | undefined;
 type Arguments<I extends Tensors, U extends Tensors, S extends Scalars> = {
   [K in Exclude<keyof I, OptionalKeys<I>>]: Tensor | TypedArray;
-} & { [K in OptionalKeys<I>]?: Argument } & { [K in keyof U]: Tensor } & {
+} & { [K in OptionalKeys<I>]?: Argument } & { [K in Exclude<keyof U, OptionalKeys<U>>]: Tensor } & { [K in OptionalKeys<U>]?: Tensor | undefined } & {
   [K in Exclude<keyof S, OptionalKeys<S>>]: ScalarValues<S>[K];
 } & { [K in OptionalKeys<S>]?: ScalarValues<S>[K] };
 

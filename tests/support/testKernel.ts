@@ -75,7 +75,7 @@ export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64
   for (const [name, spec] of Object.entries(d.outputs as Record<string, TensorSpec>))
     out[name] = wide(spec, shapeOf(d.name, name, spec, dims).reduce((n, x) => n * x, 1)).fill(0);
   d.reference(args as never, out as never);
-  for (const name of Object.keys(d.updates ?? {})) out[name] = args[name] as Float64Array;
+  for (const name of Object.keys(d.updates ?? {})) if (args[name]) out[name] = args[name] as Float64Array;
   return out;
 }
 

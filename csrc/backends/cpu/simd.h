@@ -47,7 +47,8 @@ template <class T> G2_INLINE Vec<T> load(const T* p) {
 template <class T> G2_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename VectorOf<T>::unaligned*>(p) = v;
 }
-template <class T> G2_INLINE Vec<T> splat(T x) { return Vec<T>{} + x; }
+/** Minus zero, because that is x whatever its sign and costs nothing. */
+template <class T> G2_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }
 
 /** The first n lanes from memory, the others `rest`; 0 ≤ n ≤ lanes. Never reads past p + n. */
 template <class T> G2_INLINE Vec<T> load_n(const T* p, size_t n, T rest = T(0)) {

@@ -1,0 +1,70 @@
+import { defineKernel, real } from './defineKernel.ts';
+
+/** Bytes of three matrices of f32 and the multiply-adds of their product, which the three kernels share. */
+const work = ({ M, N, K }: Record<string, number>) => ({
+  bytes: 4 * (M! * K! + N! * K! + M! * N!),
+  flops: 2 * M! * N! * K!,
+});
+
+/**
+ * A linear map of every row, with what is to be added to it.
+ *
+ *   y = x·Wᵀ + bias + residual
+ *
+ * W is kept as checkpoints keep it: one row per output.
+ */
+export const linear = defineKernel({
+  name: 'linear',
+  inputs: { x: real('M,K'), weight: real('N,K'), bias: real('N?'), residual: real('M,N?') },
+  outputs: { y: real('M,N') },
+  reference({ x, weight, bias, residual, dims }, { y }) {
+    const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];
+    for (let i = 0; i < M; i++)
+      for (let j = 0; j < N; j++) {
+        let sum = (bias?.[j] ?? 0) + (residual?.[i * N + j] ?? 0);
+        for (let k = 0; k < K; k++) sum += x[i * K + k]! * weight[j * K + k]!;
+        y[i * N + j] = sum;
+      }
+  },
+  work,
+});
+
+/**
+ * The gradient of `linear` with respect to x.
+ *
+ *   dX = dY·W
+ *
+ * That of the residual is dY itself.
+ */
+export const linearBackwardInput = defineKernel({
+  name: 'linear_backward_input',
+  inputs: { dY: real('M,N'), weight: real('N,K') },
+  outputs: { dX: real('M,K') },
+  reference({ dY, weight, dims }, { dX }) {
+    const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];
+    for (let i = 0; i < M; i++)
+      for (let j = 0; j < N; j++) for (let k = 0; k < K; k++) dX[i * K + k]! += dY[i * N + j]! * weight[j * K + k]!;
+  },
+  work,
+});
+
+/**
+ * Adds the gradients of `linear` with respect to its weight and bias to what dWeight and dBias hold.
+ *
+ *   dWeight += dYᵀ·x      dBias += Σᵢ dYᵢ
+ */
+export const linearBackwardWeight = defineKernel({
+  name: 'linear_backward_weight',
+  inputs: { dY: real('M,N'), x: real('M,K') },
+  updates: { dWeight: real('N,K'), dBias: real('N?') },
+  outputs: {},
+  reference({ dY, x, dWeight, dBias, dims }) {
+    const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];
+    for (let i = 0; i < M; i++)
+      for (let j = 0; j < N; j++) {
+        if (dBias) dBias[j]! += dY[i * N + j]!;
+        for (let k = 0; k < K; k++) dWeight[j * K + k]! += dY[i * N + j]! * x[i * K + k]!;
+      }
+  },
+  work,
+});

@@ -1,0 +1,99 @@
+import { afterAll, expect, it } from 'vitest';
+import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
+import { native } from '../../lib/runtime/native.ts';
+import { tensor } from '../../lib/runtime/tensor.ts';
+import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
+
+const scaled = (seed: number, by: number, ...shape: number[]) =>
+  shaped(
+    randoms(seed, ...shape).map((x) => x * by),
+    ...shape,
+  );
+const tolerance = { f32: 1e-5, f64: 1e-12 }; // one factor is scaled so that sums are of order one
+
+const forward = (M: number, N: number, K: number) => ({
+  x: scaled(1, 1 / Math.sqrt(K || 1), M, K),
+  weight: randoms(2, N, K),
+});
+const full = (M: number, N: number, K: number) => ({
+  ...forward(M, N, K),
+  bias: randoms(3, N),
+  residual: randoms(4, M, N),
+});
+
+testKernel(linear, {
+  cases: {
+    one: { x: [[2]], weight: [[-3]], bias: [0.5], residual: [[1]] },
+    'all equal': {
+      x: shaped(new Float64Array(35).fill(1), 5, 7),
+      weight: shaped(new Float64Array(21).fill(0.25), 3, 7),
+    },
+    'no rows': full(0, 5, 4),
+    'nothing to sum': full(3, 5, 0),
+    'without bias and residual': forward(17, 35, 21),
+    'with bias': { ...forward(33, 50, 40), bias: randoms(3, 50) },
+    'with a residual': { ...forward(33, 50, 300), residual: randoms(4, 33, 50) },
+    'with both, several tiles': full(241, 130, 277),
+    'one row': full(1, 384, 128),
+    'a few rows': full(5, 130, 396),
+    'columns in several parts': full(2, 1200, 1030),
+  },
+  tolerance,
+});
+testKernel(linearBackwardInput, {
+  cases: {
+    'no rows': { dY: randoms(1, 0, 4), weight: randoms(2, 4, 3) },
+    odd: { dY: scaled(1, 0.2, 19, 37), weight: randoms(2, 37, 45) },
+    'several tiles': { dY: scaled(1, 0.1, 230, 270), weight: randoms(2, 270, 66) },
+  },
+  tolerance,
+});
+const backwardWeight = (M: number, N: number, K: number) => ({
+  dY: scaled(1, 1 / Math.sqrt(M || 1), M, N),
+  x: randoms(2, M, K),
+  dWeight: randoms(3, N, K),
+});
+testKernel(linearBackwardWeight, {
+  cases: {
+    'no rows change nothing': { ...backwardWeight(0, 5, 3), dBias: [1, 2, 3, 4, 5] },
+    'without bias': backwardWeight(19, 37, 45),
+    'with bias': { ...backwardWeight(19, 37, 45), dBias: randoms(4, 37) },
+    'one output': { ...backwardWeight(300, 1, 20), dBias: [7] },
+    'many rows': { ...backwardWeight(4200, 40, 36), dBias: randoms(4, 40) },
+    'several tiles': { ...backwardWeight(260, 250, 70), dBias: randoms(4, 250) },
+  },
+  tolerance,
+});
+
+const gradientCases = {
+  odd: { x: randoms(1, 5, 7), weight: randoms(2, 3, 7), bias: randoms(3, 3), residual: randoms(4, 5, 3) },
+};
+testGradient(linear, linearBackwardInput, { cases: gradientCases, upstream: { y: 'dY' }, gradients: { x: 'dX' } });
+testGradient(linear, linearBackwardWeight, {
+  cases: gradientCases,
+  upstream: { y: 'dY' },
+  gradients: { weight: 'dWeight', bias: 'dBias' },
+});
+
+it('gives the same bits with any number of threads, forward and backward', async () => {
+  const threads = native().threads();
+  afterAll(() => native().setThreads(threads));
+  const [M, N, K] = [700, 200, 130];
+  const results = [];
+  for (const n of [1, 2, 3]) {
+    native().setThreads(n);
+    results.push([
+      await runKernel(linear, full(M, N, K), 'f32'),
+      await runKernel(linearBackwardInput, { dY: randoms(1, M, N), weight: randoms(2, N, K) }, 'f32'),
+      await runKernel(linearBackwardWeight, { ...backwardWeight(M, N, K), dBias: randoms(5, N) }, 'f32'),
+    ]);
+  }
+  expect(results[1]).toEqual(results[0]);
+  expect(results[2]).toEqual(results[0]);
+});
+
+it('says which dimensions disagree', () => {
+  expect(() => linear({ x: tensor(new Float32Array(6), [2, 3]), weight: tensor(new Float32Array(8), [2, 4]) })).toThrow(
+    /linear: weight must be .*\[N,K\] with M = 2, K = 3.*; got \[2, 4\]/,
+  );
+});
