@@ -37,7 +37,9 @@ export interface KernelDeclaration<I extends Tensors, U extends Tensors, S exten
 type Argument = Tensor | TypedArray | undefined;
 type Arguments<I extends Tensors, U extends Tensors, S extends Scalars> = {
   [K in Exclude<keyof I, OptionalKeys<I>>]: Tensor | TypedArray;
-} & { [K in OptionalKeys<I>]?: Argument } & { [K in Exclude<keyof U, OptionalKeys<U>>]: Tensor } & { [K in OptionalKeys<U>]?: Tensor | undefined } & {
+} & { [K in OptionalKeys<I>]?: Argument } & { [K in Exclude<keyof U, OptionalKeys<U>>]: Tensor } & {
+  [K in OptionalKeys<U>]?: Tensor | undefined;
+} & {
   [K in Exclude<keyof S, OptionalKeys<S>>]: ScalarValues<S>[K];
 } & { [K in OptionalKeys<S>]?: ScalarValues<S>[K] };
 
@@ -111,7 +113,8 @@ function checkContract(name: string, signature: string): void {
     for (const k of native().kernels()) contract.set(k.name, (contract.get(k.name) ?? new Set()).add(k.signature));
   }
   const found = contract.get(name);
-  if (!found) throw new G2rpoError('KERNEL_UNAVAILABLE', `${name}: the native addon has no kernel of this name; rebuild it`);
+  if (!found)
+    throw new G2rpoError('KERNEL_UNAVAILABLE', `${name}: the native addon has no kernel of this name; rebuild it`);
   for (const other of found)
     if (other !== signature)
       throw new G2rpoError(
@@ -135,8 +138,14 @@ function launch(name: string, signature: string, plan: Slot[], args: Record<stri
   }
   for (const key of Object.keys(args))
     if (args[key] !== undefined && !plan.some((s) => s.name === key && s.role !== 'output')) {
-      const nearest = nearestName(key, plan.filter((s) => s.role !== 'output').map((s) => s.name));
-      throw new G2rpoError('INVALID_ARGUMENT', `${name}: no argument ${key}${nearest ? `; did you mean ${nearest}?` : ''}`);
+      const nearest = nearestName(
+        key,
+        plan.filter((s) => s.role !== 'output').map((s) => s.name),
+      );
+      throw new G2rpoError(
+        'INVALID_ARGUMENT',
+        `${name}: no argument ${key}${nearest ? `; did you mean ${nearest}?` : ''}`,
+      );
     }
 
   const dims: Dims = {};
@@ -163,7 +172,10 @@ function launch(name: string, signature: string, plan: Slot[], args: Record<stri
     if (!isTensor && role === 'update')
       throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${key} is changed in place and must be a Tensor`);
     if (!isTensor && !ArrayBuffer.isView(given))
-      throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${typeof given}`);
+      throw new G2rpoError(
+        'INVALID_ARGUMENT',
+        `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${typeof given}`,
+      );
     const dtype = isTensor ? given.dtype : dtypeOf(given);
     const shape = isTensor ? given.shape : [(given as TypedArray).length];
     const allowed: readonly DType[] = chosen && spec.dtypes.length > 1 ? [chosen as DType] : spec.dtypes;
@@ -196,7 +208,13 @@ function launch(name: string, signature: string, plan: Slot[], args: Record<stri
     if (value instanceof Tensor) sizes.set(value.shape, i * 4);
   });
   callNative((n) =>
-    n.launch(name, variant, values.map((v) => (v instanceof Tensor ? v.handle : v)), sizes, written),
+    n.launch(
+      name,
+      variant,
+      values.map((v) => (v instanceof Tensor ? v.handle : v)),
+      sizes,
+      written,
+    ),
   );
   for (const t of temporary) t.dispose();
   return outputs;
@@ -210,6 +228,9 @@ function scalar(kernel: string, key: string, spec: ScalarSpec, given: unknown): 
       ? typeof value === 'boolean'
       : typeof value === 'number' && (spec.type === 'f64' ? !Number.isNaN(value) : Number.isInteger(value));
   if (!ok)
-    throw new G2rpoError('INVALID_ARGUMENT', `${kernel}: ${key} must be ${spec.type === 'i32' ? 'a whole number' : spec.type === 'bool' ? 'true or false' : 'a number'}; got ${String(value)}`);
+    throw new G2rpoError(
+      'INVALID_ARGUMENT',
+      `${kernel}: ${key} must be ${spec.type === 'i32' ? 'a whole number' : spec.type === 'bool' ? 'true or false' : 'a number'}; got ${String(value)}`,
+    );
   return Number(value);
 }

@@ -20,11 +20,11 @@ export interface ScalarSpec<K extends ScalarType = ScalarType, V extends ScalarD
 }
 
 function spec<D extends DType>(dtypes: readonly D[]) {
-  return (shape: string): TensorSpec<D> => ({
+  return <S extends string>(shape: S): TensorSpec<D> & { readonly optional: S extends `${string}?` ? true : false } => ({
     kind: 'tensor',
     dtypes,
     dims: shape.replace(/\?$/, '').split(','),
-    optional: shape.endsWith('?'),
+    optional: shape.endsWith('?') as never,
   });
 }
 

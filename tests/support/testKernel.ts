@@ -51,7 +51,8 @@ function prepare(kernel: AnyKernel, c: Case): Prepared {
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
     if (c[name] === undefined) continue;
     arrays[name] = flatten(c[name]);
-    if (arrays[name].shape.length === 1 && spec.dims.length > 1 && arrays[name].data.length === 0) arrays[name].shape = spec.dims.map(() => 0);
+    if (arrays[name].shape.length === 1 && spec.dims.length > 1 && arrays[name].data.length === 0)
+      arrays[name].shape = spec.dims.map(() => 0);
     bindDims(d.name, name, spec, arrays[name].shape, dims);
   }
   const scalars: Prepared['scalars'] = {};
@@ -73,14 +74,21 @@ export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>))
     if (arrays[name]) args[name] = wide(spec, arrays[name].data);
   for (const [name, spec] of Object.entries(d.outputs as Record<string, TensorSpec>))
-    out[name] = wide(spec, shapeOf(d.name, name, spec, dims).reduce((n, x) => n * x, 1)).fill(0);
+    out[name] = wide(
+      spec,
+      shapeOf(d.name, name, spec, dims).reduce((n, x) => n * x, 1),
+    ).fill(0);
   d.reference(args as never, out as never);
   for (const name of Object.keys(d.updates ?? {})) if (args[name]) out[name] = args[name] as Float64Array;
   return out;
 }
 
 /** Runs the native kernel on a case, reals in `variant`. */
-export async function runKernel(kernel: AnyKernel, c: Case, variant: 'f32' | 'f64'): Promise<Record<string, TypedArray>> {
+export async function runKernel(
+  kernel: AnyKernel,
+  c: Case,
+  variant: 'f32' | 'f64',
+): Promise<Record<string, TypedArray>> {
   using scope = new Scope();
   const d = kernel.declaration;
   const { arrays, scalars } = prepare(kernel, c);
@@ -93,7 +101,8 @@ export async function runKernel(kernel: AnyKernel, c: Case, variant: 'f32' | 'f6
   const outputs = kernel(args as never);
   const result: Record<string, TypedArray> = {};
   for (const [name, t] of Object.entries(outputs)) result[name] = await t.read();
-  for (const name of Object.keys(d.updates ?? {})) if (args[name]) result[name] = await (args[name] as ReturnType<typeof tensor>).read();
+  for (const name of Object.keys(d.updates ?? {}))
+    if (args[name]) result[name] = await (args[name] as ReturnType<typeof tensor>).read();
   return result;
 }
 
@@ -116,7 +125,8 @@ export function testKernel(kernel: AnyKernel, { cases, tolerance }: KernelTest):
           const expected = runReference(kernel, rounded);
           const actual = await runKernel(kernel, rounded, variant);
           const bound = typeof tolerance === 'number' ? tolerance : tolerance[variant];
-          for (const [key, want] of Object.entries(expected)) expectClose(`${d.name}.${key}`, actual[key]!, want, bound);
+          for (const [key, want] of Object.entries(expected))
+            expectClose(`${d.name}.${key}`, actual[key]!, want, bound);
         });
   });
 }
@@ -133,7 +143,12 @@ const roundNested = (v: Nested): Nested =>
         : v;
 
 /** Element by element, with the first bad one in the message; NaN and infinities must agree exactly. */
-export function expectClose(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
+export function expectClose(
+  what: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: number,
+): void {
   expect(actual.length, `${what}: length`).toBe(expected.length);
   let worst = 0;
   let at = -1;
@@ -144,7 +159,9 @@ export function expectClose(what: string, actual: ArrayLike<number>, expected: A
     if (Number.isNaN(error)) break;
   }
   if (!(worst <= tolerance))
-    expect.fail(`${what}[${at}] is ${actual[at]}, expected ${expected[at]}: error ${worst.toExponential(2)} > ${tolerance}`);
+    expect.fail(
+      `${what}[${at}] is ${actual[at]}, expected ${expected[at]}: error ${worst.toExponential(2)} > ${tolerance}`,
+    );
 }
 
 /**
@@ -157,7 +174,13 @@ export function expectClose(what: string, actual: ArrayLike<number>, expected: A
 export function testGradient(
   forward: AnyKernel,
   backward: AnyKernel,
-  { cases, upstream, gradients, step = 1e-5, tolerance = 1e-7 }: {
+  {
+    cases,
+    upstream,
+    gradients,
+    step = 1e-5,
+    tolerance = 1e-7,
+  }: {
     cases: Record<string, Case>;
     upstream: Record<string, string>;
     gradients: Record<string, string>;
@@ -171,7 +194,11 @@ export function testGradient(
         const out = runReference(forward, c);
         const weights: Record<string, Float64Array<ArrayBuffer>> = {};
         const args: Case = {};
-        const wanted = { ...backward.declaration.inputs, ...backward.declaration.updates, ...backward.declaration.scalars };
+        const wanted = {
+          ...backward.declaration.inputs,
+          ...backward.declaration.updates,
+          ...backward.declaration.scalars,
+        };
         const { dims } = prepare(forward, c);
         Object.entries(upstream).forEach(([output, gradient], k) => {
           weights[output] = randoms(91 + k, out[output]!.length);
@@ -201,7 +228,14 @@ export function testGradient(
           const { data, shape } = flatten(c[input]!);
           const numeric = data.map((x, i) => {
             const h = step * Math.max(1, Math.abs(x));
-            const at = (v: number) => objective({ ...c, [input]: shaped(Float64Array.from(data, (d, j) => (j === i ? v : d)), ...shape) });
+            const at = (v: number) =>
+              objective({
+                ...c,
+                [input]: shaped(
+                  Float64Array.from(data, (d, j) => (j === i ? v : d)),
+                  ...shape,
+                ),
+              });
             return (at(x + h) - at(x - h)) / (2 * h);
           });
           expectClose(gradient, analytic[gradient]!, numeric, tolerance);
