@@ -1,0 +1,367 @@
+// hot
+// Logits exist one tile at a time and transposed, [vocabulary rows][64 tokens]: tokens run along the lanes, so that maxima
+// and sums over the vocabulary need no reduction across lanes, and no product needs a transposed copy of the weight.
+#include <stdio.h>
+
+#include "../../core/arena.h"
+#include "../policy_loss/token_loss.h"
+#include "op.h"
+#include "tile.h"
+
+namespace g2rpo {
+
+namespace {
+
+using simd::lanes;
+using simd::splat;
+using simd::Vec;
+
+constexpr size_t kBlock = 64;        // tokens per item of the pool, and the row stride of a logit tile
+constexpr size_t kFold = 1024;       // vocabulary rows folded at once into the statistics
+constexpr size_t kSum = 64;          // rows summed before they join a second sum, which keeps f32 sums exact to 1e-6
+constexpr size_t kDepth = 256;       // rows of a packed panel of the weight
+constexpr size_t kWeightRows = 96;   // rows of dWeight per item of the pool
+constexpr size_t kHeld = 1 << 21;    // logits of a chunk that are held at once: 8 MB in f32
+constexpr size_t kWhole = 1 << 14;   // up to this vocabulary a chunk's logits are computed once
+constexpr size_t kSlice = 2048;      // above it they are recomputed, in slices of so many rows
+constexpr size_t kChunk = 1024;      // most tokens of a chunk
+
+G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
+G2_INLINE size_t blocks_of(size_t n, size_t size) { return (n + size - 1) / size; }
+
+/** What all three ops share. */
+template <class T> struct Problem {
+  const T* hidden;
+  const T* weight;
+  const int32_t* targets;
+  size_t tokens, width, vocabulary;
+  T scale;  // 1 / temperature
+};
+
+template <class Op> Problem<typename Op::Real> problem_of(const Op& op) {
+  using T = typename Op::Real;
+  return {op.hidden.data, op.weight.data, op.targets.data, op.targets.size, op.hidden.dim[1], op.weight.dim[0],
+          static_cast<T>(1 / op.temperature)};
+}
+
+/** Reports what only the data shows; false if there was something. */
+template <class T> bool arguments_hold(Stream& stream, const char* name, const Problem<T>& p, double temperature) {
+  char message[128];
+  if (!(temperature > 0 && temperature < __builtin_inf())) {
+    snprintf(message, sizeof message, "%s: temperature must be positive and finite; got %g", name, temperature);
+    fail(stream, "INVALID_ARGUMENT", message);
+    return false;
+  }
+  for (size_t i = 0; i < p.tokens; i++) {
+    if (p.targets[i] >= 0 && static_cast<size_t>(p.targets[i]) < p.vocabulary) continue;
+    snprintf(message, sizeof message, "%s: targets[%zu] must be an id below %zu; got %d", name, i, p.vocabulary, p.targets[i]);
+    fail(stream, "INVALID_ARGUMENT", message);
+    return false;
+  }
+  return true;
+}
+
+template <class T> bool all_finite(Stream& stream, const char* name, const char* what, const T* x, size_t begin, size_t end) {
+  for (size_t i = begin; i < end; i++) {
+    if (x[i] - x[i] == 0) continue;
+    char message[128];
+    snprintf(message, sizeof message, "%s: %s of token %zu is not finite", name, what, i);
+    fail(stream, "NON_FINITE", message);
+    return false;
+  }
+  return true;
+}
+
+/** A block of at most kBlock tokens with its hidden states packed as panels of columns. */
+template <class T> struct Block {
+  size_t first, tokens, panels;
+  T* packed;
+
+  Block(const Problem<T>& p, size_t first_token, Scratch& scratch) : first(first_token), tokens(least(kBlock, p.tokens - first)) {
+    constexpr size_t columns = simd::kPanel<T>;
+    panels = blocks_of(tokens, columns);
+    packed = scratch.take<T>(panels * columns * p.width);
+    for (size_t j = 0; j < panels; j++)
+      simd::pack_transposed<T>(p.hidden + (first + j * columns) * p.width, p.width, least(columns, tokens - j * columns), p.width,
+                               packed + j * columns * p.width);
+  }
+
+  /** z[rows][kBlock] = the weight's rows times the hidden states, before the temperature. */
+  void logits(const Problem<T>& p, size_t row, size_t rows, T* z) const {
+    constexpr size_t columns = simd::kPanel<T>;
+    for (size_t v = 0; v < rows; v += simd::kTileRows)
+      for (size_t j = 0; j < panels; j++)
+        simd::tiles<T>(least(simd::kTileRows, rows - v), p.weight + (row + v) * p.width, p.width, 1, packed + j * columns * p.width,
+                       p.width, z + v * kBlock + j * columns, kBlock, columns, false);
+  }
+};
+
+/** Largest logit, Σ eᶻ⁻ᵐ and Σ eᶻ⁻ᵐ(z − m) of each token, over the tiles folded so far; and the target's logit. */
+template <class T> struct Statistics {
+  double largest[kBlock], sum[kBlock], product[kBlock];
+  T target[kBlock];
+
+  Statistics() {
+    for (size_t t = 0; t < kBlock; t++) largest[t] = sum[t] = product[t] = target[t] = 0;
+  }
+
+  void fold(const Problem<T>& p, const Block<T>& block, const T* z, size_t row, size_t rows) {
+    constexpr size_t w = lanes<T>;
+    const Vec<T> scale = splat<T>(p.scale);
+    T tile_largest[kBlock], tile_sum[kBlock], tile_product[kBlock];
+    for (size_t g = 0; g < block.panels * 2 * w; g += 2 * w) {
+      Vec<T> m0 = simd::load<T>(z + g), m1 = simd::load<T>(z + g + w);
+      for (size_t v = 1; v < rows; v++) {
+        m0 = simd::max(m0, simd::load<T>(z + v * kBlock + g));
+        m1 = simd::max(m1, simd::load<T>(z + v * kBlock + g + w));
+      }
+      m0 *= scale;
+      m1 *= scale;
+      Vec<T> s0{}, s1{}, u0{}, u1{};
+      for (size_t begin = 0; begin < rows; begin += kSum) {
+        Vec<T> a0{}, a1{}, b0{}, b1{};
+        for (size_t v = begin; v < least(begin + kSum, rows); v++) {
+          const Vec<T> x0 = simd::fma(simd::load<T>(z + v * kBlock + g), scale, -m0);
+          const Vec<T> x1 = simd::fma(simd::load<T>(z + v * kBlock + g + w), scale, -m1);
+          const Vec<T> e0 = simd::exp(x0), e1 = simd::exp(x1);
+          a0 += e0;
+          a1 += e1;
+          b0 = simd::fma(e0, x0, b0);
+          b1 = simd::fma(e1, x1, b1);
+        }
+        s0 += a0;
+        s1 += a1;
+        u0 += b0;
+        u1 += b1;
+      }
+      simd::store<T>(tile_largest + g, m0);
+      simd::store<T>(tile_largest + g + w, m1);
+      simd::store<T>(tile_sum + g, s0);
+      simd::store<T>(tile_sum + g + w, s1);
+      simd::store<T>(tile_product + g, u0);
+      simd::store<T>(tile_product + g + w, u1);
+    }
+    for (size_t t = 0; t < block.tokens; t++) {
+      join(t, tile_largest[t], tile_sum[t], tile_product[t]);
+      const size_t y = static_cast<size_t>(p.targets[block.first + t]);
+      if (y >= row && y - row < rows) target[t] = z[(y - row) * kBlock + t] * p.scale;
+    }
+  }
+
+  void join(size_t t, double m, double s, double u) {
+    if (sum[t] == 0) {
+      largest[t] = m;
+      sum[t] = s;
+      product[t] = u;
+      return;
+    }
+    const double shift = m - largest[t];
+    if (shift > 0) {
+      const double f = __builtin_exp(-shift);
+      product[t] = f * (product[t] - sum[t] * shift) + u;
+      sum[t] = f * sum[t] + s;
+      largest[t] = m;
+    } else {
+      const double f = __builtin_exp(shift);
+      product[t] += f * (u + s * shift);
+      sum[t] += f * s;
+    }
+  }
+
+  void finish(size_t t, T* log_prob, T* entropy, T* log_sum_exp) const {
+    const double log_sum = __builtin_log(sum[t]);
+    const double h = log_sum - product[t] / sum[t];
+    *log_prob = static_cast<T>((static_cast<double>(target[t]) - largest[t]) - log_sum);
+    *entropy = static_cast<T>(h < 0 ? 0 : h);  // rounding alone makes it negative
+    *log_sum_exp = static_cast<T>(largest[t] + log_sum);
+  }
+};
+
+/** Per token, padded with zeros: what turns logits into their gradient. */
+template <class T> struct Slopes {
+  T log_prob[kBlock] = {}, entropy[kBlock] = {}, log_sum_exp[kBlock] = {}, value[kBlock] = {};  // value: the entropy itself
+
+  /** The arrays begin at the block's first token. */
+  Slopes(const Block<T>& block, const T* d_log_probs, const T* d_entropy, const T* log_sum_exps, const T* entropies) {
+    for (size_t t = 0; t < block.tokens; t++) {
+      log_prob[t] = d_log_probs[t];
+      entropy[t] = d_entropy[t];
+      log_sum_exp[t] = log_sum_exps[t];
+      value[t] = entropies[t];
+    }
+  }
+
+  /** z becomes dz = (log_prob·(1[v = y] − p) − entropy·p·(log p + value)) / temperature, rows of the weight [row, row + rows) */
+  void apply(const Problem<T>& p, const Block<T>& block, T* z, size_t row, size_t rows) const {
+    constexpr size_t w = lanes<T>;
+    const Vec<T> scale = splat<T>(p.scale);
+    for (size_t g = 0; g < block.panels * 2 * w; g += w) {
+      const Vec<T> a = simd::load<T>(log_prob + g), e = simd::load<T>(entropy + g), h = simd::load<T>(value + g);
+      const Vec<T> lse = simd::load<T>(log_sum_exp + g);
+      for (size_t v = 0; v < rows; v++) {
+        const Vec<T> log_p = simd::fma(simd::load<T>(z + v * kBlock + g), scale, -lse);
+        simd::store<T>(z + v * kBlock + g, -scale * simd::exp(log_p) * simd::fma(e, log_p + h, a));
+      }
+    }
+    for (size_t t = 0; t < block.tokens; t++) {
+      const size_t y = static_cast<size_t>(p.targets[block.first + t]);
+      if (y >= row && y - row < rows) z[(y - row) * kBlock + t] += log_prob[t] * p.scale;
+    }
+  }
+};
+
+/** dHidden of a block = or += dzᵀ times the weight's rows. */
+template <class T>
+void add_hidden(const Problem<T>& p, const Block<T>& block, const T* dz, size_t row, size_t rows, bool accumulate, T* d_hidden) {
+  constexpr size_t columns = simd::kPanel<T>;
+  Scratch scratch;
+  T* panel = scratch.take<T>(kDepth * columns);
+  for (size_t v = 0; v < rows; v += kDepth)
+    for (size_t h = 0; h < p.width; h += columns) {
+      const size_t depth = least(kDepth, rows - v), n = least(columns, p.width - h);
+      simd::pack_panel<T>(p.weight + (row + v) * p.width + h, p.width, depth, n, panel);
+      simd::tiles<T>(block.tokens, dz + v * kBlock, 1, kBlock, panel, depth, d_hidden + block.first * p.width + h, p.width, n,
+                     accumulate || v > 0);
+    }
+}
+
+/** dWeight += dz times the hidden states, over the blocks of a chunk in order, in parallel over the weight's rows. */
+template <class T>
+void add_weight(Stream& stream, const Problem<T>& p, size_t first, size_t end, const T* dz, size_t row, size_t rows, T* d_weight) {
+  constexpr size_t columns = simd::kPanel<T>;
+  parallel_for(stream, blocks_of(rows, kWeightRows), [&](size_t item) {
+    Scratch scratch;
+    T* panel = scratch.take<T>(kBlock * columns);
+    const size_t v = item * kWeightRows, count = least(kWeightRows, rows - v);
+    const T* at = dz + v * kBlock;
+    for (size_t token = first; token < end; token += kBlock, at += rows * kBlock)
+      for (size_t h = 0; h < p.width; h += columns) {
+        const size_t depth = least(kBlock, end - token), n = least(columns, p.width - h);
+        simd::pack_panel<T>(p.hidden + token * p.width + h, p.width, depth, n, panel);
+        simd::tiles<T>(count, at, kBlock, 1, panel, depth, d_weight + (row + v) * p.width + h, p.width, n, true);
+      }
+  });
+}
+
+/** How many tokens form a chunk and how many rows of the weight a slice; fixed by the sizes alone. */
+struct Plan {
+  size_t rows, chunk;
+  explicit Plan(size_t vocabulary)
+      : rows(vocabulary <= kWhole ? vocabulary : kSlice), chunk(least(kChunk, rows ? kHeld / rows / kBlock * kBlock : kChunk)) {}
+};
+
+/** Statistics of a block; its logits stay in `keep` if given, [V][kBlock]. */
+template <class T> void measure(const Problem<T>& p, const Block<T>& block, T* keep, Statistics<T>& statistics) {
+  Scratch scratch;
+  T* tile = keep ? nullptr : scratch.take<T>(least(kFold, p.vocabulary) * kBlock);
+  for (size_t row = 0; row < p.vocabulary; row += kFold) {
+    const size_t rows = least(kFold, p.vocabulary - row);
+    T* z = keep ? keep + row * kBlock : tile;
+    block.logits(p, row, rows, z);
+    statistics.fold(p, block, z, row, rows);
+  }
+}
+
+/** Gradients of a chunk whose slopes are known; `held` has room for the chunk's tokens times a slice. Arrays begin at token 0. */
+template <class T>
+void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_t first, size_t end, T* held, const T* d_log_probs,
+                    const T* d_entropy, const T* log_sum_exps, const T* entropies, T* d_hidden, T* d_weight) {
+  for (size_t row = 0; row < p.vocabulary; row += plan.rows) {
+    const size_t rows = least(plan.rows, p.vocabulary - row);
+    parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
+      Scratch scratch;
+      const Block<T> block(p, first + item * kBlock, scratch);
+      T* z = held + item * rows * kBlock;
+      block.logits(p, row, rows, z);
+      const size_t at = block.first;
+      Slopes<T>(block, d_log_probs + at, d_entropy + at, log_sum_exps + at, entropies + at).apply(p, block, z, row, rows);
+      add_hidden(p, block, z, row, rows, row > 0, d_hidden);
+    });
+    add_weight(stream, p, first, end, held, row, rows, d_weight);
+  }
+}
+
+}  // namespace
+
+KERNEL_REAL(cpu, Head) {
+  const Problem<T> p = problem_of(op);
+  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) {
+    Scratch scratch;
+    const Block<T> block(p, item * kBlock, scratch);
+    Statistics<T> statistics;
+    measure<T>(p, block, nullptr, statistics);
+    for (size_t t = 0, i = block.first; t < block.tokens; t++, i++)
+      statistics.finish(t, &op.logProbs[i], &op.entropy[i], &op.logSumExp[i]);
+  });
+  if (all_finite(stream, op.kName, "a logit", op.logProbs.data, 0, p.tokens))
+    all_finite(stream, op.kName, "a logit", op.entropy.data, 0, p.tokens);
+}
+
+KERNEL_REAL(cpu, HeadBackward) {
+  const Problem<T> p = problem_of(op);
+  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  const Plan plan(p.vocabulary);
+  Scratch scratch;
+  T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
+  for (size_t first = 0; first < p.tokens; first += plan.chunk)
+    backward_chunk<T>(stream, p, plan, first, least(first + plan.chunk, p.tokens), held, op.dLogProbs.data, op.dEntropy.data,
+                      op.logSumExp.data, op.entropy.data, op.dHidden.data, op.dWeight.data);
+}
+
+KERNEL_REAL(cpu, HeadPolicyLoss) {
+  constexpr size_t w = lanes<T>;
+  const Problem<T> p = problem_of(op);
+  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  if (const char* problem = simd::TokenLoss<T>::problem(op.kind, op.clipLow, op.clipHigh, op.clipDual)) {
+    char message[96];
+    snprintf(message, sizeof message, "%s: %s", op.kName, problem);
+    return fail(stream, "INVALID_ARGUMENT", message);
+  }
+  const simd::TokenLoss<T> token_loss(op.kind, op.clipLow, op.clipHigh, op.clipDual);
+  const Plan plan(p.vocabulary);
+  const bool whole = plan.rows >= p.vocabulary;
+  Scratch scratch;
+  T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
+  T* d_log_probs = scratch.take<T>(p.tokens);
+  T* log_sum_exps = scratch.take<T>(p.tokens);
+  for (size_t first = 0; first < p.tokens; first += plan.chunk) {
+    const size_t end = least(first + plan.chunk, p.tokens);
+    parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
+      Scratch own;
+      const Block<T> block(p, first + item * kBlock, own);
+      T* z = whole ? held + item * plan.rows * kBlock : nullptr;
+      Statistics<T> statistics;
+      measure<T>(p, block, z, statistics);
+      const size_t at = block.first;
+      for (size_t t = 0; t < block.tokens; t++)
+        statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exps[at + t]);
+      for (size_t i = at; i < at + block.tokens; i += w) {
+        const size_t m = least(w, at + block.tokens - i);
+        const Vec<T> weight = simd::load_n<T>(op.weights.data + i, m);
+        const auto r = token_loss(simd::load_n<T>(op.logProbs.data + i, m), simd::load_n<T>(op.oldLogProbs.data + i, m),
+                                  simd::load_n<T>(op.advantages.data + i, m));
+        simd::store_n<T>(op.loss.data + i, weight * r.loss, m);
+        simd::store_n<T>(d_log_probs + i, weight * r.slope, m);
+        for (size_t k = 0; k < m; k++) op.clipped[i + k] = static_cast<int32_t>(r.clipped[k]);
+      }
+      if (!whole) return;
+      Slopes<T>(block, d_log_probs + at, op.entropySlopes.data + at, log_sum_exps + at, op.entropy.data + at)
+          .apply(p, block, z, 0, p.vocabulary);
+      add_hidden(p, block, z, 0, p.vocabulary, false, op.dHidden.data);
+    });
+    // before anything reaches dWeight
+    if (!all_finite(stream, op.kName, "a logit", op.logProbs.data, first, end) ||
+        !all_finite(stream, op.kName, "a logit", op.entropy.data, first, end) ||
+        !all_finite(stream, op.kName, "the loss", op.loss.data, first, end) ||
+        !all_finite(stream, op.kName, "the slope", d_log_probs, first, end))
+      return;
+    if (whole)
+      add_weight<T>(stream, p, first, end, held, 0, p.vocabulary, op.dWeight.data);
+    else
+      backward_chunk<T>(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, log_sum_exps, op.entropy.data,
+                        op.dHidden.data, op.dWeight.data);
+  }
+}
+
+}  // namespace g2rpo

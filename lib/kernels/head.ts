@@ -1,0 +1,148 @@
+import { defineKernel, i32, integer, number, real } from './defineKernel.ts';
+import { POLICY_LOSS_KINDS, tokenLossReference } from './policyLoss.ts';
+
+/**
+ * Log-probability of each token's target, and entropy, under the softmax of the logits divided by the temperature.
+ *
+ *   z = hidden·weightᵀ / temperature,  logSumExp = log Σⱼ exp zⱼ
+ *   logProbs = z[target] − logSumExp,  entropy = logSumExp − Σⱼ pⱼ·zⱼ,  p = exp(z − logSumExp)      in nats
+ *
+ * The target of a token is the id that follows it. Logits are never held as a whole: memory does not grow with N·V.
+ *
+ * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite
+ * @throws NON_FINITE        a logit is NaN or infinite, naming its token
+ */
+export const head = defineKernel({
+  name: 'head',
+  inputs: { hidden: real('N,H'), weight: real('V,H'), targets: i32('N') },
+  scalars: { temperature: number(1) },
+  outputs: { logProbs: real('N'), entropy: real('N'), logSumExp: real('N') },
+  reference({ hidden, weight, targets, temperature, dims }, out) {
+    for (let i = 0; i < targets.length; i++) {
+      const token = softmaxReference(logitsReference(hidden, weight, i, dims['H']!), temperature);
+      out.logProbs[i] = token.logProbs[targets[i]!]!;
+      out.entropy[i] = token.entropy;
+      out.logSumExp[i] = token.logSumExp;
+    }
+  },
+  work: ({ N, H, V }) => ({ bytes: 4 * (N! * H! + V! * H!), flops: 2 * N! * H! * V! + 20 * N! * V! }),
+});
+
+/**
+ * Gradient of `head` in hidden states and weight, from those in its log-probabilities and entropies.
+ *
+ *   dz = (dLogProbs·(1[j = target] − pⱼ) − dEntropy·pⱼ·(log pⱼ + entropy)) / temperature
+ *   dHidden = dz·weight,  dWeight += dzᵀ·hidden
+ *
+ * Logits are computed anew from the arguments of the forward; logSumExp and entropy are its outputs.
+ *
+ * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite
+ */
+export const headBackward = defineKernel({
+  name: 'head_backward',
+  inputs: {
+    dLogProbs: real('N'),
+    dEntropy: real('N'),
+    hidden: real('N,H'),
+    weight: real('V,H'),
+    targets: i32('N'),
+    logSumExp: real('N'),
+    entropy: real('N'),
+  },
+  updates: { dWeight: real('V,H') },
+  scalars: { temperature: number(1) },
+  outputs: { dHidden: real('N,H') },
+  reference(
+    { dLogProbs, dEntropy, hidden, weight, targets, logSumExp, entropy, dWeight, temperature, dims },
+    { dHidden },
+  ) {
+    const [H, V] = [dims['H']!, dims['V']!];
+    for (let i = 0; i < targets.length; i++) {
+      const logits = logitsReference(hidden, weight, i, H);
+      for (let j = 0; j < V; j++) {
+        const logP = logits[j]! / temperature - logSumExp[i]!;
+        const p = Math.exp(logP);
+        const hit = j === targets[i] ? 1 : 0;
+        const dz = (dLogProbs[i]! * (hit - p) - dEntropy[i]! * p * (logP + entropy[i]!)) / temperature;
+        for (let h = 0; h < H; h++) {
+          dHidden[i * H + h]! += dz * weight[j * H + h]!;
+          dWeight[j * H + h]! += dz * hidden[i * H + h]!;
+        }
+      }
+    }
+  },
+  work: ({ N, H, V }) => ({ bytes: 4 * (2 * N! * H! + 3 * V! * H!), flops: 6 * N! * H! * V! + 20 * N! * V! }),
+});
+
+/**
+ * `head`, `policyLoss` and `headBackward` in one pass over the logits: the gradient of Σ loss + Σ entropySlopes·entropy.
+ *
+ *   loss = weights·l(logProbs, oldLogProbs, advantages),  dLogProbs = ∂loss/∂logProbs,  dEntropy = entropySlopes
+ *
+ * Losses are minimised. Weights multiply loss and gradient, entropy slopes are taken as given. Where kind is reinforce and all
+ * advantages are 1 this is weighted cross-entropy. Above a vocabulary of 16,384 the logits are computed twice, because
+ * those of a chunk of tokens no longer fit in memory that a core keeps near.
+ *
+ * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite; kind or clip distances as in policyLoss
+ * @throws NON_FINITE        a logit, loss or slope is NaN or infinite, naming its token
+ */
+export const headPolicyLoss = defineKernel({
+  name: 'head_policy_loss',
+  inputs: {
+    hidden: real('N,H'),
+    weight: real('V,H'),
+    targets: i32('N'),
+    oldLogProbs: real('N'),
+    advantages: real('N'),
+    weights: real('N'),
+    /** ∂(objective)/∂entropy of each token */
+    entropySlopes: real('N'),
+  },
+  updates: { dWeight: real('V,H') },
+  scalars: {
+    temperature: number(1),
+    /** one of POLICY_LOSS_KINDS */
+    kind: integer(POLICY_LOSS_KINDS.ppo),
+    clipLow: number(0.2),
+    clipHigh: number(0.2),
+    /** 0 is off */
+    clipDual: number(0),
+  },
+  outputs: { logProbs: real('N'), entropy: real('N'), loss: real('N'), clipped: i32('N'), dHidden: real('N,H') },
+  reference({ dWeight, dims, ...args }, out) {
+    const { hidden, weight, targets, temperature, entropySlopes } = args;
+    const logSumExp = new Float64Array(targets.length);
+    head.declaration.reference({ hidden, weight, targets, temperature, dims }, { ...out, logSumExp });
+    const dLogProbs = out.loss.map((_, i) => {
+      const token = tokenLossReference(out.logProbs[i]!, args.oldLogProbs[i]!, args.advantages[i]!, args);
+      out.loss[i] = args.weights[i]! * token.loss;
+      out.clipped[i] = token.clipped;
+      return args.weights[i]! * token.slope;
+    });
+    headBackward.declaration.reference(
+      { ...args, dLogProbs, dEntropy: entropySlopes, logSumExp, entropy: out.entropy, dWeight, dims },
+      out,
+    );
+  },
+  work: ({ N, H, V }) => ({ bytes: 4 * (2 * N! * H! + 3 * V! * H!), flops: 6 * N! * H! * V! + 40 * N! * V! }),
+});
+
+/** hidden[i]·weightᵀ */
+function logitsReference(hidden: Float64Array, weight: Float64Array, i: number, H: number): Float64Array {
+  const state = hidden.subarray(i * H, (i + 1) * H);
+  return Float64Array.from({ length: weight.length / H }, (_, j) =>
+    state.reduce((sum, x, h) => sum + x * weight[j * H + h]!, 0),
+  );
+}
+
+/** Log-probabilities of every id under softmax(logits / temperature), their entropy and the normaliser. */
+export function softmaxReference(
+  logits: ArrayLike<number>,
+  temperature: number,
+): { logProbs: Float64Array; entropy: number; logSumExp: number } {
+  const z = Float64Array.from(logits, (x) => x / temperature);
+  const largest = z.reduce((a, b) => Math.max(a, b), -Infinity);
+  const logSumExp = largest + Math.log(z.reduce((sum, x) => sum + Math.exp(x - largest), 0));
+  const logProbs = z.map((x) => x - logSumExp);
+  return { logProbs, logSumExp, entropy: logProbs.reduce((sum, x) => sum - (Math.exp(x) && Math.exp(x) * x), 0) };
+}

@@ -1,0 +1,273 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { head, headBackward, headPolicyLoss } from '../../lib/kernels/head.ts';
+import { POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
+import { native } from '../../lib/runtime/native.ts';
+import { goldenCases } from '../support/golden.ts';
+import {
+  expectClose,
+  randoms,
+  runKernel,
+  runReference,
+  shaped,
+  testGradient,
+  testKernel,
+  type Case,
+} from '../support/testKernel.ts';
+
+const { reinforce } = POLICY_LOSS_KINDS;
+
+/** Hidden states and a weight whose logits spread over about ±2·spread. */
+const forward = (seed: number, N: number, H: number, V: number, spread = 1): Case => ({
+  hidden: scaled(randoms(seed, N, H), spread * 3),
+  weight: scaled(randoms(seed + 1, V, H), 1 / Math.sqrt(H)),
+  targets: Int32Array.from(randoms(seed + 2, N), (x) => Math.floor(((x + 1) / 2) * V)),
+});
+const scaled = (x: Float64Array<ArrayBuffer>, factor: number) =>
+  shaped(
+    x.map((v) => v * factor),
+    ...(x as unknown as { shape: number[] }).shape,
+  );
+
+const backward = (seed: number, N: number, H: number, V: number, temperature = 1): Case => {
+  const c = { ...forward(seed, N, H, V), temperature };
+  const { entropy, logSumExp } = runReference(head, c) as Record<string, Float64Array<ArrayBuffer>>;
+  return {
+    ...c,
+    dLogProbs: randoms(seed + 3, N),
+    dEntropy: randoms(seed + 4, N),
+    entropy,
+    logSumExp,
+    dWeight: randoms(seed + 5, V, H),
+  };
+};
+
+/** Old log-probabilities near the new ones, so that some ratios are cut and some are not, none of them within rounding. */
+const fused = (seed: number, N: number, H: number, V: number, temperature = 1): Case => {
+  const c = { ...forward(seed, N, H, V), temperature };
+  const { logProbs } = runReference(head, c) as Record<string, Float64Array<ArrayBuffer>>;
+  return {
+    ...c,
+    oldLogProbs: randoms(seed + 3, N).map((x, i) => logProbs![i]! + 0.5 * x),
+    advantages: randoms(seed + 4, N).map((x) => 2 * x),
+    weights: randoms(seed + 5, N).map((x) => (x + 1.1) / N),
+    entropySlopes: randoms(seed + 6, N).map((x) => x / N),
+    dWeight: randoms(seed + 7, V, H),
+  };
+};
+
+const none = (key: string, ...shape: number[]) => ({ [key]: shaped(new Float64Array(0), ...shape) });
+
+testKernel(head, {
+  cases: {
+    'no tokens': { ...forward(1, 1, 5, 7), ...none('hidden', 0, 5), targets: [] },
+    'one token, one id': forward(2, 1, 3, 1),
+    'one token': forward(3, 1, 16, 50),
+    'equal logits': {
+      hidden: [
+        [0, 0],
+        [0, 0],
+      ],
+      weight: [
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ],
+      targets: [0, 2],
+    },
+    '65 tokens, odd sizes': forward(4, 65, 37, 101),
+    'a temperature of 0.7': { ...forward(5, 37, 20, 61), temperature: 0.7 },
+    'several tiles of the vocabulary': forward(6, 5, 8, 3001),
+    'peaked: logits of about ±60': forward(7, 70, 16, 1100, 20),
+    'logits of about ±1e4': forward(8, 33, 4, 40, 4000),
+  },
+  tolerance: { f32: 2e-6 * 16, f64: 1e-12 }, // f32: logits near 60 are sums of products near 10 and round by a few 1e-6
+});
+
+testKernel(headBackward, {
+  cases: {
+    'no tokens': {
+      ...backward(11, 1, 5, 7),
+      ...none('hidden', 0, 5),
+      ...Object.fromEntries(['targets', 'dLogProbs', 'dEntropy', 'entropy', 'logSumExp'].map((k) => [k, []])),
+    },
+    'one token': backward(12, 1, 16, 50),
+    '65 tokens, odd sizes': backward(13, 65, 37, 101),
+    'a temperature of 0.7': backward(14, 37, 20, 61, 0.7),
+    'several chunks': backward(15, 1100, 5, 30),
+    'the vocabulary in slices': backward(16, 66, 2, 16_500),
+  },
+  tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: sums of a thousand products near 1
+});
+
+testKernel(headPolicyLoss, {
+  cases: {
+    'no tokens': {
+      ...fused(21, 1, 5, 7),
+      ...none('hidden', 0, 5),
+      ...Object.fromEntries(['targets', 'oldLogProbs', 'advantages', 'weights', 'entropySlopes'].map((k) => [k, []])),
+    },
+    'one token': fused(22, 1, 16, 50),
+    '65 tokens, odd sizes': fused(23, 65, 37, 101),
+    'reinforce at a temperature of 0.7': { ...fused(24, 37, 20, 61, 0.7), kind: reinforce },
+    'the dual bound': { ...fused(25, 90, 8, 33), clipDual: 1.1, clipHigh: 0.05 },
+    'several tiles and several chunks': fused(26, 1100, 3, 1100),
+    'the vocabulary in slices': fused(27, 66, 2, 16_500),
+  },
+  tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: ratios are exponentials of differences that round by 1e-6
+});
+
+const upstream = { logProbs: 'dLogProbs', entropy: 'dEntropy' };
+const gradients = { hidden: 'dHidden', weight: 'dWeight' };
+testGradient(head, headBackward, {
+  cases: {
+    'five tokens': forward(31, 5, 6, 11),
+    'a temperature of 0.7': { ...forward(32, 3, 4, 9), temperature: 0.7 },
+    peaked: forward(33, 3, 4, 9, 5),
+  },
+  upstream,
+  gradients,
+});
+
+describe('the golden logits', () => {
+  for (const { name, inputs, expected, tolerance } of goldenCases('algorithms/logits.json'))
+    it(name, async () => {
+      const logits = inputs['logits'] as number[][];
+      const V = logits[0]!.length;
+      // with the identity as weight, hidden states are logits and dHidden their gradient
+      const identity = Array.from({ length: V }, (_, i) => Array.from({ length: V }, (_, j) => Number(i === j)));
+      const c = {
+        hidden: logits,
+        weight: identity,
+        targets: inputs['labels'] as number[],
+        temperature: inputs['temperature'] as number,
+      };
+      const out = await runKernel(head, c, 'f64');
+      const near = (got: ArrayLike<number>, want: unknown) =>
+        (want as number[][])
+          .flat()
+          .forEach((w, i) =>
+            expect(Math.abs(got[i]! - w)).toBeLessThanOrEqual(tolerance.atol! + tolerance.rtol! * Math.abs(w)),
+          );
+      near(out['logProbs']!, expected['log_prob']);
+      near(out['entropy']!, expected['entropy']);
+      for (const [output, want] of [
+        ['logProbs', 'grad_log_prob'],
+        ['entropy', 'grad_entropy'],
+      ] as const) {
+        const slope = (which: string) => logits.map(() => Number(which === output));
+        const back = await runKernel(
+          headBackward,
+          {
+            ...c,
+            dLogProbs: slope('logProbs'),
+            dEntropy: slope('entropy'),
+            entropy: out['entropy'],
+            logSumExp: out['logSumExp'],
+            dWeight: identity.map((row) => row.map(() => 0)),
+          },
+          'f64',
+        );
+        near(back['dHidden']!, expected[want]);
+      }
+    });
+});
+
+describe('one pass and three', () => {
+  it.each([
+    ['the logits of a chunk held', fused(41, 150, 12, 1300)],
+    ['the vocabulary in slices', fused(42, 66, 2, 16_500)],
+  ])('agree to the last bit: %s', async (_, c) => {
+    const once = await runKernel(headPolicyLoss, c, 'f32');
+    const { logProbs, entropy, logSumExp } = await runKernel(
+      head,
+      pick(c, ['hidden', 'weight', 'targets', 'temperature']),
+      'f32',
+    );
+    const { loss, dLogProbs, clipped } = await runKernel(
+      policyLoss,
+      { ...pick(c, ['oldLogProbs', 'advantages', 'weights']), logProbs },
+      'f32',
+    );
+    const back = await runKernel(
+      headBackward,
+      {
+        ...pick(c, ['hidden', 'weight', 'targets', 'dWeight', 'temperature']),
+        dLogProbs,
+        dEntropy: c['entropySlopes'],
+        logSumExp,
+        entropy,
+      },
+      'f32',
+    );
+    expect(once).toEqual({ logProbs, entropy, loss, clipped, dHidden: back['dHidden'], dWeight: back['dWeight'] });
+  });
+});
+const pick = (c: Case, keys: string[]): Case => Object.fromEntries(keys.map((k) => [k, c[k]]));
+
+describe('threads', () => {
+  const before = native().threads();
+  afterAll(() => native().setThreads(before));
+  it('change no bit', async () => {
+    const c = fused(51, 1300, 8, 300);
+    const sliced = backward(52, 130, 3, 16_500);
+    native().setThreads(1);
+    const one = [await runKernel(headPolicyLoss, c, 'f32'), await runKernel(headBackward, sliced, 'f32')];
+    for (const threads of [2, 5]) {
+      native().setThreads(threads);
+      expect(await runKernel(headPolicyLoss, c, 'f32')).toEqual(one[0]);
+      expect(await runKernel(headBackward, sliced, 'f32')).toEqual(one[1]);
+    }
+  });
+});
+
+it('a vocabulary of 151,936 in f32: log-probabilities, entropy and gradients', async () => {
+  const [N, H, V] = [3, 8, 151_936];
+  const c = fused(61, N, H, V);
+  const want = runReference(headPolicyLoss, c);
+  const got = await runKernel(headPolicyLoss, c, 'f32');
+  for (const key of Object.keys(want)) expectClose(key, got[key]!, want[key]!, 1e-5); // f32: log-probabilities near −12
+});
+
+describe('what it refuses', () => {
+  const good = { head: forward(71, 40, 6, 20), backward: backward(72, 40, 6, 20), fused: fused(73, 40, 6, 20) };
+  const runs = [
+    [head, good.head],
+    [headBackward, good.backward],
+    [headPolicyLoss, good.fused],
+  ] as const;
+  it.each([-1, 20, 2 ** 31 - 1, -(2 ** 31)])('the target %i', async (id) => {
+    for (const [kernel, c] of runs) {
+      const targets = Int32Array.from(c['targets'] as Int32Array);
+      targets[33] = id;
+      await expect(runKernel(kernel as never, { ...c, targets }, 'f32')).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: `${kernel.declaration.name}: targets[33] must be an id below 20; got ${id}`,
+      });
+    }
+  });
+  it.each([0, -1, Infinity])('a temperature of %d', async (temperature) => {
+    for (const [kernel, c] of runs)
+      await expect(runKernel(kernel as never, { ...c, temperature }, 'f32')).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+      });
+  });
+  it.each([Number.NaN, Infinity])('%d in the hidden states, naming the token', async (value) => {
+    for (const [kernel, c] of [runs[0], runs[2]]) {
+      const hidden = shaped(Float64Array.from(c['hidden'] as Float64Array), 40, 6);
+      hidden[33 * 6 + 2] = value;
+      await expect(runKernel(kernel as never, { ...c, hidden }, 'f32')).rejects.toMatchObject({
+        code: 'NON_FINITE',
+        message: `${kernel.declaration.name}: a logit of token 33 is not finite`,
+      });
+    }
+  });
+  it('an old log-probability that is NaN; clip distances as policy_loss does', async () => {
+    const oldLogProbs = Float64Array.from(good.fused['oldLogProbs'] as Float64Array);
+    oldLogProbs[7] = Number.NaN;
+    await expect(runKernel(headPolicyLoss, { ...good.fused, oldLogProbs }, 'f32')).rejects.toThrow(
+      'the loss of token 7',
+    );
+    await expect(runKernel(headPolicyLoss, { ...good.fused, clipDual: 0.5 }, 'f32')).rejects.toThrow('clipDual');
+    await expect(runKernel(headPolicyLoss, { ...good.fused, kind: 7 }, 'f32')).rejects.toThrow('kind must be 0');
+  });
+});
