@@ -36,6 +36,21 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   return wrap(info.Env(), buffer);
 }
 
+/** write(tensor, typedArray): replaces the values, after everything enqueued before; clears a failure */
+Napi::Value write(const Napi::CallbackInfo& info) {
+  BufferRef buffer = buffer_of(info[0]);
+  const auto array = info[1].As<Napi::TypedArray>();
+  if (array.ByteLength() != buffer->bytes)
+    throw Error("SHAPE_MISMATCH", "write: " + std::to_string(buffer->bytes) + " bytes were wanted; got " +
+                                      std::to_string(array.ByteLength()));
+  const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream&) {
+    std::memcpy(buffer->data, bytes.data(), bytes.size());
+    buffer->failure = nullptr;
+  });
+  return info.Env().Undefined();
+}
+
 /** read(tensor): Promise<ArrayBuffer> */
 Napi::Value read(const Napi::CallbackInfo& info) {
   BufferRef buffer = buffer_of(info[0]);
@@ -97,6 +112,7 @@ napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes) 
 void register_tensor(Napi::Env env, Napi::Object exports) {
   exports["allocate"] = Napi::Function::New<guarded_call<allocate_tensor>>(env);
   exports["upload"] = Napi::Function::New<guarded_call<upload>>(env);
+  exports["write"] = Napi::Function::New<guarded_call<write>>(env);
   exports["read"] = Napi::Function::New<guarded_call<read>>(env);
   exports["release"] = Napi::Function::New<guarded_call<release>>(env);
 }

@@ -25,8 +25,16 @@ export interface Native {
   kernels(): NativeKernel[];
   allocate(dtype: string, count: number, zero: boolean): NativeTensor;
   upload(dtype: string, array: ArrayBufferView): NativeTensor;
+  write(tensor: NativeTensor, array: ArrayBufferView): void;
   read(tensor: NativeTensor): Promise<ArrayBuffer>;
   release(tensor: NativeTensor): void;
+  Policy: new (
+    config: object,
+    variant: string,
+    names: string[],
+    weights: NativeTensor[],
+    gradients: NativeTensor[],
+  ) => NativePolicy;
   launch(
     name: string,
     variant: string,
@@ -52,6 +60,42 @@ export interface Native {
     temporalPatch: number,
     meanAndStd: number[],
   ): Promise<ArrayBuffer>;
+}
+
+/** A packed batch as csrc/binding/policy.cpp reads it; reals in the policy's variant. */
+export interface NativeBatch {
+  inputIds: Int32Array;
+  positionIds: Int32Array;
+  segmentStarts: Int32Array;
+  segmentPrefix: Int32Array;
+  visualRows: Int32Array;
+  visualSource: Int32Array;
+  targetRows: Int32Array;
+  targetIds: Int32Array;
+  pixels: Float32Array | Float64Array;
+  grids: Int32Array;
+}
+
+export interface NativeScores<A> {
+  logProbs: A;
+  entropy: A;
+  loss: A;
+  clipped: Int32Array;
+}
+
+/** The policy's ops in order, on the device's stream. */
+export interface NativePolicy<A = Float32Array | Float64Array> {
+  forward(batch: NativeBatch, temperature: number): Promise<NativeScores<A>>;
+  forwardBackward(batch: NativeBatch, loss: object, temperature: number): Promise<NativeScores<A>>;
+  logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
+  features(batch: NativeBatch): Promise<A[]>;
+  generate(
+    batch: NativeBatch & { ropeDelta: Int32Array },
+    options: object,
+  ): Promise<{ tokens: Int32Array; logProbs: A; entropy: A; finish: 'stop' | 'length' }[]>;
+  zeroGradients(): void;
+  stop(): void;
+  release(): void;
 }
 
 export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');

@@ -83,6 +83,19 @@ export class Tensor<D extends DType = DType> {
     }
   }
 
+  /**
+   * Replaces the values, after everything enqueued before.
+   *
+   * @throws DTYPE_MISMATCH, SHAPE_MISMATCH  another element type or number of elements
+   */
+  write(array: TypedArray): void {
+    if (dtypeOf(array) !== this.dtype)
+      throw new G2rpoError('DTYPE_MISMATCH', `write: ${this} was wanted; got ${dtypeOf(array)}`);
+    if (array.length !== this.size)
+      throw new G2rpoError('SHAPE_MISMATCH', `write: ${this} holds ${this.size} elements; got ${array.length}`);
+    callNative((n) => n.write(this.handle, array));
+  }
+
   dispose(): void {
     if (!this.#handle) return;
     const handle = this.#handle;

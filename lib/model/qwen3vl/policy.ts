@@ -1,0 +1,267 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
+import { Tensor, tensor, zeros } from '../../runtime/tensor.ts';
+import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './chatTemplate.ts';
+import { openCheckpoint } from './checkpoint.ts';
+import type { ModelConfig } from './config.ts';
+import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
+import { loadImageProcessor, type ImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
+import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
+import { tensorNames } from './tensorNames.ts';
+import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
+import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
+
+export type { PatchRows, PolicyBatch } from './policyBatch.ts';
+export type Reals = Float32Array | Float64Array;
+
+/** A trainable tensor and its gradient, which `forwardBackward` adds to. */
+export interface Parameter {
+  name: string;
+  shape: readonly number[];
+  weight: Tensor<'f32' | 'f64'>;
+  gradient: Tensor<'f32' | 'f64'>;
+}
+
+/**
+ * A loss that is separable by token, all lists [N]. What it must know of the whole mini-batch is in its weights.
+ *
+ *   reinforce   w · (−A · logp)
+ *   ppo         w · max(−A·ρ, −A·clip(ρ, 1 − clipLow, 1 + clipHigh)), bounded by −A·clipDual where A < 0; ρ = exp(logp − oldLogp)
+ *
+ * `entropySlopes` is the derivative of the loss by each token's entropy.
+ */
+export interface TokenLoss {
+  kind: 'reinforce' | 'ppo';
+  oldLogProbs: Reals;
+  advantages: Reals;
+  weights: Reals;
+  entropySlopes: Reals;
+  clipLow: number;
+  clipHigh: number;
+  /** above 1, or 0 for none */
+  clipDual: number;
+}
+
+/** Per target token: natural log-probability and entropy (nats) of softmax(logits / temperature). */
+export interface Scores {
+  logProbs: Reals;
+  entropy: Reals;
+}
+export interface LossScores extends Scores {
+  /** the weighted loss of each token, without the entropy term */
+  loss: Reals;
+  /** 1 where the ratio was clipped, 2 where the dual bound acted */
+  clipped: Int32Array;
+}
+
+export interface GenerateOptions {
+  /** responses per prompt */
+  n?: number;
+  /** at most so many tokens, the stop token included */
+  maxTokens: number;
+  /** 0 takes the most probable token */
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  repetitionPenalty?: number;
+  /** the draws are a pure function of seed, step, rolloutOffset + rollout and token */
+  seed?: number;
+  step?: number;
+  rolloutOffset?: number;
+  signal?: AbortSignal;
+}
+
+/** A sampled response. */
+export interface Generated {
+  tokens: Int32Array;
+  /** of softmax(logits / temperature) over the whole vocabulary, whatever the filters; at temperature 1 when greedy */
+  logProbs: Reals;
+  entropy: Reals;
+  finish: 'stop' | 'length';
+}
+
+export interface PolicyOptions extends ImageProcessorOptions {
+  /** arithmetic and weights; f64 is slow and for judging gradients */
+  dtype?: 'f32' | 'f64';
+}
+
+type PolicyParts = Pick<
+  Policy,
+  'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'parameters' | 'dtype'
+>;
+
+/** A Qwen3-VL policy: weights on the device, with tokenizer, template and image processor of its checkpoint folder. */
+export class Policy {
+  readonly dir: string;
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly imageProcessor: ImageProcessor;
+  readonly parameters: readonly Parameter[];
+  readonly dtype: 'f32' | 'f64';
+  readonly #native: NativePolicy;
+
+  private constructor(parts: PolicyParts, native: NativePolicy) {
+    this.dir = parts.dir;
+    this.config = parts.config;
+    this.tokenizer = parts.tokenizer;
+    this.template = parts.template;
+    this.imageProcessor = parts.imageProcessor;
+    this.parameters = parts.parameters;
+    this.dtype = parts.dtype;
+    this.#native = native;
+  }
+
+  /**
+   * Reads a Hugging Face checkpoint folder.
+   *
+   * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
+   */
+  static async load(dir: string, { dtype = 'f32', ...imageOptions }: PolicyOptions = {}): Promise<Policy> {
+    const checkpoint = await openCheckpoint(dir);
+    const { config } = checkpoint;
+    const [tokenizer, template, imageProcessor] = await Promise.all([
+      loadTokenizer(dir),
+      loadChatTemplate(dir),
+      loadImageProcessor(dir, config, imageOptions),
+    ]);
+    if (tokenizer.size > config.text.vocab)
+      throw new G2rpoError(
+        'INVALID_CHECKPOINT',
+        `${dir}: tokenizer.json has ids up to ${tokenizer.size - 1}, config.json a vocab_size of ${config.text.vocab}`,
+      );
+    const parameters: Parameter[] = [];
+    for (const { name, shape } of tensorNames(config)) {
+      const values = (await checkpoint.read(name)) as Float32Array<ArrayBuffer>;
+      const weight = tensor(dtype === 'f64' ? Float64Array.from(values) : values, shape);
+      parameters.push({ name, shape, weight, gradient: zeros(dtype, shape) });
+    }
+    const native = callNative(
+      (n) =>
+        new n.Policy(
+          config,
+          dtype,
+          parameters.map((p) => p.name),
+          parameters.map((p) => p.weight.handle),
+          parameters.map((p) => p.gradient.handle),
+        ),
+    );
+    return new Policy({ dir, config, tokenizer, template, imageProcessor, parameters, dtype }, native);
+  }
+
+  /** One user turn of text and pictures, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE */
+  encode(parts: readonly ContentPart[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+    return this.encodeMessages([{ role: 'user', content: [...parts] }], options);
+  }
+
+  /** A conversation, ending with the opening of an assistant turn. @throws INVALID_PROMPT, INVALID_IMAGE */
+  encodeMessages(messages: readonly Message[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+    return encodePrompt(this, messages, options);
+  }
+
+  /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself */
+  async forward(batch: PolicyBatch, { temperature = 1 }: { temperature?: number } = {}): Promise<Scores> {
+    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    return this.#call(() => this.#native.forward(input, temperature));
+  }
+
+  /**
+   * The same, with the gradient of the loss added to `parameters[i].gradient`. Logits are computed once. After a rejection the
+   * gradients are undefined until `zeroGradients`.
+   */
+  async forwardBackward(
+    batch: PolicyBatch,
+    loss: TokenLoss,
+    { temperature = 1 }: { temperature?: number } = {},
+  ): Promise<LossScores> {
+    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    const real = (x: Reals) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
+    const lists = {
+      oldLogProbs: real(loss.oldLogProbs),
+      advantages: real(loss.advantages),
+      weights: real(loss.weights),
+      entropySlopes: real(loss.entropySlopes),
+    };
+    return this.#call(() => this.#native.forwardBackward(input, { ...loss, ...lists }, temperature));
+  }
+
+  /** Logits of some rows, [rows, vocab], before any temperature. */
+  async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
+    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    return this.#call(() => this.#native.logits({ ...input, rows }));
+  }
+
+  /** The vision tower's output: merged embeddings first, then the deepstack levels; each [visual tokens, hidden]. */
+  async features(images: PolicyBatch['images']): Promise<Reals[]> {
+    const input = await toNative(
+      { ...packPrompts([], this.config.vision.merge), images },
+      this.imageProcessor,
+      this.dtype,
+    );
+    return this.#call(() => this.#native.features(input));
+  }
+
+  /**
+   * Samples n responses per prompt: [prompts][n]. Prompts and pictures are computed once, whatever n. Ids of the vision
+   * placeholders are never sampled.
+   *
+   * @throws ABORTED  by the signal
+   */
+  async generate(prompts: readonly EncodedPrompt[], options: GenerateOptions): Promise<Generated[][]> {
+    const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = options;
+    const { seed = 0, step = 0, rolloutOffset = 0, signal } = options;
+    const batch = await toNative(packPrompts(prompts, this.config.vision.merge), this.imageProcessor, this.dtype);
+    const { ids } = this.config;
+    const banned = [ids.image, ids.video, ids.visionStart, ids.visionEnd, this.tokenizer.idOf('<|vision_pad|>')];
+    const settings = { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step, rolloutOffset };
+    const stop = () => this.#native.stop();
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', stop);
+    try {
+      const all = await this.#call<Generated[]>(() =>
+        this.#native.generate(
+          { ...batch, ropeDelta: Int32Array.from(prompts, (p) => p.ropeDelta) },
+          {
+            ...settings,
+            stopIds: Int32Array.from(this.tokenizer.stopIds),
+            bannedIds: Int32Array.from(banned.filter((id) => id !== undefined)),
+          },
+        ),
+      );
+      return prompts.map((_, p) => all.slice(p * n, (p + 1) * n));
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  zeroGradients(): void {
+    callNative(() => this.#native.zeroGradients());
+  }
+
+  /** Writes the folder with the present weights, whole or not at all. @throws IO */
+  async save(dir: string, { dtype = 'bfloat16' }: { dtype?: 'bfloat16' | 'float32' } = {}): Promise<void> {
+    const { parameters, config } = this;
+    async function* weights() {
+      for (const { name, shape, weight } of parameters)
+        yield { name, shape, data: Float32Array.from(await weight.read()) };
+    }
+    await writeCheckpoint(dir, { files: await sideFiles(this.dir), tensors: weights(), config, dtype });
+  }
+
+  /** Frees the weights. */
+  dispose(): void {
+    this.#native.release();
+    for (const { weight, gradient } of this.parameters) {
+      weight.dispose();
+      gradient.dispose();
+    }
+  }
+
+  async #call<T>(f: () => Promise<unknown>): Promise<T> {
+    try {
+      return (await callNative(f)) as T;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+}
