@@ -1,0 +1,39 @@
+/** The public names of g2rpo. */
+
+export { ERROR_CODES, G2rpoError, type ErrorCode } from './runtime/errors.ts';
+export { Scope, Tensor, tensor, zeros, type ArrayOf, type DType, type TypedArray } from './runtime/tensor.ts';
+export * from './types.ts';
+
+export type { Dims, Kernel, KernelDeclaration, ScalarSpec, TensorSpec } from './kernels/defineKernel.ts';
+export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
+export { embedding, embeddingBackward } from './kernels/embedding.ts';
+export { gaussianAdvantage } from './kernels/gaussianAdvantage.ts';
+export { geluErf, geluErfBackward, geluTanh, geluTanhBackward } from './kernels/gelu.ts';
+export { gemm } from './kernels/gemm.ts';
+export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
+export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
+export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
+export { normalQuantile } from './kernels/normalQuantile.ts';
+export { policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
+export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
+export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { swiglu, swigluBackward } from './kernels/swiglu.ts';
+export { deepstackAdd, gatherRows, gatherRowsBackward, visualGather, visualSplice } from './kernels/visualSplice.ts';
+
+export {
+  loadDataset,
+  loadDemonstrations,
+  type Dataset,
+  type DatasetOptions,
+  type Demonstration,
+} from './data/dataset.ts';
+export { writeGallery, type GalleryOptions, type GalleryReport } from './data/gallery/index.ts';
+export { createPromptStream, type PromptStream, type PromptStreamOptions } from './data/promptStream.ts';
+export {
+  createRewardRunner,
+  scoreResponse,
+  type RewardOptions,
+  type RewardRunner,
+  type RewardRunnerOptions,
+  type Scored,
+} from './rewards/index.ts';
