@@ -118,7 +118,7 @@ template <class T> G2_INLINE T largest(Vec<T> v) {
 /** √x, correctly rounded. */
 G2_INLINE Vec<float> sqrt(Vec<float> x) {
 #if defined(__AVX512F__)
-  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+  return (Vec<float>)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
 #elif defined(__AVX2__)
   return (Vec<float>)_mm256_sqrt_ps((__m256)x);
 #elif defined(__x86_64__)
@@ -132,7 +132,7 @@ G2_INLINE Vec<float> sqrt(Vec<float> x) {
 }
 G2_INLINE Vec<double> sqrt(Vec<double> x) {
 #if defined(__AVX512F__)
-  return (Vec<double>)_mm512_sqrt_pd((__m512d)x);
+  return (Vec<double>)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
 #elif defined(__AVX2__)
   return (Vec<double>)_mm256_sqrt_pd((__m256d)x);
 #elif defined(__x86_64__)

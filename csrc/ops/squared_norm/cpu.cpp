@@ -1,0 +1,47 @@
+// hot
+#include "op.h"
+
+#include "../../backends/cpu/lanes.h"
+#include "../../core/arena.h"
+
+namespace g2rpo {
+
+namespace {
+using namespace simd;
+
+/** As many elements as there are lanes of f64, as f64. */
+G2_INLINE Vec<double> widen(const double* p) { return load(p); }
+G2_INLINE Vec<double> widen(const float* p) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2), aligned(4), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const half*>(p), Vec<double>);
+}
+
+/** Four sums side by side, so that an addition need not wait for the last one. */
+template <class T> G2_INLINE double squares(const T* x, size_t n) {
+  constexpr size_t step = static_cast<size_t>(lanes<double>);
+  Vec<double> total[4] = {};
+  size_t i = 0;
+  for (; i + 4 * step <= n; i += 4 * step)
+    for (size_t k = 0; k < 4; k++) {
+      const Vec<double> v = widen(x + i + k * step);
+      total[k] = fma(v, v, total[k]);
+    }
+  double rest = 0;
+  for (; i < n; i++) rest += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum<double>((total[0] + total[1]) + (total[2] + total[3])) + rest;
+}
+
+}  // namespace
+
+KERNEL_REAL(cpu, SquaredNorm) {
+  constexpr size_t block = 4 * kBlock;
+  const size_t n = op.x.size, blocks = (n + block - 1) / block;
+  Scratch scratch;
+  double* partials = scratch.take<double>(blocks);
+  for_blocks(stream, n, block, [&](size_t begin, size_t end) { partials[begin / block] = squares(op.x.data + begin, end - begin); });
+  double total = 0;
+  for (size_t b = 0; b < blocks; b++) total += partials[b];
+  op.sum[0] = total;
+}
+
+}  // namespace g2rpo

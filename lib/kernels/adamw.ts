@@ -1,0 +1,43 @@
+import { defineKernel, integer, number, real } from './defineKernel.ts';
+
+/**
+ * One AdamW update, in place, of parameters and both moments.
+ *
+ *   g = gradientScale · gradient
+ *   m ← β₁·m + (1 − β₁)·g      v ← β₂·v + (1 − β₂)·g²
+ *   p ← p − lr·weightDecay·p − lr · m̂ / (√v̂ + ε)      m̂ = m / (1 − β₁ˢᵗᵉᵖ), v̂ = v / (1 − β₂ˢᵗᵉᵖ)
+ *
+ * Decay is of the parameter before the update and does not pass through the moments. Gradients that are not finite make
+ * parameters that are not finite; whether to take such a step is for the caller to decide.
+ *
+ * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
+ * @source arXiv:1711.05101, algorithm 2
+ */
+export const adamw = defineKernel({
+  name: 'adamw',
+  inputs: { gradient: real('N') },
+  updates: { parameter: real('N'), firstMoment: real('N'), secondMoment: real('N') },
+  scalars: {
+    learningRate: number(),
+    beta1: number(0.9),
+    beta2: number(0.999),
+    epsilon: number(1e-8),
+    weightDecay: number(0),
+    /** this update's number, from 1 */
+    step: integer(),
+    /** what clipping by the global norm multiplies gradients with */
+    gradientScale: number(1),
+  },
+  outputs: {},
+  reference({ gradient, parameter, firstMoment, secondMoment, ...s }) {
+    gradient.forEach((unscaled, i) => {
+      const g = unscaled * s.gradientScale;
+      firstMoment[i] = s.beta1 * firstMoment[i]! + (1 - s.beta1) * g;
+      secondMoment[i] = s.beta2 * secondMoment[i]! + (1 - s.beta2) * g * g;
+      const mean = firstMoment[i]! / (1 - s.beta1 ** s.step);
+      const root = Math.sqrt(secondMoment[i]! / (1 - s.beta2 ** s.step));
+      parameter[i]! -= s.learningRate * (s.weightDecay * parameter[i]! + mean / (root + s.epsilon));
+    });
+  },
+  work: ({ N }) => ({ bytes: 28 * N!, flops: 14 * N! }),
+});
