@@ -11,7 +11,8 @@ KERNEL_REAL(cpu, Linear) {
 
 KERNEL_REAL(cpu, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
-  run<Gemm<T>>(stream, {.a = op.dY, .b = op.weight, .c = op.dX, .m = m, .n = k, .k = n, .a_row = n, .b_row = k, .c_row = k});
+  run<Gemm<T>>(stream, {.a = op.dY, .b = op.weight, .c = op.dX, .m = m, .n = k, .k = n, .a_row = n, .b_row = k, .c_row = k,
+                        .accumulate = op.accumulate});
 }
 
 KERNEL_REAL(cpu, LinearBackwardWeight) {
