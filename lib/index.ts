@@ -5,6 +5,7 @@ export { Scope, Tensor, tensor, zeros, type ArrayOf, type DType, type TypedArray
 export * from './types.ts';
 
 export type { Dims, Kernel, KernelDeclaration, ScalarSpec, TensorSpec } from './kernels/defineKernel.ts';
+export { adamw } from './kernels/adamw.ts';
 export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
 export { embedding, embeddingBackward } from './kernels/embedding.ts';
 export { gaussianAdvantage } from './kernels/gaussianAdvantage.ts';
@@ -15,8 +16,11 @@ export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
 export { policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
+export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { segmentStatistics } from './kernels/segmentStatistics.ts';
+export { squaredNorm } from './kernels/squaredNorm.ts';
 export { swiglu, swigluBackward } from './kernels/swiglu.ts';
 export { deepstackAdd, gatherRows, gatherRowsBackward, visualGather, visualSplice } from './kernels/visualSplice.ts';
 
