@@ -79,7 +79,7 @@ const tasks = {
   doctor: () => cli('doctor', ...rest),
   cli: () => cli(...rest),
   test: () => run(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...rest]),
-  bench: () => run(process.execPath, ['--import', './bench/support/register.mjs', './bench/run.ts', ...rest]),
+  bench: () => run(process.execPath, [join(root, 'node_modules', 'jiti', 'lib', 'jiti-cli.mjs'), './bench/run.ts', ...rest]),
   check: () => {
     run(process.execPath, [bin('tsc'), '--noEmit']);
     run(process.execPath, [bin('eslint'), '.']);

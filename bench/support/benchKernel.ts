@@ -2,8 +2,9 @@ import { cpuUsage } from 'node:process';
 import benny from 'benny';
 import type { Dims, Kernel, TensorSpec } from '../../lib/kernels/defineKernel.ts';
 import { shapeOf } from '../../lib/kernels/signature.ts';
+import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
-import { Scope, tensor, Tensor, type DType, type TypedArray } from '../../lib/runtime/tensor.ts';
+import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { measurePeaks } from './peaks.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
@@ -22,9 +23,11 @@ export interface KernelBench {
   /** arguments for a size: typed arrays and scalars */
   generate(dims: Dims): Record<string, TypedArray | number | boolean>;
   peers?: Peer[];
-  /** f32 unless said; what a `real` argument is given as */
-  variant?: 'f32' | 'f64';
 }
+
+/** Seconds that one sample of the kernel or of a peer takes, roughly. */
+const SAMPLE = 0.02;
+const ROUNDS = 7;
 
 /** CPU seconds of this process, all threads. */
 const cpuSeconds = () => {
@@ -34,75 +37,108 @@ const cpuSeconds = () => {
 export const median = (x: number[]) => x.toSorted((a, b) => a - b)[Math.floor(x.length / 2)]!;
 
 /**
- * One thread, CPU time, medians, peers interleaved in one run. Prints the time, elements or FLOP per second, the share of the
- * measured peak that `work` implies, and the ratio to each peer; benny keeps the suite and writes its JSON.
+ * One thread, CPU time, medians, peers interleaved in one run. Prints the time, what moves and happens per second, the share
+ * of the measured peak that `work` implies, and the ratio to each peer. The time is that of the kernel on its stream, without
+ * the way there and back. A peak of bytes is that of memory: what stays in a cache may exceed it.
  */
 export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promise<void> {
   native().setThreads(1);
-  const peaks = measurePeaks();
-  const d = kernel.declaration;
+  const { name } = kernel.declaration;
   for (const dims of bench.sizes) {
     using scope = new Scope();
     const plain = bench.generate(dims);
-    const args: Record<string, unknown> = {};
-    const specs = { ...d.inputs, ...d.updates } as Record<string, TensorSpec>;
-    for (const [name, value] of Object.entries(plain)) {
-      const spec = specs[name];
-      args[name] = spec && ArrayBuffer.isView(value) ? tensor(value as TypedArray, shapeOf(d.name, name, spec, dims), scope) : value;
-    }
-    const launches = async (count: number) => {
-      let last: Tensor<DType> | undefined;
-      for (let i = 0; i < count; i++) {
-        const out = Object.values(kernel(args as never)) as Tensor[];
-        last?.dispose();
-        for (const t of out.slice(1)) t.dispose();
-        last = out[0];
-      }
-      // waiting for a one-element tensor costs the same for every kernel; the loop around amortises it
-      await tensor(new Float32Array(1), [1], scope).read();
-      last?.dispose();
-    };
-    await launches(3);
-    const begin = performance.now();
-    await launches(5);
-    const count = Math.max(5, Math.min(2000, Math.ceil((40 * 5) / Math.max(performance.now() - begin, 0.05))));
+    const args = tensorsOf(kernel, plain, dims, scope);
     const own: number[] = [];
-    const peers = (bench.peers ?? []).map((p) => ({ ...p, run: p.prepare(plain as never, dims), times: [] as number[], count: 0 }));
-    for (const p of peers) {
-      const start = performance.now();
-      p.run();
-      p.count = Math.max(3, Math.min(count, Math.ceil(40 / Math.max(performance.now() - start, 0.01))));
-      for (let i = 0; i < p.count; i++) p.run();
-    }
-    const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`).join(', ');
-    const round = async () => {
-      let start = cpuSeconds();
-      await launches(count);
-      own.push((cpuSeconds() - start) / count);
-      for (const p of peers) {
-        start = cpuSeconds();
-        for (let i = 0; i < p.count; i++) p.run();
-        p.times.push((cpuSeconds() - start) / p.count);
-      }
-    };
-    // benny drives the rounds and keeps the record; the figures are ours, because it knows wall time only
-    await benny.suite(
-      `${d.name} ${label}`,
-      benny.add('interleaved rounds', round, { minSamples: 7, maxTime: 0.3 }),
-      ...(process.env['G2RPO_BENCH_SAVE'] ? [benny.save({ file: `${d.name}-${label.replaceAll(/\W+/g, '-')}`, folder: process.env['G2RPO_BENCH_SAVE'], details: true })] : []),
-    );
-    const time = median(own);
-    const { bytes, flops } = d.work(dims);
-    const peakFlops = bench.variant === 'f64' ? peaks.flops / 2 : peaks.flops;
-    const floor = Math.max(bytes / peaks.bytes, flops / peakFlops);
-    const columns = [
-      `${d.name} ${label}`.padEnd(52),
-      `${(time * 1e6).toFixed(1)} µs`.padStart(12),
-      `${(flops / time / 1e9).toFixed(1)} GFLOP/s`.padStart(15),
-      `${(bytes / time / 1e9).toFixed(1)} GB/s`.padStart(12),
-      `${((100 * floor) / time).toFixed(0)} % of peak`.padStart(14),
-      ...peers.map((p) => `${(median(p.times) / time).toFixed(1)}× ${p.name}`),
-    ];
-    console.log(columns.join('  '));
+    const first = await kernel.time(args as never, 3);
+    const count = countFor(first);
+    const peers = (bench.peers ?? []).map((p) => {
+      const run = p.prepare(plain as never, dims);
+      return { name: p.name, run, times: [] as number[], count: countFor(secondsOf(run, 3)) };
+    });
+    const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
+    await inRounds(`${name} ${label.join(', ')}`, async () => {
+      own.push(await kernel.time(args as never, count));
+      for (const p of peers) p.times.push(secondsOf(p.run, p.count));
+    });
+    const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
+    console.log(row(kernel, dims, variantOf(kernel, plain), median(own), ratios));
   }
+}
+
+const countFor = (seconds: number) => Math.max(1, Math.min(100_000, Math.ceil(SAMPLE / Math.max(seconds, 1e-9))));
+
+function secondsOf(run: () => void, count: number): number {
+  const start = cpuSeconds();
+  for (let i = 0; i < count; i++) run();
+  return (cpuSeconds() - start) / count;
+}
+
+function tensorsOf(
+  kernel: AnyKernel,
+  plain: Record<string, unknown>,
+  dims: Dims,
+  scope: Scope,
+): Record<string, unknown> {
+  const d = kernel.declaration;
+  const specs = { ...d.inputs, ...d.updates } as Record<string, TensorSpec>;
+  return Object.fromEntries(
+    Object.entries(plain).map(([name, value]) => {
+      const spec = specs[name];
+      const isTensor = spec && ArrayBuffer.isView(value);
+      return [name, isTensor ? tensor(value as TypedArray, shapeOf(d.name, name, spec, dims), scope) : value];
+    }),
+  );
+}
+
+/** f64 if what `real` arguments were given as, or all that the kernel takes, is f64. */
+function variantOf(kernel: AnyKernel, plain: Record<string, unknown>): 'f32' | 'f64' {
+  const specs = { ...kernel.declaration.inputs, ...kernel.declaration.updates } as Record<string, TensorSpec>;
+  const wide = (name: string) => specs[name]?.dtypes.includes('f64') && plain[name] instanceof Float64Array;
+  return Object.keys(plain).some(wide) ? 'f64' : 'f32';
+}
+
+/** benny drives the rounds and keeps the record; the figures are ours, because it knows wall time only. */
+async function inRounds(title: string, round: () => Promise<void>): Promise<void> {
+  let probes = 2; // benny calls a case twice to see what it returns, and does not wait for the first
+  const { benchSave: folder } = environment();
+  const { log } = console;
+  console.log = () => undefined; // it announces every suite
+  try {
+    await benny.suite(
+      title,
+      benny.add('interleaved rounds', async () => (probes-- > 0 ? undefined : await round()), {
+        minSamples: ROUNDS,
+        maxTime: 0.01,
+      }),
+      ...(folder ? [benny.save({ file: title.replaceAll(/\W+/g, '-'), folder, details: true })] : []),
+    );
+  } finally {
+    console.log = log;
+  }
+}
+
+function row(
+  kernel: AnyKernel,
+  dims: Dims,
+  variant: 'f32' | 'f64',
+  time: number,
+  ratios: { name: string; ratio: number }[],
+): string {
+  const d = kernel.declaration;
+  const { bytes, flops } = d.work(dims);
+  // of the first thing that the kernel writes
+  const [written, spec] = Object.entries({ ...d.outputs, ...d.updates } as Record<string, TensorSpec>)[0]!;
+  const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1);
+  const peaks = measurePeaks();
+  const floor = Math.max(bytes / peaks.bytes, flops / (variant === 'f64' ? peaks.flops / 2 : peaks.flops));
+  const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
+  return [
+    `${d.name} ${variant} ${label.join(', ')}`.padEnd(52),
+    `${(time * 1e6).toFixed(1)} µs`.padStart(12),
+    `${(flops / time / 1e9).toFixed(1)} GFLOP/s`.padStart(15),
+    `${(bytes / time / 1e9).toFixed(1)} GB/s`.padStart(12),
+    `${(elements / time / 1e9).toFixed(2)} Gelem/s`.padStart(14),
+    `${((100 * floor) / time).toFixed(0)} % of peak`.padStart(14),
+    ...ratios.map(({ name, ratio }) => `${ratio.toFixed(1)}× ${name}`),
+  ].join('  ');
 }

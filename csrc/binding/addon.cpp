@@ -84,6 +84,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   register_launch(env, exports);
   register_policy(env, exports);
   register_host(env, exports);
+  register_host_peaks(env, exports);
   return exports;
 }
 

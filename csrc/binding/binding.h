@@ -60,5 +60,6 @@ void register_tensor(Napi::Env env, Napi::Object exports);
 void register_launch(Napi::Env env, Napi::Object exports);
 void register_policy(Napi::Env env, Napi::Object exports);
 void register_host(Napi::Env env, Napi::Object exports);
+void register_host_peaks(Napi::Env env, Napi::Object exports);
 
 }  // namespace g2rpo::binding

@@ -1,3 +1,5 @@
+#include <ctime>
+
 #include "binding.h"
 
 namespace g2rpo::binding {
@@ -20,6 +22,12 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
   return list;
 }
 
+double thread_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 struct Launch {
   const KernelEntry* entry;
   std::vector<KernelArgs::Slot> slots;
@@ -30,7 +38,7 @@ struct Launch {
  * launch(name, variant, arguments, dims, written): arguments are tensors, numbers or null in the order of the signature;
  * dims holds kMaxRank dimensions for each; written[i] is 1 for updated tensors and outputs.
  */
-Napi::Value launch(const Napi::CallbackInfo& info) {
+Launch launch_of(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
   const std::string variant = info[1].As<Napi::String>();
   const DType dtype = variant == "f64" ? DType::f64 : DType::f32;
@@ -65,11 +73,20 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
     }
     job.slots.push_back(slot);
   }
-  device_of(info.Env()).enqueue([job = std::move(job)](Stream& stream) {
-    std::shared_ptr<const Failure> failure;
-    for (const auto* list : {&job.reads, &job.writes})
-      for (const auto& b : *list)
-        if (!failure) failure = b->failure;
+  return job;
+}
+
+/** How one of its tensors failed before, or null. */
+std::shared_ptr<const Failure> earlier_failure(const Launch& job) {
+  for (const auto* list : {&job.reads, &job.writes})
+    for (const auto& b : *list)
+      if (b->failure) return b->failure;
+  return nullptr;
+}
+
+Napi::Value launch(const Napi::CallbackInfo& info) {
+  device_of(info.Env()).enqueue([job = launch_of(info)](Stream& stream) {
+    std::shared_ptr<const Failure> failure = earlier_failure(job);
     if (!failure) failure = guarded(stream, [&] { job.entry->launch(stream, KernelArgs(job.slots.data())); });
     if (failure)
       for (const auto& b : job.writes) b->failure = failure;
@@ -77,11 +94,29 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/** time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, the mean of `count` */
+Napi::Value time(const Napi::CallbackInfo& info) {
+  const int64_t count = info[5].As<Napi::Number>().Int64Value();
+  if (count < 1) throw Error("INVALID_ARGUMENT", "time: count must be at least 1; got " + std::to_string(count));
+  auto seconds = std::make_shared<double>(0);
+  return promise_on_stream(
+      info.Env(),
+      [job = std::make_shared<Launch>(launch_of(info)), count, seconds](Stream& stream) {
+        if (auto failure = earlier_failure(*job)) return failure;
+        const double begin = thread_seconds();
+        for (int64_t i = 0; i < count; i++) job->entry->launch(stream, KernelArgs(job->slots.data()));
+        *seconds = (thread_seconds() - begin) / static_cast<double>(count);
+        return std::shared_ptr<const Failure>();
+      },
+      [seconds](napi_env env) -> napi_value { return Napi::Number::New(env, *seconds); });
+}
+
 }  // namespace
 
 void register_launch(Napi::Env env, Napi::Object exports) {
   exports["kernels"] = Napi::Function::New<guarded_call<kernels>>(env);
   exports["launch"] = Napi::Function::New<guarded_call<launch>>(env);
+  exports["time"] = Napi::Function::New<guarded_call<time>>(env);
 }
 
 }  // namespace g2rpo::binding

@@ -1,5 +1,5 @@
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
-import { callNative, native } from '../runtime/native.ts';
+import { callNative, fromNative, native, type NativeTensor } from '../runtime/native.ts';
 import { dtypeOf, empty, Tensor, tensor, type DType, type TypedArray } from '../runtime/tensor.ts';
 import { bindDims, shapeOf, specText, type Dims, type ScalarSpec, type TensorSpec } from './signature.ts';
 
@@ -54,6 +54,8 @@ export interface Kernel<
   readonly declaration: KernelDeclaration<I, U, S, O>;
   /** as C++ must say it */
   readonly signature: string;
+  /** CPU seconds of one run on the stream's thread, the mean of `count` runs; without the way there and back */
+  time(args: Arguments<I, U, S>, count: number): Promise<number>;
 }
 
 const kernels = new Map<string, Kernel>();
@@ -79,6 +81,7 @@ export function defineKernel<
   const kernel = Object.assign((args: Record<string, unknown>) => launch(name, signature, plan, args), {
     declaration,
     signature,
+    time: (args: Record<string, unknown>, count: number) => time(name, signature, plan, args, count),
   });
   kernels.set(name, kernel as unknown as Kernel);
   return kernel as unknown as Kernel<I, U, S, O>;
@@ -131,7 +134,42 @@ export function checkAllContracts(): void {
 
 const checked = new Set<string>();
 
+/** Arguments, checked and in the order of the signature, with outputs to be filled. */
+interface Call {
+  variant: DType;
+  handles: (NativeTensor | number | null)[];
+  sizes: Float64Array;
+  written: Uint8Array;
+  outputs: Record<string, Tensor>;
+  /** made of typed arrays, for this call only */
+  temporary: Tensor[];
+}
+
 function launch(name: string, signature: string, plan: Slot[], args: Record<string, unknown>): Record<string, Tensor> {
+  const { variant, handles, sizes, written, outputs, temporary } = bind(name, signature, plan, args);
+  callNative((n) => n.launch(name, variant, handles, sizes, written));
+  for (const t of temporary) t.dispose();
+  return outputs;
+}
+
+async function time(
+  name: string,
+  signature: string,
+  plan: Slot[],
+  args: Record<string, unknown>,
+  count: number,
+): Promise<number> {
+  const { variant, handles, sizes, written, outputs, temporary } = bind(name, signature, plan, args);
+  try {
+    return await callNative((n) => n.time(name, variant, handles, sizes, written, count));
+  } catch (error) {
+    throw fromNative(error);
+  } finally {
+    for (const t of [...temporary, ...Object.values(outputs)]) t.dispose();
+  }
+}
+
+function bind(name: string, signature: string, plan: Slot[], args: Record<string, unknown>): Call {
   if (!checked.has(signature)) {
     checkContract(name, signature);
     checked.add(signature);
@@ -207,17 +245,8 @@ function launch(name: string, signature: string, plan: Slot[], args: Record<stri
     written[i] = role === 'update' || role === 'output' ? 1 : 0;
     if (value instanceof Tensor) sizes.set(value.shape, i * 4);
   });
-  callNative((n) =>
-    n.launch(
-      name,
-      variant,
-      values.map((v) => (v instanceof Tensor ? v.handle : v)),
-      sizes,
-      written,
-    ),
-  );
-  for (const t of temporary) t.dispose();
-  return outputs;
+  const handles = values.map((v) => (v instanceof Tensor ? v.handle : v));
+  return { variant, handles, sizes, written, outputs, temporary };
 }
 
 function scalar(kernel: string, key: string, spec: ScalarSpec, given: unknown): number {

@@ -20,7 +20,9 @@ export interface ScalarSpec<K extends ScalarType = ScalarType, V extends ScalarD
 }
 
 function spec<D extends DType>(dtypes: readonly D[]) {
-  return <S extends string>(shape: S): TensorSpec<D> & { readonly optional: S extends `${string}?` ? true : false } => ({
+  return <S extends string>(
+    shape: S,
+  ): TensorSpec<D> & { readonly optional: S extends `${string}?` ? true : false } => ({
     kind: 'tensor',
     dtypes,
     dims: shape.replace(/\?$/, '').split(','),
@@ -39,7 +41,11 @@ export const real = spec(['f32', 'f64']);
 /** Declares a scalar: with a default it may be left out. */
 const scalar =
   <K extends ScalarType, Given extends number | boolean>(type: K) =>
-  <V extends Given | undefined = undefined>(value?: V): ScalarSpec<K, V> => ({ kind: 'scalar', type, default: value as V });
+  <V extends Given | undefined = undefined>(value?: V): ScalarSpec<K, V> => ({
+    kind: 'scalar',
+    type,
+    default: value as V,
+  });
 export const number = scalar<'f64', number>('f64');
 export const integer = scalar<'i32', number>('i32');
 export const flag = scalar<'bool', boolean>('bool');

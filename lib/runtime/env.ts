@@ -8,17 +8,20 @@ export interface Environment {
   isa: string | undefined;
   /** `G2RPO_DEBUG`: 1 times each phase, 2 each launch, 3 checks each launch against its reference */
   debug: number;
+  /** `G2RPO_BENCH_SAVE`: folder for the records of benches */
+  benchSave: string | undefined;
   /** `NO_COLOR` is unset, as the convention of no-color.org wants */
   color: boolean;
 }
 
 export function environment(): Environment {
-  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, NO_COLOR } = process.env;
+  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, G2RPO_BENCH_SAVE, NO_COLOR } = process.env;
   return {
     device: G2RPO_DEVICE || undefined,
     threads: G2RPO_THREADS ? Number(G2RPO_THREADS) : undefined,
     isa: G2RPO_ISA || undefined,
     debug: Number(G2RPO_DEBUG ?? 0),
+    benchSave: G2RPO_BENCH_SAVE || undefined,
     color: !NO_COLOR,
   };
 }

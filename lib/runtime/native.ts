@@ -42,6 +42,17 @@ export interface Native {
     dims: Float64Array,
     written: Uint8Array,
   ): void;
+  /** CPU seconds of one run on the stream's own thread, the mean of `count` */
+  time(
+    name: string,
+    variant: string,
+    args: (NativeTensor | number | null)[],
+    dims: Float64Array,
+    written: Uint8Array,
+    count: number,
+  ): Promise<number>;
+  /** per second of one core: f32 operations and bytes copied */
+  measurePeaks(): { flops: number; bytes: number };
   /** u8[height, width, 3] to u8[newHeight, newWidth, 3] */
   resizeBicubic(
     pixels: Uint8Array,

@@ -1,0 +1,52 @@
+import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
+import { randoms } from '../../tests/support/testKernel.ts';
+import { benchKernel, type Peer } from '../support/benchKernel.ts';
+import { matrixProduct } from '../support/matrixProduct.ts';
+
+const f32 = (seed: number, ...shape: number[]) => Float32Array.from(randoms(seed, ...shape));
+function transposed(x: Float32Array, rows: number): Float32Array {
+  const columns = x.length / rows;
+  return x.map((_, i) => x[(i % rows) * columns + Math.floor(i / rows)]!);
+}
+/** The product alone, of matrices transposed beforehand. */
+const typescript = (prepare: Peer['prepare']): Peer[] => [{ name: 'TypeScript', prepare }];
+
+// sizes of a small policy: a training batch, a decoding step of many and of few sequences
+const sizes = [
+  { M: 4000, N: 128, K: 128 },
+  { M: 4000, N: 384, K: 128 },
+  { M: 4000, N: 128, K: 384 },
+  { M: 192, N: 384, K: 128 },
+  { M: 64, N: 128, K: 384 },
+  { M: 16, N: 384, K: 128 },
+  { M: 1, N: 384, K: 128 },
+];
+
+export default async () => {
+  await benchKernel(linear, {
+    sizes,
+    generate: ({ M, N, K }) => ({
+      x: f32(1, M!, K!),
+      weight: f32(2, N!, K!),
+      bias: f32(3, N!),
+      residual: f32(4, M!, N!),
+    }),
+    peers: typescript(({ x, weight }, { M, N, K }) =>
+      matrixProduct(x as Float32Array, transposed(weight as Float32Array, N!), M!, N!, K!),
+    ),
+  });
+  await benchKernel(linearBackwardInput, {
+    sizes: sizes.slice(0, 4),
+    generate: ({ M, N, K }) => ({ dY: f32(1, M!, N!), weight: f32(2, N!, K!) }),
+    peers: typescript(({ dY, weight }, { M, N, K }) =>
+      matrixProduct(dY as Float32Array, weight as Float32Array, M!, K!, N!),
+    ),
+  });
+  await benchKernel(linearBackwardWeight, {
+    sizes: sizes.slice(0, 4),
+    generate: ({ M, N, K }) => ({ dY: f32(1, M!, N!), x: f32(2, M!, K!), dWeight: f32(3, N!, K!), dBias: f32(4, N!) }),
+    peers: typescript(({ dY, x }, { M, N, K }) =>
+      matrixProduct(transposed(dY as Float32Array, M!), x as Float32Array, N!, K!, M!),
+    ),
+  });
+};

@@ -1,0 +1,12 @@
+import { callNative } from '../../lib/runtime/native.ts';
+
+/** What one core can do in a second: f32 operations in multiply-adds, bytes read and written by a copy. */
+export interface Peaks {
+  flops: number;
+  bytes: number;
+}
+
+let measured: Peaks | undefined;
+
+/** The peaks of one core of this machine, measured once per process, with the instruction set that kernels use. */
+export const measurePeaks = (): Peaks => (measured ??= callNative((n) => n.measurePeaks()));
