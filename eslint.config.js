@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist', 'build', 'node_modules', 'runs', 'prebuilds'] },
+  { ignores: ['dist', 'dist.new', 'build', 'node_modules', 'runs', 'prebuilds'] },
   ...tseslint.configs.strict,
   {
     rules: {

@@ -2,94 +2,129 @@
 // missing or older than their sources, then runs what was asked for.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lock } from './lock.mjs';
+import { buildNative } from './native.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const [task = 'build', ...rest] = process.argv.slice(2);
-const bin = (name) => join(root, 'node_modules', '.bin', name);
+const at = (...path) => join(root, ...path);
+const isFolder = (path) => lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 
-function run(command, args, options = {}) {
-  const r = spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
-  if (r.error) console.error(`g2rpo: ${command}: ${r.error.message}`);
-  if (r.status !== 0) process.exit(r.status ?? 1);
+function run(command, ...args) {
+  const { error, status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (error) console.error(`g2rpo: ${command}: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
 }
+const node = (...args) => run(process.execPath, ...args);
+const tool = (path, ...args) => node(at('node_modules', path), ...args);
+const cli = (...args) => node(at('dist/cli/main.js'), ...args);
+const vitest = (...args) => tool('vitest/vitest.mjs', 'run', ...args);
 
-function* filesBelow(folder) {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* filesBelow(path);
-    else yield path;
-  }
-}
-
-/** A digest of the names and contents of files and folders: what was built from them is stale when it changes. */
-function digest(paths) {
-  const hash = createHash('sha256').update(process.versions.node.split('.')[0]);
-  for (const path of paths.map((p) => join(root, p)).filter(existsSync))
-    for (const file of statSync(path).isDirectory() ? [...filesBelow(path)].sort() : [path])
-      hash.update(file.slice(root.length)).update('\0').update(readFileSync(file));
+/** The names and contents of files and folders: what was built from them is stale when these change. */
+function contents(paths) {
+  const hash = createHash('sha256');
+  const add = (path) => {
+    if (isFolder(path))
+      readdirSync(path)
+        .sort()
+        .forEach((name) => add(join(path, name)));
+    else if (existsSync(path)) hash.update(path.slice(root.length)).update('\0').update(readFileSync(path));
+  };
+  paths.forEach((path) => add(at(path)));
   return hash.digest('hex');
 }
 
-function upToDate(stamp, value) {
-  const file = join(root, stamp);
-  return existsSync(file) && readFileSync(file, 'utf8') === value;
+/** Of package.json only what decides which packages are installed. */
+function packages() {
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
+  return JSON.stringify([dependencies, devDependencies, contents(['package-lock.json'])]);
 }
 
-function remember(stamp, value) {
-  mkdirSync(dirname(join(root, stamp)), { recursive: true });
-  writeFileSync(join(root, stamp), value);
-}
-
-function step(title, stamp, sources, work) {
-  const value = digest(sources);
-  if (upToDate(stamp, value)) return;
+/** Works unless the product is there and was made of the same sources; a stamp beside it remembers them. */
+function step(title, { product, stamp, sources }, work) {
+  if (existsSync(at(product)) && existsSync(at(stamp)) && readFileSync(at(stamp), 'utf8') === sources) return;
   const begin = Date.now();
   process.stderr.write(`g2rpo: ${title} …\n`);
   work();
-  remember(stamp, value);
+  mkdirSync(dirname(at(stamp)), { recursive: true });
+  writeFileSync(at(stamp), sources);
   process.stderr.write(`g2rpo: ${title}: ${((Date.now() - begin) / 1000).toFixed(0)} s\n`);
 }
 
-const major = Number(process.versions.node.split('.')[0]);
-if (major < 20) {
-  console.error(`g2rpo: Node 20.17 or newer is needed; this is ${process.version}`);
-  process.exit(1);
+function installPackages() {
+  const linked = lstatSync(at('node_modules'), { throwIfNoEntry: false })?.isSymbolicLink();
+  if (linked) return; // it belongs to another checkout, which installs it
+  const product = 'node_modules/.package-lock.json';
+  step('installing packages', { product, stamp: 'node_modules/.g2rpo-installed', sources: packages() }, () =>
+    run('npm', 'ci', '--ignore-scripts', '--include=dev', '--no-fund', '--no-audit', '--loglevel=error'),
+  );
 }
 
-step('installing packages', 'node_modules/.g2rpo-installed', ['package.json', 'package-lock.json'], () =>
-  run('npm', ['ci', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error']),
-);
-const { buildNative } = await import('./native.mjs');
-step('building the native addon', 'build/.g2rpo-built', ['csrc', 'CMakeLists.txt', 'scripts/native.mjs'], () => {
-  if (!buildNative({ verbose: false })) process.exit(1);
-});
-const needsDist = ['start', 'build', 'doctor', 'check', 'test', 'cli'].includes(task);
-if (needsDist)
-  step('compiling TypeScript', 'dist/.g2rpo-built', ['lib', 'tsconfig.json', 'tsconfig.build.json'], () =>
-    run(process.execPath, [bin('tsc'), '-p', 'tsconfig.build.json']),
+function buildAddon() {
+  const sources = contents(['csrc', 'CMakeLists.txt', 'scripts/native.mjs']);
+  step(
+    'building the native addon',
+    { product: 'build/Release/g2rpo.node', stamp: 'build/.g2rpo-built', sources },
+    () => {
+      if (!buildNative({ verbose: false })) process.exit(1);
+    },
   );
+}
 
-const cli = (...args) => run(process.execPath, [join(root, 'dist', 'cli', 'main.js'), ...args]);
+/** Into a new folder that takes the place of the old one: no file of a deleted source stays. */
+function compile() {
+  const sources = contents(['lib', 'tsconfig.json', 'tsconfig.build.json']);
+  step('compiling TypeScript', { product: 'dist/index.js', stamp: 'dist/.g2rpo-built', sources }, () => {
+    rmSync(at('dist.new'), { recursive: true, force: true });
+    tool('typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', 'dist.new');
+    rmSync(at('dist'), { recursive: true, force: true });
+    renameSync(at('dist.new'), at('dist'));
+  });
+}
+
 const tasks = {
   build: () => undefined,
+  /** for packing: no addon */
+  dist: () => undefined,
   start: () => cli('quickstart', ...rest),
   doctor: () => cli('doctor', ...rest),
   cli: () => cli(...rest),
-  test: () => run(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...rest]),
-  bench: () => run(process.execPath, [join(root, 'node_modules', 'jiti', 'lib', 'jiti-cli.mjs'), './bench/run.ts', ...rest]),
+  test: () => vitest(...rest),
+  bench: () => tool('jiti/lib/jiti-cli.mjs', './bench/run.ts', ...rest),
   check: () => {
-    run(process.execPath, [bin('tsc'), '--noEmit']);
-    run(process.execPath, [bin('eslint'), '.']);
-    run(process.execPath, [bin('prettier'), '--check', '.']);
-    run(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', 'tests/structure']);
-    run(process.execPath, [bin('publint'), '--strict']);
+    tool('typescript/bin/tsc', '--noEmit');
+    tool('eslint/bin/eslint.js', '.');
+    tool('prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.');
+    vitest('tests/structure');
+    tool('publint/src/cli.js', '--strict');
   },
 };
-if (!tasks[task]) {
-  console.error(`g2rpo: no task ${task}; there are ${Object.keys(tasks).join(', ')}`);
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 17)) {
+  console.error(`g2rpo: Node 20.17 or newer is needed; this is ${process.version}`);
   process.exit(1);
 }
+if (!Object.hasOwn(tasks, task)) {
+  console.error(`g2rpo: no task ${task}; there are ${Object.keys(tasks).join(', ')}`);
+  process.exit(2);
+}
+
+const unlock = lock(at('build', '.setup-lock'));
+installPackages();
+if (task !== 'dist') buildAddon();
+compile();
+unlock();
 tasks[task]();
