@@ -1,6 +1,6 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
-import { Tensor, tensor, zeros } from '../../runtime/tensor.ts';
+import { tensor, zeros, type Tensor } from '../../runtime/tensor.ts';
 import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
