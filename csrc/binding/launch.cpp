@@ -28,6 +28,29 @@ double thread_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+/** profile(on): starts or stops timing kernels that the model runs, from zero */
+Napi::Value set_profile(const Napi::CallbackInfo& info) {
+  profile(info[0].ToBoolean());
+  return info.Env().Undefined();
+}
+
+/** kernelTimes(): what has been timed since, one entry per kernel that ran */
+Napi::Value kernel_times(const Napi::CallbackInfo& info) {
+  auto list = Napi::Array::New(info.Env());
+  uint32_t i = 0;
+  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
+    const KernelTime t = time_of(e);
+    if (t.launches == 0) continue;
+    auto o = Napi::Object::New(info.Env());
+    o["name"] = e->name;
+    o["variant"] = name_of(e->variant);
+    o["launches"] = static_cast<double>(t.launches);
+    o["milliseconds"] = static_cast<double>(t.nanoseconds) / 1e6;
+    list[i++] = o;
+  }
+  return list;
+}
+
 struct Launch {
   const KernelEntry* entry;
   std::vector<KernelArgs::Slot> slots;
@@ -115,6 +138,8 @@ Napi::Value time(const Napi::CallbackInfo& info) {
 
 void register_launch(Napi::Env env, Napi::Object exports) {
   exports["kernels"] = Napi::Function::New<guarded_call<kernels>>(env);
+  exports["profile"] = Napi::Function::New<guarded_call<set_profile>>(env);
+  exports["kernelTimes"] = Napi::Function::New<guarded_call<kernel_times>>(env);
   exports["launch"] = Napi::Function::New<guarded_call<launch>>(env);
   exports["time"] = Napi::Function::New<guarded_call<time>>(env);
 }

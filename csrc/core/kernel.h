@@ -67,11 +67,21 @@ const char* name_of(Isa);
 const char* name_of(Backend);
 [[noreturn]] void throw_no_kernel(const char* name, Backend backend, DType variant);
 
+/** Wall time of every kernel since the last reset, kept while `profile` is on. */
+struct KernelTime {
+  uint64_t launches, nanoseconds;
+};
+void profile(bool on);
+bool profiling();
+KernelTime time_of(const KernelEntry*);
+void run_timed(const KernelEntry*, Stream&, const void* op);
+
 /** Runs an op on the stream's backend, now, on the calling thread and the stream's pool. */
 template <class Op> inline void run(Stream& stream, const Op& op) {
   static const KernelEntry* const entry = find_kernel(Op::kName, Backend::cpu, variant_of<Op>());
   if (!entry) throw_no_kernel(Op::kName, Backend::cpu, variant_of<Op>());
-  entry->run(stream, &op);
+  if (profiling()) run_timed(entry, stream, &op);
+  else entry->run(stream, &op);
 }
 
 }  // namespace g2rpo

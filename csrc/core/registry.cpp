@@ -1,5 +1,8 @@
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "kernel.h"
 #include "status.h"
@@ -30,7 +33,38 @@ Isa& current() {
   return isa;
 }
 
+std::atomic<bool> profile_on{false};
+
+/** One slot per entry; kernels of one stream only, so plain numbers would do but for readers on another thread. */
+struct Counter {
+  std::atomic<uint64_t> launches{0}, nanoseconds{0};
+};
+std::vector<Counter>& counters() {
+  static std::vector<Counter> all(static_cast<size_t>(kernels_end() - kernels_begin()));
+  return all;
+}
+
 }  // namespace
+
+void profile(bool on) {
+  for (auto& c : counters()) c.launches = c.nanoseconds = 0;
+  profile_on = on;
+}
+bool profiling() { return profile_on.load(std::memory_order_relaxed); }
+
+KernelTime time_of(const KernelEntry* e) {
+  const auto& c = counters()[static_cast<size_t>(e - kernels_begin())];
+  return {c.launches, c.nanoseconds};
+}
+
+void run_timed(const KernelEntry* e, Stream& stream, const void* op) {
+  const auto begin = std::chrono::steady_clock::now();
+  e->run(stream, op);
+  const auto time = std::chrono::steady_clock::now() - begin;
+  auto& c = counters()[static_cast<size_t>(e - kernels_begin())];
+  c.launches++;
+  c.nanoseconds += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
+}
 
 Isa host_isa() { return current(); }
 

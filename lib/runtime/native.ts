@@ -23,6 +23,9 @@ export interface Native {
   threads(): number;
   setThreads(n: number): void;
   kernels(): NativeKernel[];
+  /** starts or stops timing the kernels that the model runs, from zero */
+  profile(on: boolean): void;
+  kernelTimes(): { name: string; variant: string; launches: number; milliseconds: number }[];
   allocate(dtype: string, count: number, zero: boolean): NativeTensor;
   upload(dtype: string, array: ArrayBufferView): NativeTensor;
   write(tensor: NativeTensor, array: ArrayBufferView): void;

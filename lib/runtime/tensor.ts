@@ -34,15 +34,15 @@ export class Tensor<D extends DType = DType> {
   readonly dtype: D;
   /** dimensions, outermost first */
   readonly shape: readonly number[];
-  #handle: NativeTensor | undefined;
+  #handle: NativeTensor | Tensor<D> | undefined;
   #scope: Scope | undefined;
 
-  /** @internal use `tensor` or `zeros` */
-  constructor(dtype: D, shape: readonly number[], handle: NativeTensor, scope?: Scope) {
+  /** @internal use `tensor`, `zeros` or `reshape` */
+  constructor(dtype: D, shape: readonly number[], handle: NativeTensor | Tensor<D>, scope?: Scope) {
     this.dtype = dtype;
     this.shape = shape;
     this.#handle = handle;
-    released.register(this, handle, this);
+    if (!(handle instanceof Tensor)) released.register(this, handle, this);
     if (scope) this.moveTo(scope);
   }
 
@@ -53,7 +53,21 @@ export class Tensor<D extends DType = DType> {
   /** @internal @throws DISPOSED */
   get handle(): NativeTensor {
     if (!this.#handle) throw new G2rpoError('DISPOSED', `the tensor ${this} has been disposed`);
-    return this.#handle;
+    return this.#handle instanceof Tensor ? this.#handle.handle : this.#handle;
+  }
+
+  /**
+   * The same memory under another shape. It stays this tensor's: disposing the view frees nothing.
+   *
+   * @throws SHAPE_MISMATCH  the shape does not hold as many elements
+   */
+  reshape(shape: readonly number[]): Tensor<D> {
+    if (shape.reduce((n, d) => n * d, 1) !== this.size)
+      throw new G2rpoError(
+        'SHAPE_MISMATCH',
+        `reshape: [${shape.join(', ')}] must hold the ${this.size} elements of ${this}`,
+      );
+    return new Tensor(this.dtype, [...shape], this);
   }
 
   /** @internal the scope that frees it */
@@ -100,8 +114,9 @@ export class Tensor<D extends DType = DType> {
     if (!this.#handle) return;
     const handle = this.#handle;
     this.#handle = undefined;
-    released.unregister(this);
     this.moveTo(undefined);
+    if (handle instanceof Tensor) return;
+    released.unregister(this);
     callNative((n) => n.release(handle));
   }
 

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EncodedPrompt } from '../../../lib/model/qwen3vl/encodePrompt.ts';
+import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
+import { goldenJson } from '../../support/goldenModel.ts';
+import { packSequences, patchRowsOf, visualTokens, type GoldenSequence } from '../../support/goldenSequences.ts';
+import { writeGoldenCheckpoint, type GoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
+
+interface GenerationCase {
+  prompt: GoldenSequence;
+  repetition_penalty: number;
+  generated_ids: number[];
+  steps: { id: number; logp: number; entropy: number; top2_gap: number }[];
+}
+
+/** A golden prompt as `generate` takes it; its pictures are patch rows. */
+const encoded = (s: GoldenSequence, policy: Policy): EncodedPrompt => ({
+  inputIds: Int32Array.from(s.input_ids),
+  positionIds: Int32Array.from(s.position_ids.flat()),
+  ropeDelta: s.rope_delta,
+  images: patchRowsOf(s) as never,
+  visualRows: Int32Array.from(visualTokens(s, policy.config.ids).rows),
+});
+
+/** Prompt and response as one sequence whose targets are the response's tokens. */
+function followedBy(s: GoldenSequence, response: number[]): GoldenSequence {
+  const length = s.input_ids.length;
+  const later = response.slice(0, -1).map((_, t) => length + s.rope_delta + t);
+  return {
+    ...s,
+    input_ids: [...s.input_ids, ...response.slice(0, -1)],
+    position_ids: s.position_ids.map((axis) => [...axis, ...later]) as GoldenSequence['position_ids'],
+    targets: { rows: response.map((_, t) => length - 1 + t), ids: response },
+  };
+}
+
+for (const [name, file] of [
+  ['tiny', 'generate'],
+  ['tiny', 'generate_reppen'],
+  ['tiny-untied', 'generate'],
+  ['nano', 'generate_reppen'],
+] as [GoldenCheckpoint, string][])
+  describe(`${name}: ${file}`, () => {
+    const c = goldenJson<GenerationCase>(`cases/${name}/${file}.json`);
+    let policy: Policy;
+    beforeAll(async () => {
+      policy = await Policy.load(await writeGoldenCheckpoint(name));
+    });
+    afterAll(() => policy.dispose());
+
+    it('decodes greedily as the reference does, with its log-probabilities and entropies', async () => {
+      const got = (
+        await policy.generate([encoded(c.prompt, policy)], {
+          maxTokens: c.generated_ids.length,
+          temperature: 0,
+          repetitionPenalty: c.repetition_penalty,
+        })
+      )[0]![0]!;
+      expect(Array.from(got.tokens)).toEqual(c.generated_ids);
+      c.steps.forEach((step, i) => {
+        expect(Math.abs(got.logProbs[i]! - step.logp), `log-probability ${i}`).toBeLessThan(1e-4);
+        expect(Math.abs(got.entropy[i]! - step.entropy), `entropy ${i}`).toBeLessThan(1e-4);
+      });
+    });
+
+    it('agrees with the full forward on tokens that it sampled, alone, in a group, and behind a shared prompt', async () => {
+      const options = { maxTokens: 12, temperature: 0.8, seed: 5, step: 3 };
+      const prompt = encoded(c.prompt, policy);
+      const group = (await policy.generate([prompt, prompt], { ...options, n: 3 })).flat();
+      const alone = (await policy.generate([prompt], { ...options, rolloutOffset: 4 })).flat()[0]!;
+      expect(alone.tokens).toEqual(group[4]!.tokens); // the draw depends on the rollout's number, not on the batch
+      const separate = packSequences(
+        group.map((g) => followedBy(c.prompt, [...g.tokens])),
+        policy.config.ids,
+      );
+      const shared = behindOnePrompt(
+        c.prompt,
+        group.map((g) => [...g.tokens]),
+        policy,
+      );
+      const sampled = group.flatMap((g) => [...g.logProbs]);
+      for (const batch of [separate, shared]) {
+        const { logProbs } = await policy.forward(batch, { temperature: 0.8 });
+        expect(logProbs.length).toBe(sampled.length);
+        logProbs.forEach((v, i) => expect(Math.abs(v - sampled[i]!), `token ${i}`).toBeLessThan(1e-4));
+      }
+    });
+  });
+
+/** One copy of the prompt, each response a segment that sees it. */
+function behindOnePrompt(s: GoldenSequence, responses: number[][], policy: Policy): PolicyBatch {
+  const one = packSequences([s], policy.config.ids);
+  const length = s.input_ids.length;
+  const [ids, positions, starts, rows, targets]: number[][] = [[...s.input_ids], [], [0, length], [], []];
+  const axes = s.position_ids.map((axis) => [...axis]);
+  for (const response of responses) {
+    response.forEach((id, t) => {
+      rows!.push(t === 0 ? length - 1 : ids!.length - 1);
+      targets!.push(id);
+      if (t + 1 === response.length) return;
+      ids!.push(id);
+      for (const axis of axes) axis.push(length + s.rope_delta + t);
+    });
+    starts!.push(ids!.length);
+  }
+  positions!.push(...axes.flat());
+  return {
+    ...one,
+    inputIds: Int32Array.from(ids!),
+    positionIds: Int32Array.from(positions!),
+    segmentStarts: Int32Array.from(starts!),
+    segmentPrefix: Int32Array.from([-1, ...responses.map(() => 0)]),
+    targetRows: Int32Array.from(rows!),
+    targetIds: Int32Array.from(targets!),
+  };
+}
