@@ -14,4 +14,5 @@ export { sampleScene, type LevelMix } from './sample.ts';
 export { LEVELS, sceneHash, TASKS, type Level, type Scene, type Task } from './scene.ts';
 export { rowsAt, sceneAt, writeGallery, type GalleryReport } from './writeGallery.ts';
 export { buildTokenizer, type BuiltTokenizer, type TokenizerOptions } from './tokenizer.ts';
+export { writeSmallPolicy, type SmallPolicyOptions, type SmallPolicySizes } from './smallPolicy.ts';
 export { singleTokenWords, tokenizerCorpus } from './words.ts';
