@@ -96,23 +96,58 @@ G2_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 
+/** a where it is larger (smaller), else b: if one of them is NaN, b. */
 template <class V> G2_INLINE V max(V a, V b) { return a > b ? a : b; }
 template <class V> G2_INLINE V min(V a, V b) { return a < b ? a : b; }
+// single instructions, which the compiler does not find
+#if defined(__AVX512F__)
+G2_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+G2_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+G2_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b); }
+G2_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b); }
+#elif defined(__AVX2__)
+G2_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm256_max_ps((__m256)a, (__m256)b); }
+G2_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm256_min_ps((__m256)a, (__m256)b); }
+G2_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm256_max_pd((__m256d)a, (__m256d)b); }
+G2_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#elif defined(__x86_64__)
+G2_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm_max_ps((__m128)a, (__m128)b); }
+G2_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return (Vec<float>)_mm_min_ps((__m128)a, (__m128)b); }
+G2_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm_max_pd((__m128d)a, (__m128d)b); }
+G2_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return (Vec<double>)_mm_min_pd((__m128d)a, (__m128d)b); }
+#endif
 
-/** Sum of the lanes in a fixed order: halves are added until one is left. */
+/** Lanes in two halves, joined until one lane is left: a fixed order. `V` is any vector of T. */
+template <class T, class V, class F> G2_INLINE T fold(V v, F&& join) {
+  constexpr int n = sizeof(V) / sizeof(T);
+  if constexpr (n == 2) {
+    return join(v[0], v[1]);
+  } else {
+    typedef T half __attribute__((vector_size(sizeof(V) / 2)));
+    half low, high;
+#if __has_builtin(__builtin_shufflevector)
+    if constexpr (n == 16) {
+      low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+      high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    } else if constexpr (n == 8) {
+      low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+      high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+    } else {
+      low = __builtin_shufflevector(v, v, 0, 1);
+      high = __builtin_shufflevector(v, v, 2, 3);
+    }
+#else
+    __builtin_memcpy(&low, &v, sizeof low);
+    __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+#endif
+    return fold<T>(join(low, high), join);
+  }
+}
 template <class T> G2_INLINE T sum(Vec<T> v) {
-  T a[lanes<T>];
-  __builtin_memcpy(a, &v, sizeof a);
-  for (int n = lanes<T> / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) a[i] += a[i + n];
-  return a[0];
+  return fold<T>(v, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
 }
 template <class T> G2_INLINE T largest(Vec<T> v) {
-  T a[lanes<T>];
-  __builtin_memcpy(a, &v, sizeof a);
-  for (int n = lanes<T> / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
-  return a[0];
+  return fold<T>(v, [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; });
 }
 
 /** √x, correctly rounded. */
@@ -150,7 +185,8 @@ template <class T> G2_INLINE T rsqrt(T x) { return T(1) / static_cast<T>(__built
 
 /** eˣ; relative error below 2e-7 in f32 and 4e-16 in f64; 0 below the smallest normal, +∞ above the largest. */
 G2_INLINE Vec<float> exp(Vec<float> x) {
-  const Vec<float> clamped = min(max(x, splat<float>(-87.33654f)), splat<float>(88.72283f));
+  // the bounds come first, so that a NaN passes them; the upper one is past the largest eˣ and still gives +∞
+  const Vec<float> clamped = min(splat<float>(89.0f), max(splat<float>(-87.33654f), x));
   // n = round(x / ln 2), by the shift that drops the fraction bits
   const Vec<float> shift = splat<float>(12582912.0f);
   const Vec<float> t = fma(clamped, splat<float>(1.44269504f), shift);
@@ -165,18 +201,22 @@ G2_INLINE Vec<float> exp(Vec<float> x) {
   p = fma(p, r, splat<float>(0.5f));
   p = fma(p, r, splat<float>(1.0f));
   p = fma(p, r, splat<float>(1.0f));
+#if defined(__AVX512F__)
+  const __mmask16 large = _mm512_cmp_ps_mask((__m512)x, (__m512)splat<float>(-87.33654f), _CMP_NLT_UQ);
+  return (Vec<float>)_mm512_maskz_scalef_ps(large, (__m512)p, (__m512)n);
+#else
   // 2ⁿ in two factors, because n may be 128
   const Mask<float> k = (Mask<float>)t - (Mask<float>)shift;
   const Mask<float> half = k >> 1;
   const Vec<float> a = (Vec<float>)((half + 127) << 23), b = (Vec<float>)((k - half + 127) << 23);
   Vec<float> y = p * a * b;
   y = x < splat<float>(-87.33654f) ? splat<float>(0) : y;
-  y = x > splat<float>(88.72283f) ? splat<float>(__builtin_inff()) : y;
-  return x == x ? y : x;
+  return x > splat<float>(88.72283f) ? splat<float>(__builtin_inff()) : y;
+#endif
 }
 G2_INLINE Vec<double> exp(Vec<double> x) {
-  const Vec<double> lo = splat<double>(-708.39641853226408), hi = splat<double>(709.78271289338397);
-  const Vec<double> clamped = min(max(x, lo), hi);
+  const Vec<double> lo = splat<double>(-708.39641853226408);
+  const Vec<double> clamped = min(splat<double>(710.0), max(lo, x));
   const Vec<double> shift = splat<double>(6755399441055744.0);
   const Vec<double> t = fma(clamped, splat<double>(1.4426950408889634), shift);
   const Vec<double> n = t - shift;
@@ -187,13 +227,17 @@ G2_INLINE Vec<double> exp(Vec<double> x) {
                       1.0,              1.0};
   Vec<double> p = splat<double>(c[0]);
   for (int i = 1; i < 14; i++) p = fma(p, r, splat<double>(c[i]));
+#if defined(__AVX512F__)
+  const __mmask8 large = _mm512_cmp_pd_mask((__m512d)x, (__m512d)lo, _CMP_NLT_UQ);
+  return (Vec<double>)_mm512_maskz_scalef_pd(large, (__m512d)p, (__m512d)n);
+#else
   const Mask<double> k = (Mask<double>)t - (Mask<double>)shift;
   const Mask<double> half = k >> 1;
   const Vec<double> a = (Vec<double>)((half + 1023) << 52), b = (Vec<double>)((k - half + 1023) << 52);
   Vec<double> y = p * a * b;
   y = x < lo ? splat<double>(0) : y;
-  y = x > hi ? splat<double>(__builtin_inf()) : y;
-  return x == x ? y : x;
+  return x > splat<double>(709.78271289338397) ? splat<double>(__builtin_inf()) : y;
+#endif
 }
 
 /** 1/(1 + e⁻ˣ). */
