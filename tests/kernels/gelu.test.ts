@@ -16,12 +16,14 @@ const cases = {
   extremes,
   one: { x: [[1]] },
   none: { x: none },
+  'not a number, among others': { x: [[1, Number.NaN, -1]] },
   'an odd size': forward(3, 7),
   'more than a block': forward(5, 4001),
 };
 const backwardCases = {
   extremes: { ...extremes, dY: [extremes.x[0]!.map(() => 1)] },
   none: { dY: none, x: none },
+  'not a number, among others': { x: [[1, Number.NaN, -1]], dY: [[1, 1, 1]] },
   'an odd size': backward(3, 7),
   'more than a block': backward(5, 4001),
 };

@@ -19,6 +19,7 @@ testKernel(swiglu, {
     extremes: extremes,
     one: { gate: [[1]], up: [[2]] },
     none: { gate: none, up: none },
+    'not a number, among others': { gate: [[1, Number.NaN, -1]], up: [[1, 1, 1]] },
     'an odd size': forward(3, 7),
     'more than a block': forward(5, 4001),
   },
