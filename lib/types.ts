@@ -90,3 +90,76 @@ export interface RewardInput {
 
 /** A user's reward function: an accuracy, or all components. */
 export type RewardFunction = (input: RewardInput) => number | Reward | Promise<number | Reward>;
+
+/**
+ * A loss that is separable by token, all lists [N]: what passes from the algorithm to the policy. What it must know of the
+ * whole mini-batch is in its weights.
+ */
+export interface TokenLoss {
+  kind: 'reinforce' | 'ppo';
+  /** of the proximal policy: the denominator of the ratio */
+  oldLogProbs: Float32Array;
+  advantages: Float32Array;
+  /** multiply each token's loss: 1 / tokens of the mini-batch for a mean over tokens */
+  weights: Float32Array;
+  /** the derivative of the loss by each token's entropy */
+  entropySlopes: Float32Array;
+  /** distances of the two bounds from 1 */
+  clipLow: number;
+  clipHigh: number;
+  /** bound on the ratio where the advantage is negative; 0 is none */
+  clipDual: number;
+}
+
+/** A rollout with what it earned. */
+export interface ScoredRollout extends Rollout {
+  reward: Reward;
+}
+
+/** Numbers of one optimizer update, by the names that `docs/METRICS.md` explains. */
+export interface StepReport {
+  /** optimizer updates so far, this one included */
+  step: number;
+  metrics: Record<string, number>;
+}
+
+/** How one task fared in a validation. */
+export interface ValidationScore {
+  prompts: number;
+  /** means over the prompts that were scored */
+  accuracy: number;
+  format: number;
+  overall: number;
+  /** tokens, the stop token included */
+  responseLength: { mean: number; max: number };
+  /** share of responses that were cut at the limit */
+  clipRatio: number;
+  /** rewards that could not be had; left out of the means */
+  failed: number;
+}
+
+export interface ValidationReport {
+  /** optimizer updates before it */
+  step: number;
+  tasks: Record<string, ValidationScore>;
+  metrics: Record<string, number>;
+  /** a few generations, the same prompts every time */
+  samples: { task: string; problem: string; response: string; answer: string; reward: Reward }[];
+}
+
+/** Where a run tells of itself: files, a terminal, both. */
+export interface Reporter {
+  /** After every optimizer update. */
+  step(report: StepReport): void | Promise<void>;
+  /** After every validation. */
+  validation(report: ValidationReport): void | Promise<void>;
+  /** Something a person should know, as a sentence. */
+  note(text: string): void | Promise<void>;
+  /** Every scored rollout of a batch, kept or not, before the update with the number `step`. */
+  rollouts?(step: number, rollouts: readonly ScoredRollout[]): void | Promise<void>;
+  /**
+   * Called once, before anything else is reported: the run goes on behind this step. Rows of later ones are no longer
+   * true and move aside; −1 means that none is.
+   */
+  rewind(step: number): void | Promise<void>;
+}

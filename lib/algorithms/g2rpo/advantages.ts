@@ -1,0 +1,34 @@
+import { gaussianAdvantage } from '../../kernels/gaussianAdvantage.ts';
+import type { RewardedBatch } from '../algorithm.ts';
+import { segments, type Segments } from '../segments.ts';
+import type { G2rpoConfig } from './config.ts';
+
+/** Equal quantiles of the first pass may differ by rounding; distinct ones of a batch of 10⁵ differ by more. */
+const SECOND_PASS_TIES = 1e-9;
+
+/**
+ * One number per rollout: its place among its group on the quantiles of N(0, 1), and then the place of that among all
+ * rollouts of its task. Tasks whose rewards are spread differently so learn with the same force.
+ *
+ *   group_then_task   A = G_task(G_group(r))
+ *   task              A = G_task(r): an easy prompt's rollouts are all above zero
+ *   group             A = G_group(r)
+ *
+ * A rollout that is alone in its set gets 0. A group of equals gets 0 by its own ranks, and then the place of 0 in its task.
+ *
+ * @throws NON_FINITE  a reward is NaN
+ * @source arXiv:2604.08539, Gaussian advantage; the two passes are those of its released code
+ */
+export async function advantages(
+  { rewards, groupIds, taskIds }: RewardedBatch,
+  mode: G2rpoConfig['advantages'],
+): Promise<Float64Array> {
+  if (mode === 'task') return gaussian(rewards, segments(taskIds));
+  const perGroup = await gaussian(rewards, segments(groupIds));
+  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), SECOND_PASS_TIES);
+}
+
+async function gaussian(values: Float64Array, by: Segments, tieTolerance = 0): Promise<Float64Array> {
+  using placed = gaussianAdvantage({ rewards: by.sort(values), segmentStarts: by.starts, tieTolerance }).advantages;
+  return by.restore(await placed.read());
+}
