@@ -1,0 +1,109 @@
+import type { Prompt, Reward, ValidationReport, ValidationScore } from '../types.ts';
+
+/** A validation needs greedy answers and their scores; where they come from is the caller's. */
+export interface Answerer {
+  /** Greedy responses, one per prompt. */
+  answer(prompts: readonly Prompt[]): Promise<{ text: string; tokens: number; finish: 'stop' | 'length' }[]>;
+  /** Rewards of responses, or why there is none. */
+  score(prompts: readonly Prompt[], responses: readonly string[]): Promise<(Reward | { failed: string })[]>;
+}
+
+export interface ValidateOptions {
+  /** optimizer updates before it */
+  step: number;
+  /** prompts answered at a time */
+  batchPrompts: number;
+  /** generations to show; the same prompts every time, tasks in turn */
+  samples: number;
+}
+
+/**
+ * How the policy fares on held-out prompts, per task type: means of accuracy, format and overall reward, lengths of responses.
+ * The macro average weighs tasks alike, however many prompts each has.
+ */
+export async function validate(
+  prompts: readonly Prompt[],
+  answerer: Answerer,
+  { step, batchPrompts, samples }: ValidateOptions,
+): Promise<ValidationReport> {
+  const byTask = new Map<string, Scored[]>();
+  for (let i = 0; i < prompts.length; i += batchPrompts) {
+    const part = prompts.slice(i, i + batchPrompts);
+    const answers = await answerer.answer(part);
+    const rewards = await answerer.score(
+      part,
+      answers.map(({ text }) => text),
+    );
+    part.forEach((prompt, k) => {
+      const scored = { prompt, ...answers[k]!, reward: rewards[k]! };
+      const list = byTask.get(prompt.taskType);
+      if (list) list.push(scored);
+      else byTask.set(prompt.taskType, [scored]);
+    });
+  }
+  const tasks = Object.fromEntries(
+    [...byTask].sort(([a], [b]) => (a < b ? -1 : 1)).map(([task, list]) => [task, scoreOf(list)]),
+  );
+  return { step, tasks, metrics: metricsOf(tasks), samples: samplesOf(byTask, samples) };
+}
+
+interface Scored {
+  prompt: Prompt;
+  text: string;
+  tokens: number;
+  finish: 'stop' | 'length';
+  reward: Reward | { failed: string };
+}
+
+const isReward = (reward: Scored['reward']): reward is Reward => !('failed' in reward);
+const mean = (values: readonly number[]) => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+function scoreOf(list: readonly Scored[]): ValidationScore {
+  const rewards = list.map(({ reward }) => reward).filter(isReward);
+  const lengths = list.map(({ tokens }) => tokens);
+  return {
+    prompts: list.length,
+    accuracy: mean(rewards.map((r) => r.accuracy)),
+    format: mean(rewards.map((r) => r.format)),
+    overall: mean(rewards.map((r) => r.overall)),
+    responseLength: { mean: mean(lengths), max: Math.max(...lengths) },
+    clipRatio: mean(list.map(({ finish }) => Number(finish === 'length'))),
+    failed: list.length - rewards.length,
+  };
+}
+
+function metricsOf(tasks: Record<string, ValidationScore>): Record<string, number> {
+  const metrics: Record<string, number> = {};
+  const scores = Object.entries(tasks);
+  for (const [task, score] of scores) {
+    metrics[`val/${task}_accuracy_reward`] = score.accuracy;
+    metrics[`val/${task}_format_reward`] = score.format;
+    metrics[`val/${task}_overall_reward`] = score.overall;
+    metrics[`val_${task}_response_length/mean`] = score.responseLength.mean;
+    metrics[`val_${task}_response_length/max`] = score.responseLength.max;
+    metrics[`val_${task}_response_length/clip_ratio`] = score.clipRatio;
+  }
+  metrics['val/accuracy_macro'] = mean(scores.map(([, s]) => s.accuracy));
+  const counted = scores.map(([, s]) => s.prompts - s.failed);
+  const total = counted.reduce((sum, n) => sum + n, 0);
+  // a task of which nothing could be scored has no mean to weigh
+  metrics['val/reward_score'] =
+    scores.reduce((sum, [, s], i) => sum + (counted[i] ? s.overall * counted[i] : 0), 0) / total;
+  metrics['val/failed_rewards'] = scores.reduce((sum, [, s]) => sum + s.failed, 0);
+  return metrics;
+}
+
+/** The first prompts of every task, tasks in turn. */
+function samplesOf(byTask: Map<string, Scored[]>, count: number): ValidationReport['samples'] {
+  const samples: ValidationReport['samples'] = [];
+  const longest = Math.max(0, ...[...byTask.values()].map((list) => list.length));
+  for (let i = 0; i < longest; i++)
+    for (const [task, list] of [...byTask].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const scored = list[i];
+      if (samples.length >= count) return samples;
+      if (!scored || !isReward(scored.reward)) continue;
+      const { prompt, text, reward } = scored;
+      samples.push({ task, problem: prompt.problem, response: text, answer: prompt.answer, reward });
+    }
+  return samples;
+}

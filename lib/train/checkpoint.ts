@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { G2rpoError } from '../runtime/errors.ts';
+import { readMoments, writeMoments } from './momentsFile.ts';
+import type { Optimizer } from './optimizer.ts';
+
+const VERSION = 1;
+const [MANIFEST, STATE, MOMENTS, POLICY] = ['manifest.json', 'state.json', 'optimizer.safetensors', 'policy'];
+
+/** What a checkpoint needs of the policy. */
+export interface SavedPolicy {
+  save(dir: string, options: { dtype: 'float32' }): Promise<void>;
+}
+
+/** A complete checkpoint: every file is as it was written. */
+export interface RunCheckpoint {
+  step: number;
+  dir: string;
+  /** Hugging Face folder with the f32 master weights */
+  policyDir: string;
+  /** whatever the run gave to remember */
+  state: unknown;
+  /** Writes moments and the number of updates back into an optimizer of the same parameters. */
+  restoreOptimizer(optimizer: Optimizer): Promise<void>;
+}
+
+/**
+ * Writes `<dir>/step-000123`: policy, optimizer, state, and a manifest with the checksum of every file. Everything is on the
+ * disk under another name before the folder takes its own, so that a kill, or a full disk, leaves the checkpoints before it as
+ * they are. Then all but the last `keepLast` are deleted.
+ *
+ * @throws IO  too little space, or the file system refused
+ */
+export async function saveCheckpoint(
+  dir: string,
+  { step, policy, optimizer, state }: { step: number; policy: SavedPolicy; optimizer: Optimizer; state: unknown },
+  { keepLast }: { keepLast: number },
+): Promise<string> {
+  const target = join(dir, folderOf(step));
+  const writing = `${target}.writing`;
+  try {
+    await mkdir(dir, { recursive: true });
+    await refuseFullDisk(dir, optimizer);
+    await rm(writing, { recursive: true, force: true });
+    await mkdir(writing);
+    await policy.save(join(writing, POLICY), { dtype: 'float32' });
+    await writeMoments(join(writing, MOMENTS), optimizer.moments);
+    const content = { version: VERSION, step, updates: optimizer.updates, state };
+    await writeSynced(join(writing, STATE), `${JSON.stringify(content)}\n`);
+    const files: Record<string, string> = {};
+    for (const file of await filesBelow(writing)) files[relative(writing, file)] = await sha256(file);
+    await writeSynced(join(writing, MANIFEST), `${JSON.stringify({ version: VERSION, files }, null, 2)}\n`);
+    await syncFolder(writing);
+    await rm(target, { recursive: true, force: true }); // an incomplete one, or the same step written again after resuming
+    await rename(writing, target);
+    await syncFolder(dir);
+    const steps = (await stepsIn(dir)).filter((s) => s <= step);
+    for (const old of steps.slice(0, Math.max(0, steps.length - Math.max(1, keepLast))))
+      await rm(join(dir, folderOf(old)), { recursive: true, force: true });
+    return target;
+  } catch (cause) {
+    await rm(writing, { recursive: true, force: true }).catch(() => undefined); // the first failure is the one to report
+    if (cause instanceof G2rpoError) throw cause;
+    throw new G2rpoError(
+      'IO',
+      `${target}: checkpoint not written: ${(cause as Error).message}`,
+      { dir: target },
+      { cause },
+    );
+  }
+}
+
+/**
+ * The latest checkpoint whose files are all there and unchanged, or undefined if there is none. Damaged ones are passed over,
+ * each with its reason.
+ */
+export async function latestCheckpoint(
+  dir: string,
+  onDamaged: (reason: string) => void | Promise<void> = () => undefined,
+): Promise<RunCheckpoint | undefined> {
+  for (const step of (await stepsIn(dir)).toReversed()) {
+    const path = join(dir, folderOf(step));
+    try {
+      return await openCheckpointFolder(path);
+    } catch (error) {
+      if (!(error instanceof G2rpoError)) throw error;
+      await onDamaged(error.message);
+    }
+  }
+  return undefined;
+}
+
+/** @throws INVALID_CHECKPOINT  a file is missing or is not as it was written */
+export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> {
+  const refuse = (why: string): never => {
+    throw new G2rpoError('INVALID_CHECKPOINT', `${dir}: ${why}`, { dir });
+  };
+  const manifest = (await readJson(join(dir, MANIFEST))) as
+    { version?: number; files?: Record<string, string> } | undefined;
+  if (!manifest?.files) return refuse('the checkpoint is incomplete: it has no readable manifest.json');
+  if (manifest.version !== VERSION)
+    return refuse(`checkpoint version ${VERSION} was wanted; got ${String(manifest.version)}`);
+  for (const [name, wanted] of Object.entries(manifest.files)) {
+    const got = await sha256(join(dir, name)).catch(() => undefined);
+    if (got !== wanted)
+      refuse(`${name} ${got === undefined ? 'is missing' : 'is not as it was written: its checksum differs'}`);
+  }
+  const content = (await readJson(join(dir, STATE))) as { step: number; updates: number; state: unknown };
+  return {
+    step: content.step,
+    dir,
+    policyDir: join(dir, POLICY),
+    state: content.state,
+    async restoreOptimizer(optimizer) {
+      await readMoments(join(dir, MOMENTS), optimizer.moments);
+      optimizer.restore(content.updates);
+    },
+  };
+}
+
+const folderOf = (step: number) => `step-${String(step).padStart(6, '0')}`;
+
+/** Steps with a folder, rising. */
+async function stepsIn(dir: string): Promise<number[]> {
+  const names = await readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names
+    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Weights and both moments, in f32, and a little more. */
+async function refuseFullDisk(dir: string, { moments }: Optimizer): Promise<void> {
+  const wanted = moments.reduce((bytes, { first }) => bytes + 12 * first.size, 0) + 2 ** 20;
+  const { bavail, bsize } = await statfs(dir);
+  if (bavail * bsize < wanted)
+    throw new G2rpoError(
+      'IO',
+      `${dir}: checkpoint not written: ${(wanted / 1e6).toFixed(1)} MB are wanted, ${((bavail * bsize) / 1e6).toFixed(1)} MB are free`,
+      { dir, wanted, free: bavail * bsize },
+    );
+}
+
+async function filesBelow(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  const handle = await open(file);
+  try {
+    for await (const chunk of handle.createReadStream({ autoClose: false })) hash.update(chunk as Buffer);
+  } finally {
+    await handle.close();
+  }
+  return hash.digest('hex');
+}
+
+async function readJson(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+async function writeSynced(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'w');
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A rename is on the disk when its folder is. */
+async function syncFolder(dir: string): Promise<void> {
+  if (!(await stat(dir)).isDirectory()) return;
+  const handle = await open(dir);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
