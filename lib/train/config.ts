@@ -1,0 +1,227 @@
+import { z } from 'zod';
+import { algorithmConfig } from '../algorithms/index.ts';
+import { parseConfig } from './parseConfig.ts';
+
+const positive = z.int().min(1);
+const files = z.union([
+  z
+    .string()
+    .min(1)
+    .transform((file) => [file]),
+  z.array(z.string().min(1)).min(1),
+]);
+const share = z.number().min(0).max(1);
+
+const policyConfig = z.strictObject({
+  path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
+  maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
+  minPixels: positive.optional().describe("smallest area of a picture; default is the checkpoint's"),
+  maxPixels: positive.optional().describe("largest area of a picture; default is the checkpoint's"),
+});
+
+const textConfig = {
+  template: z
+    .string()
+    .default('default')
+    .describe("'default', 'plain', or a text with {problem}, {options}, {instructions}"),
+  tags: z
+    .strictObject({ think: z.string().min(1).default('think'), answer: z.string().min(1).default('answer') })
+    .prefault({})
+    .describe('names of the tags around thought and answer'),
+  imageDir: z.string().optional().describe('where image paths start; default the folder of each file'),
+  onBadRow: z.enum(['error', 'skip']).default('error').describe('what to do with rows that the format does not allow'),
+};
+
+const dataConfig = z.strictObject({
+  train: files.describe('files or folders of prompts'),
+  validation: files.optional().describe('files or folders of held-out prompts'),
+  problemType: z.string().optional().describe('for rows that name none'),
+  shuffle: z.boolean().default(true),
+  taskBalance: z.boolean().default(false).describe('an equal share of every task type in every draw'),
+  ...textConfig,
+});
+
+const rolloutConfig = z.strictObject({
+  prompts: positive.default(512).describe('prompts per rollout batch, after filtering; the value of the released code'),
+  n: z.int().min(2).default(8).describe('rollouts per prompt; one alone has nothing to be compared with'),
+  maxTokens: positive.default(4096).describe('longest response; the value of the paper'),
+  temperature: z.number().positive().default(1),
+  topP: z.number().gt(0).max(1).default(1),
+  topK: z.int().min(0).default(0).describe('0 is off'),
+  repetitionPenalty: z.number().positive().default(1),
+  batchPrompts: positive.default(64).describe('prompts sampled at a time; changes memory, not results'),
+  filter: z
+    .strictObject({
+      low: z
+        .number()
+        .max(1)
+        .default(0.01)
+        .describe('a group with a mean accuracy at or below is dropped; −1 keeps all'),
+      high: z
+        .number()
+        .min(0)
+        .default(0.99)
+        .describe('a group with a mean accuracy at or above is dropped; 2 keeps all'),
+    })
+    .prefault({}),
+  maxTries: positive.default(20).describe('draws before too few surviving prompts are an error'),
+});
+
+const rewardsConfig = z.strictObject({
+  file: z
+    .string()
+    .optional()
+    .describe('a module whose default export is a reward function; default the built-in rewards'),
+  timeoutMs: z.number().positive().default(10_000),
+  concurrency: positive.default(4),
+  formatWeight: share.default(0.1).describe('share of the format in the reward; the value of the released code'),
+  structureBonus: z.enum(['none', 'reference']).default('none'),
+});
+
+const optimizerConfig = {
+  learningRate: z.number().min(0).default(2e-6).describe('the value of the released script'),
+  warmupSteps: z.int().min(0).default(0),
+  decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
+  finalShare: share.default(0.1).describe('share of the learning rate that a decay ends at'),
+  betas: z.tuple([share, share]).default([0.9, 0.999]),
+  epsilon: z.number().positive().default(1e-8),
+  weightDecay: z.number().min(0).default(0.01),
+  maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
+  microBatchTokens: positive.default(16384).describe('rows of the policy at a time; changes memory, not results'),
+  saveEverySteps: positive.default(100),
+  keepLast: positive.default(3).describe('checkpoints kept'),
+};
+
+const trainSection = z.strictObject({
+  steps: positive.describe('optimizer updates in all'),
+  updatePrompts: positive.default(128).describe('prompts per optimizer update; the value of the paper'),
+  ...optimizerConfig,
+});
+
+const evalConfig = z
+  .strictObject({
+    before: z.boolean().default(true).describe('validate before the first update'),
+    everySteps: z.int().min(0).default(0).describe('validate after so many updates, and after the last; 0 only then'),
+    batchPrompts: positive.default(64),
+    samples: z.int().min(0).default(3).describe('generations to show'),
+  })
+  .prefault({});
+
+const common = {
+  output: z.string().min(1).describe('folder of the run: checkpoints, metrics, the trained policy'),
+  seed: z.int().default(1),
+};
+
+export const trainConfig = z
+  .strictObject({
+    ...common,
+    policy: policyConfig,
+    data: dataConfig,
+    rollout: rolloutConfig.prefault({}),
+    rewards: rewardsConfig.prefault({}),
+    algorithm: algorithmConfig.prefault({}),
+    train: trainSection,
+    eval: evalConfig,
+  })
+  .superRefine(({ rollout, train }, context) => {
+    if (rollout.prompts % train.updatePrompts !== 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['train', 'updatePrompts'],
+        message: `must divide rollout.prompts (${rollout.prompts}), so that mini-batches are alike`,
+        input: train.updatePrompts,
+      });
+  });
+export type TrainConfig = z.output<typeof trainConfig>;
+
+export const sftConfig = z.strictObject({
+  ...common,
+  policy: policyConfig,
+  data: z.strictObject({ validation: files.optional(), ...textConfig }).prefault({}),
+  phases: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1),
+        demonstrations: z
+          .array(z.strictObject({ files, share: z.number().positive().default(1).describe('of the rows of a batch') }))
+          .min(1),
+        steps: positive,
+        batchRows: positive.default(32).describe('demonstrations per update'),
+        learningRate: z.number().min(0).default(1e-5),
+        warmupSteps: z.int().min(0).default(0),
+        decay: z.enum(['constant', 'linear', 'cosine']).default('linear'),
+        finalShare: share.default(0.1),
+      }),
+    )
+    .min(1)
+    .describe('one after the other, each with its own schedule'),
+  train: z
+    .strictObject(optimizerConfig)
+    .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
+    .prefault({}),
+  rollout: z
+    .strictObject({ maxTokens: positive.default(4096) })
+    .prefault({})
+    .describe('of validation'),
+  rewards: rewardsConfig.prefault({}),
+  eval: evalConfig,
+});
+export type SftConfig = z.output<typeof sftConfig>;
+
+/** What users of EasyR1 and verl call things. */
+const ALIASES: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'worker.actor.model.modelPath': 'policy.path',
+    'data.maxPromptLength': 'policy.maxPromptTokens',
+    'data.minPixels': 'policy.minPixels',
+    'data.maxPixels': 'policy.maxPixels',
+    'data.trainFiles': 'data.train',
+    'data.valFiles': 'data.validation',
+    'data.seed': 'seed',
+    'data.rolloutBatchSize': 'rollout.prompts',
+    'data.maxResponseLength': 'rollout.maxTokens',
+    'worker.rollout.n': 'rollout.n',
+    'worker.rollout.temperature': 'rollout.temperature',
+    'worker.rollout.topP': 'rollout.topP',
+    'worker.rollout.topK': 'rollout.topK',
+    'algorithm.filterLow': 'rollout.filter.low',
+    'algorithm.filterHigh': 'rollout.filter.high',
+    'trainer.maxTryMakeBatch': 'rollout.maxTries',
+    'worker.reward.rewardFunction': 'rewards.file',
+    'worker.actor.globalBatchSize': 'train.updatePrompts',
+    'worker.actor.clipRatioLow': 'algorithm.clipRange.low',
+    'worker.actor.clipRatioHigh': 'algorithm.clipRange.high',
+    'worker.actor.clipRatioDual': 'algorithm.clipRange.dual',
+    'worker.actor.maxGradNorm': 'train.maxGradNorm',
+    'worker.actor.optim.lr': 'train.learningRate',
+    'worker.actor.optim.weightDecay': 'train.weightDecay',
+    'worker.actor.optim.betas': 'train.betas',
+    'trainer.maxSteps': 'train.steps',
+    'trainer.saveFreq': 'train.saveEverySteps',
+    'trainer.saveLimit': 'train.keepLast',
+    'trainer.saveCheckpointPath': 'output',
+    'trainer.valFreq': 'eval.everySteps',
+    'trainer.valBeforeTrain': 'eval.before',
+    'trainer.valGenerationsToLog': 'eval.samples',
+  }),
+);
+
+/** @throws INVALID_CONFIG  all problems at once */
+export function loadTrainConfig(input: unknown, baseDir?: string): TrainConfig {
+  const paths = ['output', 'policy.path', 'data.train', 'data.validation', 'data.imageDir', 'rewards.file'];
+  return parseConfig(trainConfig, input, { aliases: ALIASES, paths, ...(baseDir !== undefined && { baseDir }) });
+}
+
+/** @throws INVALID_CONFIG  all problems at once */
+export function loadSftConfig(input: unknown, baseDir = '.'): SftConfig {
+  const paths = ['output', 'policy.path', 'data.validation', 'data.imageDir', 'rewards.file'];
+  const config = parseConfig(sftConfig, input, { aliases: ALIASES, paths, baseDir });
+  for (const phase of config.phases)
+    for (const source of phase.demonstrations)
+      source.files = parseConfig(
+        z.strictObject({ files }),
+        { files: source.files },
+        { paths: ['files'], baseDir },
+      ).files;
+  return config;
+}
