@@ -10,18 +10,21 @@ export interface Environment {
   debug: number;
   /** `G2RPO_BENCH_SAVE`: folder for the records of benches */
   benchSave: string | undefined;
+  /** `CUDA_HOME`: where the CUDA toolkit stands */
+  cudaHome: string | undefined;
   /** `NO_COLOR` is unset, as the convention of no-color.org wants */
   color: boolean;
 }
 
 export function environment(): Environment {
-  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, G2RPO_BENCH_SAVE, NO_COLOR } = process.env;
+  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, G2RPO_BENCH_SAVE, CUDA_HOME, NO_COLOR } = process.env;
   return {
     device: G2RPO_DEVICE || undefined,
     threads: G2RPO_THREADS ? Number(G2RPO_THREADS) : undefined,
     isa: G2RPO_ISA || undefined,
     debug: Number(G2RPO_DEBUG ?? 0),
     benchSave: G2RPO_BENCH_SAVE || undefined,
+    cudaHome: CUDA_HOME || undefined,
     color: !NO_COLOR,
   };
 }

@@ -1,0 +1,73 @@
+import { assemblePrompt } from '../../data/promptText.ts';
+import { createTerminal } from '../../report/terminal.ts';
+import { defineCommand } from '../command.ts';
+
+export const generate = defineCommand({
+  description: 'ask a policy about pictures',
+  args: {
+    model: { type: 'string', description: 'checkpoint folder', valueHint: 'DIR', required: true },
+    prompt: { type: 'string', description: 'the question', valueHint: 'TEXT', required: true },
+    image: { type: 'string', description: 'a picture; may be given several times', valueHint: 'FILE', multiple: true },
+    n: { type: 'string', number: 'whole', description: 'responses', valueHint: 'N', default: '1' },
+    'max-tokens': { type: 'string', number: 'whole', description: 'of a response', valueHint: 'N', default: '1024' },
+    temperature: {
+      type: 'string',
+      number: 'real',
+      description: '0 takes the most probable token',
+      valueHint: 'X',
+      default: '0.7',
+    },
+    'top-p': { type: 'string', number: 'real', description: 'share of probability to sample from', valueHint: 'X' },
+    'top-k': { type: 'string', number: 'whole', description: 'tokens to sample from; 0 is all', valueHint: 'N' },
+    'repetition-penalty': { type: 'string', number: 'real', description: '1 is none', valueHint: 'X' },
+    seed: { type: 'string', number: 'whole', description: 'the same seed says the same', valueHint: 'N', default: '0' },
+  },
+  notes: 'Pictures stand before the question, or where it says <image>.',
+  stoppable: true,
+  async run(values, { stdout, stderr, environment, signal }) {
+    const terminal = createTerminal(stderr, { color: environment.color });
+    try {
+      terminal.status(`loading ${values.model}`);
+      const { Policy } = await import('../../model/qwen3vl/policy.ts');
+      const policy = await Policy.load(values.model);
+      const problem = values.prompt.includes('<image>')
+        ? values.prompt
+        : '<image>'.repeat(values.image.length) + values.prompt;
+      const parts = assemblePrompt(
+        {
+          source: { file: 'command line', row: 1 },
+          problem,
+          images: values.image,
+          problemType: 'other',
+          taskType: 'other',
+          options: [],
+          answer: '',
+          extra: {},
+        },
+        { template: 'plain' },
+      );
+      const prompt = await policy.encode(parts);
+      terminal.status('generating');
+      const begin = performance.now();
+      const [responses] = await policy.generate([prompt], {
+        n: values.n,
+        maxTokens: values['max-tokens'],
+        temperature: values.temperature,
+        ...(values['top-p'] === undefined ? {} : { topP: values['top-p'] }),
+        ...(values['top-k'] === undefined ? {} : { topK: values['top-k'] }),
+        ...(values['repetition-penalty'] === undefined ? {} : { repetitionPenalty: values['repetition-penalty'] }),
+        seed: values.seed,
+        signal,
+      });
+      const seconds = (performance.now() - begin) / 1000;
+      terminal.close();
+      for (const { tokens } of responses!) stdout.write(`${policy.tokenizer.decode(tokens, { skipSpecial: true })}\n`);
+      const tokens = responses!.reduce((sum, response) => sum + response.tokens.length, 0);
+      const cut = responses!.some(({ finish }) => finish === 'length') ? '; cut at --max-tokens' : '';
+      terminal.print(terminal.paint('dim', `${tokens} tokens, ${(tokens / seconds).toFixed(1)} per second${cut}`));
+      return 0;
+    } finally {
+      terminal.close();
+    }
+  },
+});

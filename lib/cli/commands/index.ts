@@ -1,0 +1,18 @@
+import type { Group } from '../command.ts';
+
+/** Every command by name. */
+export const commands: Group = {
+  description: 'Reinforcement learning for vision-language policies',
+  commands: {
+    generate: async () => (await import('./generate.ts')).generate,
+    data: async () => ({
+      description: 'make and check datasets',
+      commands: {
+        gallery: async () => (await import('./dataGallery.ts')).dataGallery,
+        check: async () => (await import('./dataCheck.ts')).dataCheck,
+      },
+    }),
+    doctor: async () => (await import('./doctor.ts')).doctor,
+    kernels: async () => (await import('./kernels.ts')).kernels,
+  },
+};

@@ -1,0 +1,104 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import { join, relative } from 'node:path';
+import { environment } from './env.ts';
+import { native, packageRoot } from './native.ts';
+
+/** One thing that was looked at, in words. */
+export interface Finding {
+  topic: string;
+  found: string;
+}
+
+/**
+ * What this machine offers: the addon and its kernels, processor, memory, backends or why there are none.
+ *
+ * `healthy` is false if nothing can be computed here.
+ */
+export async function examineMachine(): Promise<{ healthy: boolean; findings: Finding[] }> {
+  const addon = examineAddon();
+  const findings = [
+    { topic: 'node', found: `${process.version}, ${process.platform} ${process.arch}` },
+    ...addon.findings,
+    { topic: 'processor', found: `${os.cpus()[0]?.model.trim() ?? 'unknown'}, ${os.availableParallelism()} threads` },
+    { topic: 'memory', found: memory() },
+    { topic: 'huge pages', found: hugePages() },
+    { topic: 'images', found: await imageLibrary() },
+    { topic: 'cpu', found: addon.healthy ? 'available' : 'not available: the addon does not load' },
+    { topic: 'cuda', found: cuda() },
+    { topic: 'neuron', found: `not in this build; ${existsSync('/dev/neuron0') ? 'a device is there' : 'no device'}` },
+  ];
+  return { healthy: addon.healthy, findings };
+}
+
+function examineAddon(): { healthy: boolean; findings: Finding[] } {
+  try {
+    const addon = native();
+    const { path } = createRequire(import.meta.url)('node-gyp-build') as { path(dir: string): string };
+    const kernels = new Set(addon.kernels().map(({ name }) => name));
+    const { isa, threads } = environment();
+    return {
+      healthy: true,
+      findings: [
+        { topic: 'addon', found: `${relative(packageRoot, path(packageRoot))} in ${packageRoot}` },
+        { topic: 'kernels', found: `${kernels.size}, run for ${addon.hostIsa()}${isa ? ' (G2RPO_ISA)' : ''}` },
+        { topic: 'threads', found: `${addon.threads()} of ${addon.cores()} cores${threads ? ' (G2RPO_THREADS)' : ''}` },
+      ],
+    };
+  } catch (error) {
+    return { healthy: false, findings: [{ topic: 'addon', found: (error as Error).message }] };
+  }
+}
+
+const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+function memory(): string {
+  const limit = process.constrainedMemory();
+  const limited = limit > 0 && limit < os.totalmem() ? `, of which this process may use ${gibibytes(limit)}` : '';
+  return `${gibibytes(os.totalmem())}${limited}; ${gibibytes(os.freemem())} free`;
+}
+
+function hugePages(): string {
+  const text = readIfThere('/sys/kernel/mm/transparent_hugepage/enabled');
+  const setting = /\[(\w+)\]/.exec(text ?? '')?.[1];
+  if (setting === undefined) return 'not known here';
+  const meaning = { always: 'for all memory', madvise: 'where a program asks for them', never: 'switched off' }[
+    setting
+  ];
+  return `transparent huge pages: ${setting}${meaning ? ` (${meaning})` : ''}`;
+}
+
+async function imageLibrary(): Promise<string> {
+  try {
+    const { default: sharp } = await import('sharp');
+    return `sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}`;
+  } catch (error) {
+    return `sharp does not load: ${(error as Error).message.trim().split('\n')[0]}`;
+  }
+}
+
+function cuda(): string {
+  const driver = /Kernel Module.*?(\d+(?:\.\d+)+)/.exec(readIfThere('/proc/driver/nvidia/version') ?? '')?.[1];
+  const nvcc =
+    compilerVersion('nvcc') ?? compilerVersion(join(environment().cudaHome ?? '/usr/local/cuda', 'bin/nvcc'));
+  return [
+    'not in this build',
+    driver ? `driver ${driver}` : 'no driver',
+    nvcc ? `compiler nvcc ${nvcc}` : 'no compiler (nvcc)',
+  ].join('; ');
+}
+
+function compilerVersion(command: string): string | undefined {
+  const { stdout } = spawnSync(command, ['--version'], { encoding: 'utf8', timeout: 10_000 });
+  return /release (\d+\.\d+)/.exec(stdout ?? '')?.[1];
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
