@@ -169,7 +169,7 @@ export const sftConfig = z.strictObject({
 export type SftConfig = z.output<typeof sftConfig>;
 
 /** What users of EasyR1 and verl call things. */
-const ALIASES: ReadonlyMap<string, string> = new Map(
+export const ALIASES: ReadonlyMap<string, string> = new Map(
   Object.entries({
     'worker.actor.model.modelPath': 'policy.path',
     'data.maxPromptLength': 'policy.maxPromptTokens',
@@ -206,16 +206,17 @@ const ALIASES: ReadonlyMap<string, string> = new Map(
   }),
 );
 
+/** Keys that hold a path or a list of them. */
+export const PATHS = ['output', 'policy.path', 'data.train', 'data.validation', 'data.imageDir', 'rewards.file'];
+
 /** @throws INVALID_CONFIG  all problems at once */
 export function loadTrainConfig(input: unknown, baseDir?: string): TrainConfig {
-  const paths = ['output', 'policy.path', 'data.train', 'data.validation', 'data.imageDir', 'rewards.file'];
-  return parseConfig(trainConfig, input, { aliases: ALIASES, paths, ...(baseDir !== undefined && { baseDir }) });
+  return parseConfig(trainConfig, input, { aliases: ALIASES, paths: PATHS, ...(baseDir !== undefined && { baseDir }) });
 }
 
 /** @throws INVALID_CONFIG  all problems at once */
 export function loadSftConfig(input: unknown, baseDir = '.'): SftConfig {
-  const paths = ['output', 'policy.path', 'data.validation', 'data.imageDir', 'rewards.file'];
-  const config = parseConfig(sftConfig, input, { aliases: ALIASES, paths, baseDir });
+  const config = parseConfig(sftConfig, input, { aliases: ALIASES, paths: PATHS, baseDir });
   for (const phase of config.phases)
     for (const source of phase.demonstrations)
       source.files = parseConfig(

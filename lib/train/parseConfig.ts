@@ -29,11 +29,8 @@ export function parseConfig<S extends z.ZodType>(
   input: unknown,
   { aliases = new Map(), paths = [], baseDir = '.' }: ParseOptions = {},
 ): z.output<S> {
-  if (!isObject(input)) throw new G2rpoError('INVALID_CONFIG', 'the configuration must be a mapping of keys to values');
-  const problems: string[] = [];
-  const named = renameKeys(input);
-  applyAliases(named, aliases, problems);
-  const parsed = schema.safeParse(named);
+  const { config: named, problems } = canonicalConfig(input, aliases);
+  const parsed = schema.safeParse(named, { reportInput: true });
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describe(issue, schema)));
   if (problems.length > 0)
     throw new G2rpoError(
@@ -46,6 +43,17 @@ export function parseConfig<S extends z.ZodType>(
   const config = parsed.data as Json;
   for (const path of paths) updateAt(config, path.split('.'), (value) => absolute(value, baseDir));
   return config as z.output<S>;
+}
+
+/** The same configuration under our names, and where one thing is said under two of them. */
+export function canonicalConfig(
+  input: unknown,
+  aliases: ReadonlyMap<string, string>,
+): { config: Record<string, unknown>; problems: string[] } {
+  if (!isObject(input)) throw new G2rpoError('INVALID_CONFIG', 'the configuration must be a mapping of keys to values');
+  const [config, problems]: [Json, string[]] = [renameKeys(input), []];
+  applyAliases(config, aliases, problems);
+  return { config, problems };
 }
 
 function renameKeys(value: unknown): Json {
