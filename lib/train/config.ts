@@ -15,8 +15,8 @@ const share = z.number().min(0).max(1);
 const policyConfig = z.strictObject({
   path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
   maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
-  minPixels: positive.optional().describe("smallest area of a picture; default is the checkpoint's"),
-  maxPixels: positive.optional().describe("largest area of a picture; default is the checkpoint's"),
+  minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
+  maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
 });
 
 const textConfig = {
@@ -28,14 +28,14 @@ const textConfig = {
     .strictObject({ think: z.string().min(1).default('think'), answer: z.string().min(1).default('answer') })
     .prefault({})
     .describe('names of the tags around thought and answer'),
-  imageDir: z.string().optional().describe('where image paths start; default the folder of each file'),
+  imageDir: z.string().exactOptional().describe('where image paths start; default the folder of each file'),
   onBadRow: z.enum(['error', 'skip']).default('error').describe('what to do with rows that the format does not allow'),
 };
 
 const dataConfig = z.strictObject({
   train: files.describe('files or folders of prompts'),
-  validation: files.optional().describe('files or folders of held-out prompts'),
-  problemType: z.string().optional().describe('for rows that name none'),
+  validation: files.exactOptional().describe('files or folders of held-out prompts'),
+  problemType: z.string().exactOptional().describe('for rows that name none'),
   shuffle: z.boolean().default(true),
   taskBalance: z.boolean().default(false).describe('an equal share of every task type in every draw'),
   ...textConfig,
@@ -70,7 +70,7 @@ const rolloutConfig = z.strictObject({
 const rewardsConfig = z.strictObject({
   file: z
     .string()
-    .optional()
+    .exactOptional()
     .describe('a module whose default export is a reward function; default the built-in rewards'),
   timeoutMs: z.number().positive().default(10_000),
   concurrency: positive.default(4),
@@ -137,7 +137,7 @@ export type TrainConfig = z.output<typeof trainConfig>;
 export const sftConfig = z.strictObject({
   ...common,
   policy: policyConfig,
-  data: z.strictObject({ validation: files.optional(), ...textConfig }).prefault({}),
+  data: z.strictObject({ validation: files.exactOptional(), ...textConfig }).prefault({}),
   phases: z
     .array(
       z.strictObject({

@@ -87,12 +87,12 @@ function takeAt(config: Json, [key, ...rest]: readonly string[]): unknown {
   const inner = config[key!];
   if (inner === undefined) return undefined;
   if (rest.length === 0) {
-    delete config[key!];
+    Reflect.deleteProperty(config, key!);
     return inner;
   }
   if (!isObject(inner)) return undefined;
   const value = takeAt(inner, rest);
-  if (value !== undefined && Object.keys(inner).length === 0) delete config[key!];
+  if (value !== undefined && Object.keys(inner).length === 0) Reflect.deleteProperty(config, key!);
   return value;
 }
 

@@ -1,0 +1,199 @@
+import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
+import type { PromptStream } from '../data/promptStream.ts';
+import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
+import type { RewardRunner } from '../rewards/index.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { Prompt, ScoredRollout } from '../types.ts';
+import { mean, type Group, type RolloutPolicy } from './group.ts';
+
+export interface GatherOptions {
+  /** prompts wanted after filtering */
+  prompts: number;
+  n: number;
+  maxTokens: number;
+  temperature: number;
+  topP: number;
+  topK: number;
+  repetitionPenalty: number;
+  batchPrompts: number;
+  filter: { low: number; high: number };
+  maxTries: number;
+  maxPromptTokens: number;
+  text: PromptTextOptions;
+  /** 'skip' counts prompts that cannot be encoded and goes on */
+  onBadRow: 'error' | 'skip';
+  /** the draws are a pure function of seed, batch and the place in the batch */
+  seed: number;
+  batch: number;
+  /** number of the first group; later ones follow */
+  firstGroupId: number;
+}
+
+/** What happened to the prompts that were drawn; counts of groups. */
+export interface GatherCounts {
+  drawn: number;
+  kept: number;
+  allRight: number;
+  allWrong: number;
+  /** survived, but were not needed */
+  surplus: number;
+  /** fewer than two rollouts could be scored */
+  unscored: number;
+  /** could not be encoded: too long, a broken picture */
+  skipped: number;
+  /** rollouts without a reward */
+  failedRewards: number;
+  tries: number;
+  /** why the first of the failed rewards and of the skipped prompts failed */
+  reasons: string[];
+}
+
+export interface Gathered {
+  /** exactly as many as wanted */
+  groups: Group[];
+  /** every scored rollout, kept or not: what the metrics of rewards are taken over */
+  scored: ScoredRollout[];
+  counts: GatherCounts;
+}
+
+/**
+ * Samples n responses to prompts of the stream, scores them, and keeps the groups that can teach something: those whose mean
+ * accuracy lies strictly between the bounds. Draws again until enough are left, as many as the share kept so far suggests;
+ * what is left over is discarded.
+ *
+ * A rollout whose reward function failed leaves its group, and a group of fewer than two leaves the batch; both are counted.
+ *
+ * @throws NO_PROMPTS  too few are left after `maxTries` draws; says what became of the others
+ * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped
+ * @source arXiv:2604.08539, dynamic filtering; bounds and tries of its released code
+ */
+export async function gatherRollouts(
+  policy: RolloutPolicy,
+  stream: PromptStream,
+  rewards: RewardRunner,
+  options: GatherOptions,
+): Promise<Gathered> {
+  const { prompts: wanted, filter, maxTries } = options;
+  const groups: Group[] = [];
+  const scored: ScoredRollout[] = [];
+  const counts: GatherCounts = {
+    ...{ drawn: 0, kept: 0, allRight: 0, allWrong: 0, surplus: 0, unscored: 0, skipped: 0, failedRewards: 0, tries: 0 },
+    reasons: [],
+  };
+  while (groups.length < wanted) {
+    if (counts.tries === maxTries) throw tooFew(groups.length, wanted, counts);
+    counts.tries++;
+    const missing = wanted - groups.length;
+    const share = counts.drawn === 0 ? 1 : Math.max(groups.length / counts.drawn, 0.1);
+    const drawn = stream.next(Math.min(wanted, Math.ceil(missing / share)));
+    for (const group of await rollOut(policy, rewards, drawn, options, counts)) {
+      scored.push(...group.rollouts);
+      if (group.rollouts.length < 2) {
+        counts.unscored++;
+        continue;
+      }
+      const accuracy = mean(group.rollouts.map((r) => r.reward.accuracy));
+      if (accuracy <= filter.low) counts.allWrong++;
+      else if (accuracy >= filter.high) counts.allRight++;
+      else if (groups.length === wanted) counts.surplus++;
+      else groups.push(group);
+    }
+  }
+  counts.kept = groups.length;
+  return { groups, scored, counts };
+}
+
+/** Encodes, samples and scores prompts, some at a time. */
+async function rollOut(
+  policy: RolloutPolicy,
+  rewards: RewardRunner,
+  drawn: readonly Prompt[],
+  options: GatherOptions,
+  counts: GatherCounts,
+): Promise<Group[]> {
+  const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch } = options;
+  const groups: Group[] = [];
+  for (let i = 0; i < drawn.length; i += options.batchPrompts) {
+    const part = await encodeAll(policy, drawn.slice(i, i + options.batchPrompts), options, counts);
+    const responses = await policy.generate(
+      part.map(({ encoded }) => encoded),
+      {
+        ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
+        rolloutOffset: counts.drawn * n,
+      },
+    );
+    const texts = responses.map((group) =>
+      group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
+    );
+    const results = await rewards.score(
+      part.flatMap(({ prompt }, p) =>
+        texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
+      ),
+    );
+    part.forEach(({ prompt, encoded }, p) => {
+      const groupId = options.firstGroupId + counts.drawn + p;
+      const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
+        const reward = results[p * n + j]!;
+        if (!('failed' in reward))
+          return [
+            {
+              groupId,
+              prompt,
+              tokens,
+              text: texts[p]![j]!,
+              rolloutLogProbs: Float32Array.from(logProbs),
+              finish,
+              reward,
+            },
+          ];
+        counts.failedRewards++;
+        if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
+        return [];
+      });
+      groups.push({ groupId, prompt, encoded, rollouts });
+    });
+    counts.drawn += part.length;
+  }
+  return groups;
+}
+
+async function encodeAll(
+  policy: RolloutPolicy,
+  prompts: readonly Prompt[],
+  { maxPromptTokens, text, onBadRow }: GatherOptions,
+  counts: GatherCounts,
+): Promise<{ prompt: Prompt; encoded: EncodedPrompt }[]> {
+  const encoded = await Promise.all(
+    prompts.map(async (prompt) => {
+      try {
+        return { prompt, encoded: await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens }) };
+      } catch (error) {
+        const { file, row } = prompt.source;
+        if (!(error instanceof G2rpoError)) throw error;
+        const message = `${file} row ${row}: ${error.message}`;
+        if (onBadRow === 'error')
+          throw new G2rpoError(error.code, message, { ...error.details, file, row }, { cause: error });
+        counts.skipped++;
+        if (counts.reasons.length < 3) counts.reasons.push(message);
+        return undefined;
+      }
+    }),
+  );
+  return encoded.filter((e) => e !== undefined);
+}
+
+function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {
+  const { drawn, allRight, allWrong, unscored, skipped, tries, reasons } = counts;
+  const why = [
+    `${allWrong} all wrong`,
+    `${allRight} all right`,
+    ...(unscored ? [`${unscored} without two scored rollouts`] : []),
+    ...(skipped ? [`${skipped} that could not be read`] : []),
+  ];
+  return new G2rpoError(
+    'NO_PROMPTS',
+    `rollout: ${wanted} prompts that can teach were wanted; ${got} of ${drawn} were left after ${tries} tries: ${why.join(', ')}` +
+      (reasons.length ? `; the first: ${reasons[0]}` : ''),
+    { ...counts, wanted },
+  );
+}

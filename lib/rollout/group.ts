@@ -1,0 +1,16 @@
+import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
+import type { Policy } from '../model/qwen3vl/policy.ts';
+import type { Prompt, ScoredRollout } from '../types.ts';
+
+/** The rollouts of one drawn prompt. */
+export interface Group {
+  groupId: number;
+  prompt: Prompt;
+  encoded: EncodedPrompt;
+  rollouts: ScoredRollout[];
+}
+
+/** What sampling and scoring need of a policy; the real one, or a stand-in of a test. */
+export type RolloutPolicy = Pick<Policy, 'encode' | 'generate'> & { tokenizer: Pick<Policy['tokenizer'], 'decode'> };
+
+export const mean = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;

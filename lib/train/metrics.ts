@@ -1,0 +1,115 @@
+import type { Gathered } from '../rollout/gatherRollouts.ts';
+import { mean } from '../rollout/group.ts';
+import type { RolloutBatch } from '../rollout/packBatch.ts';
+import type { ScoredRollout, TokenLoss } from '../types.ts';
+
+/** What is known after an optimizer update. */
+export interface Update {
+  batch: RolloutBatch;
+  advantages: Float64Array;
+  oldLogProbs: Float32Array;
+  loss: TokenLoss;
+  scores: { logProbs: Float32Array; entropy: Float32Array; loss: Float32Array; clipped: Int32Array };
+  learningRate: number;
+  gradNorm: number;
+  skipped: boolean;
+}
+
+/** Metrics of one update, over the tokens of its mini-batch. */
+export function updateMetrics(update: Update): Record<string, number> {
+  const { batch, advantages, oldLogProbs, scores, learningRate, gradNorm, skipped } = update;
+  const n = oldLogProbs.length;
+  const over = (f: (i: number) => number) => {
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += f(i);
+    return sum / n;
+  };
+  return {
+    'actor/pg_loss': n * over((i) => scores.loss[i]!),
+    'actor/entropy': over((i) => scores.entropy[i]!),
+    'actor/pg_clipfrac': over((i) => Number(scores.clipped[i] === 1)),
+    'actor/pg_clipfrac_lower': over((i) => Number(scores.clipped[i] === 2)),
+    'actor/ppo_kl': over((i) => oldLogProbs[i]! - scores.logProbs[i]!),
+    'actor/grad_norm': gradNorm,
+    'actor/lr': learningRate,
+    'actor/skipped_updates': Number(skipped),
+    'actor/tokens': n,
+    'critic/advantages/max': Math.max(...advantages),
+    'critic/advantages/min': Math.min(...advantages),
+    ...perTask(
+      batch.groups.flatMap((g) => g.rollouts),
+      'actor/entropy',
+      (_, b) => {
+        const [from, to] = [batch.tokenStarts[b]!, batch.tokenStarts[b + 1]!];
+        return { sum: scores.entropy.subarray(from, to).reduce((s, v) => s + v, 0), count: to - from };
+      },
+    ),
+  };
+}
+
+/** Metrics of a rollout batch. Rewards and lengths are over all scored rollouts, before filtering. */
+export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<string, number> {
+  const lengths = scored.map(({ tokens }) => tokens.length);
+  const rewards = scored.map(({ reward }) => reward.overall);
+  const one = (value: number) => ({ sum: value, count: 1 });
+  return {
+    'critic/rewards/mean': mean(rewards),
+    'critic/rewards/max': Math.max(...rewards),
+    'critic/rewards/min': Math.min(...rewards),
+    'reward/overall': mean(rewards),
+    'reward/accuracy': mean(scored.map(({ reward }) => reward.accuracy)),
+    'reward/format': mean(scored.map(({ reward }) => reward.format)),
+    ...perTask(scored, 'reward/accuracy', ({ reward }) => one(reward.accuracy)),
+    ...perTask(scored, 'response_length/mean', ({ tokens }) => one(tokens.length)),
+    'response_length/mean': mean(lengths),
+    'response_length/max': Math.max(...lengths),
+    'response_length/min': Math.min(...lengths),
+    'response_length/clip_ratio': mean(scored.map(({ finish }) => Number(finish === 'length'))),
+    'rollout/groups_drawn': counts.drawn,
+    'rollout/groups_kept': counts.kept,
+    'rollout/groups_all_right': counts.allRight,
+    'rollout/groups_all_wrong': counts.allWrong,
+    'rollout/groups_surplus': counts.surplus,
+    'rollout/groups_unscored': counts.unscored,
+    'rollout/prompts_skipped': counts.skipped,
+    'rollout/failed_rewards': counts.failedRewards,
+    'rollout/tries': counts.tries,
+    ...perTask(
+      groups.map((g) => g.rollouts[0]!),
+      'rollout/groups_kept',
+      () => one(1),
+      (sum) => sum,
+    ),
+  };
+}
+
+/** How far the sampler's log-probabilities are from the trainer's on the same tokens. */
+export function logProbDifference(rollout: Float32Array, old: Float32Array): Record<string, number> {
+  let [sum, largest] = [0, 0];
+  for (let i = 0; i < old.length; i++) {
+    const d = Math.abs(rollout[i]! - old[i]!);
+    sum += d;
+    largest = Math.max(largest, d);
+  }
+  return { 'rollout/log_prob_diff_mean': sum / old.length, 'rollout/log_prob_diff_max': largest };
+}
+
+/** A metric for every task type, as `name/task`. */
+function perTask(
+  rollouts: readonly ScoredRollout[],
+  name: string,
+  of: (rollout: ScoredRollout, index: number) => { sum: number; count: number },
+  finish: (sum: number, count: number) => number = (sum, count) => sum / count,
+): Record<string, number> {
+  const totals = new Map<string, { sum: number; count: number }>();
+  rollouts.forEach((rollout, i) => {
+    const { sum, count } = of(rollout, i);
+    const total = totals.get(rollout.prompt.taskType) ?? { sum: 0, count: 0 };
+    totals.set(rollout.prompt.taskType, { sum: total.sum + sum, count: total.count + count });
+  });
+  return Object.fromEntries(
+    [...totals]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([task, { sum, count }]) => [`${name}/${task}`, finish(sum, count)]),
+  );
+}

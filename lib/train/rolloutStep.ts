@@ -1,0 +1,66 @@
+import { gatherRollouts } from '../rollout/gatherRollouts.ts';
+import { packBatch } from '../rollout/packBatch.ts';
+import type { StepReport } from '../types.ts';
+import { logProbDifference, rolloutMetrics } from './metrics.ts';
+import { now, type Run } from './run.ts';
+import { scoresOf } from './scoring.ts';
+import { miniBatches, trainStep } from './trainStep.ts';
+
+/** One rollout batch: sample, score, keep what can teach, compare, then learn from it in mini-batches. */
+export async function rolloutStep(run: Run): Promise<StepReport[]> {
+  const { config, counters } = run;
+  const begin = now();
+  const gathered = await gatherRollouts(run.policy, run.stream, run.rewards, {
+    ...config.rollout,
+    maxPromptTokens: config.policy.maxPromptTokens,
+    text: config.data,
+    onBadRow: config.data.onBadRow,
+    seed: config.seed,
+    batch: counters.batch,
+    firstGroupId: counters.groups,
+  });
+  await run.reporter.rollouts?.(counters.step + 1, gathered.scored);
+  for (const reason of gathered.counts.reasons) await run.reporter.note(reason);
+  counters.batch++;
+  counters.groups += gathered.counts.drawn;
+
+  const sampled = now();
+  const batch = packBatch(gathered.groups);
+  const oldLogProbs = (await scoresOf(run, batch)).logProbs; // by the trainer, not by the engine that sampled
+  const advantages = await run.algorithm.advantages(batch);
+  const compared = now();
+  const first = {
+    ...rolloutMetrics(gathered),
+    ...logProbDifference(batch.rolloutLogProbs, oldLogProbs),
+    ...timings(
+      'gen',
+      sampled - begin,
+      gathered.scored.reduce((n, { tokens }) => n + tokens.length, 0),
+    ),
+    ...timings('old', compared - sampled, oldLogProbs.length),
+  };
+
+  const reports: StepReport[] = [];
+  for (const mini of miniBatches({ batch, advantages, oldLogProbs }, config.train.updatePrompts)) {
+    if (counters.step === config.train.steps) break;
+    const start = now();
+    const metrics = await trainStep(run, mini);
+    const update = timings('update', now() - start, mini.oldLogProbs.length);
+    // what was measured once for the whole rollout batch stands in the row of its first update
+    const report = {
+      step: counters.step,
+      metrics: { ...metrics, ...(reports.length === 0 && first), ...update, ...memory() },
+    };
+    await run.reporter.step(report);
+    reports.push(report);
+  }
+  return reports;
+}
+
+/** Time of a phase, and its response tokens per second. */
+const timings = (phase: string, milliseconds: number, tokens: number) => ({
+  [`timing_s/${phase}`]: milliseconds / 1000,
+  [`perf/tokens_per_s_${phase}`]: (1000 * tokens) / milliseconds,
+});
+
+const memory = () => ({ 'perf/max_memory_gb': process.resourceUsage().maxRSS / 2 ** 20 });

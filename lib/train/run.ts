@@ -1,0 +1,32 @@
+import type { Algorithm } from '../algorithms/index.ts';
+import type { PromptStream } from '../data/promptStream.ts';
+import type { Policy } from '../model/qwen3vl/policy.ts';
+import type { RewardRunner } from '../rewards/index.ts';
+import type { Reporter } from '../types.ts';
+import type { TrainConfig } from './config.ts';
+import type { Optimizer } from './optimizer.ts';
+
+/** What training needs of a policy; the real one, or a stand-in of a test. */
+export type TrainedPolicy = Pick<
+  Policy,
+  'encode' | 'generate' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'parameters' | 'save'
+> & {
+  config: { vision: Pick<Policy['config']['vision'], 'merge'> };
+  tokenizer: Pick<Policy['tokenizer'], 'decode'>;
+};
+
+/** A training run: everything it holds between steps. */
+export interface Run {
+  config: TrainConfig;
+  policy: TrainedPolicy;
+  algorithm: Algorithm;
+  optimizer: Optimizer;
+  stream: PromptStream;
+  rewards: RewardRunner;
+  reporter: Reporter;
+  /** optimizer updates, rollout batches and groups so far */
+  counters: { step: number; batch: number; groups: number };
+}
+
+/** Milliseconds since some moment; the differences are the timings of the metrics. */
+export const now = (): number => performance.now();

@@ -1,0 +1,59 @@
+import { microBatches, packSlices, type RolloutBatch, type Slice } from '../rollout/packBatch.ts';
+import type { LossScores, Scores } from '../model/qwen3vl/policy.ts';
+import type { TokenLoss } from '../types.ts';
+import type { Run } from './run.ts';
+
+/** The tokens of a micro-batch in lists [N] of the whole: its slices' rollouts stand next to each other. */
+function tokensOf(slices: readonly Slice[], tokenStarts: Int32Array): [begin: number, end: number] {
+  const last = slices.at(-1)!;
+  return [tokenStarts[slices[0]!.first]!, tokenStarts[last.first + last.to - last.from]!];
+}
+
+/** Log-probabilities and entropies of all tokens under the policy as it is now, at the sampling temperature. */
+export async function scoresOf(
+  run: Run,
+  batch: RolloutBatch,
+): Promise<{ logProbs: Float32Array; entropy: Float32Array }> {
+  const tokens = batch.tokenStarts.at(-1)!;
+  const all = { logProbs: new Float32Array(tokens), entropy: new Float32Array(tokens) };
+  for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
+    const [begin] = tokensOf(slices, batch.tokenStarts);
+    const scores: Scores = await run.policy.forward(
+      packSlices(slices, run.policy.config.vision.merge),
+      temperature(run),
+    );
+    all.logProbs.set(scores.logProbs, begin);
+    all.entropy.set(scores.entropy, begin);
+  }
+  return all;
+}
+
+/** Adds the gradient of the loss, micro-batch by micro-batch, and returns what the policy said of every token. */
+export async function backward(
+  run: Run,
+  batch: RolloutBatch,
+  loss: TokenLoss,
+): Promise<{ logProbs: Float32Array; entropy: Float32Array; loss: Float32Array; clipped: Int32Array }> {
+  const tokens = batch.tokenStarts.at(-1)!;
+  const reals = () => new Float32Array(tokens);
+  const all = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
+  for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
+    const [begin, end] = tokensOf(slices, batch.tokenStarts);
+    const part: TokenLoss = {
+      ...loss,
+      oldLogProbs: loss.oldLogProbs.subarray(begin, end),
+      advantages: loss.advantages.subarray(begin, end),
+      weights: loss.weights.subarray(begin, end),
+      entropySlopes: loss.entropySlopes.subarray(begin, end),
+    };
+    const micro = packSlices(slices, run.policy.config.vision.merge);
+    const scores: LossScores = await run.policy.forwardBackward(micro, part, temperature(run));
+    all.logProbs.set(scores.logProbs, begin);
+    all.entropy.set(scores.entropy, begin);
+    all.loss.set(scores.loss, begin);
+    all.clipped.set(scores.clipped, begin);
+  }
+  return all;
+}
+
+const temperature = ({ config }: Run) => ({ temperature: config.rollout.temperature });

@@ -1,0 +1,205 @@
+import { join } from 'node:path';
+import { loadDataset, loadDemonstrations, type Demonstration } from '../data/dataset.ts';
+import { createPromptStream, type PromptStream, type PromptStreamState } from '../data/promptStream.ts';
+import { validate } from '../eval/validate.ts';
+import { Policy } from '../model/qwen3vl/policy.ts';
+import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
+import type { Reporter, ValidationReport } from '../types.ts';
+import { answererOf } from './answerer.ts';
+import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import type { SftConfig } from './config.ts';
+import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
+import { createOptimizer, type Optimizer } from './optimizer.ts';
+import { now } from './run.ts';
+import { sameConfig } from './sameConfig.ts';
+import { learningRateAt } from './schedule.ts';
+import type { TrainResult } from './train.ts';
+
+interface SftState {
+  config: SftConfig;
+  /** of the phase under way, in the order of its sources */
+  streams: PromptStreamState[];
+  before: ValidationReport | undefined;
+  after: ValidationReport | undefined;
+}
+
+/** Where the rows of a phase come from: units of rows that show one picture, drawn together so that it is computed once. */
+interface Source {
+  stream: PromptStream;
+  units: Map<unknown, Demonstration[]>;
+  rows: number;
+}
+
+/**
+ * Trains a policy on demonstrations, phase after phase, through the same seam as reinforcement learning: every target token
+ * with advantage 1, as a mean over the tokens of the update. Resumes, stops and saves as `train` does.
+ *
+ * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ */
+export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
+  const checkpoints = join(config.output, 'checkpoints');
+  const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
+  const state = found?.state as SftState | undefined;
+  if (state) sameConfig(state.config, config, ['train.saveEverySteps', 'train.keepLast', 'eval']);
+
+  const heldOut = config.data.validation
+    ? loadDataset(config.data.validation, { ...config.data, checkAnswer }).prompts
+    : [];
+  const { path, maxPromptTokens, ...imageOptions } = config.policy;
+  const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
+  const rewards = await createRewardRunner(config.rewards);
+  const optimizer = createOptimizer(policy.parameters, config.train);
+  try {
+    if (found) await found.restoreOptimizer(optimizer);
+    let step = found?.step ?? 0;
+    if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);
+    await reporter.rewind(found ? step : -1);
+    let { before, after } = { before: state?.before, after: state?.after };
+    const answerer = answererOf(policy, rewards, {
+      maxTokens: config.rollout.maxTokens,
+      maxPromptTokens,
+      text: config.data,
+    });
+    const validateNow = async () => {
+      if (heldOut.length === 0) return;
+      after = await validate(heldOut, answerer, { ...config.eval, step });
+      before ??= after;
+      await reporter.validation(after);
+    };
+    if (!state && config.eval.before) await validateNow();
+
+    const total = config.phases.reduce((sum, phase) => sum + phase.steps, 0);
+    let saved = step;
+    let end = 0;
+    for (const phase of config.phases) {
+      const begin = end;
+      end += phase.steps;
+      if (step >= end) continue;
+      await reporter.note(`phase ${phase.name}: ${phase.steps} updates`);
+      const sources = phase.demonstrations.map((source) =>
+        openSource(source.files, rowsOf(phase, source.share), config),
+      );
+      if (state && found!.step > begin && found!.step < end)
+        sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
+      const save = async () => {
+        const remembered: SftState = { config, streams: sources.map((s) => s.stream.state()), before, after };
+        await saveCheckpoint(checkpoints, { step, policy, optimizer, state: remembered }, config.train);
+        saved = step;
+      };
+      while (step < end && !signal?.aborted) {
+        const rows = sources.flatMap(draw);
+        const learningRate = learningRateAt(step - begin + 1, phase.steps, phase);
+        const metrics = await sftStep(policy, optimizer, rows, learningRate, config);
+        step++;
+        await reporter.step({ step, metrics });
+        if ((config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total) await validateNow();
+        if (step % config.train.saveEverySteps === 0 || step === total) await save();
+      }
+      if (signal?.aborted) {
+        if (saved !== step) await save();
+        break;
+      }
+    }
+    const stopped = step < total;
+    const policyDir = stopped ? undefined : join(config.output, 'policy');
+    if (policyDir !== undefined) await policy.save(policyDir, { dtype: 'bfloat16' });
+    return { step, stopped, before, after, policyDir };
+  } finally {
+    await rewards.close();
+    optimizer.dispose();
+    policy.dispose();
+  }
+}
+
+/** A source's rows of a batch: its share, at least one. */
+function rowsOf(phase: SftConfig['phases'][number], share: number): number {
+  const shares = phase.demonstrations.reduce((sum, s) => sum + s.share, 0);
+  return Math.max(1, Math.round((phase.batchRows * share) / shares));
+}
+
+function openSource(files: readonly string[], rows: number, config: SftConfig): Source {
+  const units = new Map<unknown, Demonstration[]>();
+  const first: Demonstration[] = [];
+  let open: Demonstration[] = [];
+  for (const row of loadDemonstrations(files, config.data).prompts) {
+    if (open.length > 0 && open[0]!.images.join('\0') === row.images.join('\0')) open.push(row);
+    else {
+      open = [row];
+      first.push(row);
+      units.set(row, open);
+    }
+  }
+  return { stream: createPromptStream(first, { seed: config.seed }), units, rows };
+}
+
+/** Whole units until there are rows enough. */
+function draw({ stream, units, rows }: Source): Demonstration[] {
+  const drawn: Demonstration[] = [];
+  while (drawn.length < rows) drawn.push(...units.get(stream.next(1)[0])!);
+  return drawn;
+}
+
+/** One update on some rows, cut into micro-batches by the token budget. */
+async function sftStep(
+  policy: Policy,
+  optimizer: Optimizer,
+  rows: readonly Demonstration[],
+  learningRate: number,
+  config: SftConfig,
+): Promise<Record<string, number>> {
+  const start = now();
+  const options = {
+    template: config.data.template,
+    tags: config.data.tags,
+    maxPromptTokens: config.policy.maxPromptTokens,
+  };
+  const encoded = await Promise.all(rows.map((row) => encodeDemonstration(policy, row, options)));
+  const tokens = encoded.reduce((n, { targetIds }) => n + targetIds.length, 0);
+  policy.zeroGradients();
+  let [nll, entropy] = [0, 0];
+  for (const part of withinBudget(encoded, config.train.microBatchTokens)) {
+    const batch = packDemonstrations(part, policy.config.vision.merge);
+    const n = batch.targetIds.length;
+    const scores = await policy.forwardBackward(batch, {
+      kind: 'reinforce',
+      oldLogProbs: new Float32Array(n),
+      advantages: new Float32Array(n).fill(1),
+      weights: new Float32Array(n).fill(1 / tokens),
+      entropySlopes: new Float32Array(n),
+      clipLow: 0,
+      clipHigh: 0,
+      clipDual: 0,
+    });
+    for (let i = 0; i < n; i++) {
+      nll -= scores.logProbs[i]! / tokens;
+      entropy += scores.entropy[i]! / tokens;
+    }
+  }
+  const { gradNorm, skipped } = await optimizer.step(learningRate);
+  const milliseconds = now() - start;
+  return {
+    'sft/loss': nll,
+    'actor/entropy': entropy,
+    'actor/grad_norm': gradNorm,
+    'actor/lr': learningRate,
+    'actor/skipped_updates': Number(skipped),
+    'actor/tokens': tokens,
+    'timing_s/update': milliseconds / 1000,
+    'perf/tokens_per_s_update': (1000 * tokens) / milliseconds,
+  };
+}
+
+function withinBudget(list: readonly EncodedDemonstration[], budget: number): EncodedDemonstration[][] {
+  const parts: EncodedDemonstration[][] = [];
+  let rows = Infinity;
+  for (const demonstration of list) {
+    const more = demonstration.sequence.inputIds.length;
+    if (rows + more > budget) {
+      parts.push([]);
+      rows = 0;
+    }
+    parts.at(-1)!.push(demonstration);
+    rows += more;
+  }
+  return parts;
+}

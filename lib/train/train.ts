@@ -1,0 +1,150 @@
+import { join } from 'node:path';
+import { createAlgorithm } from '../algorithms/index.ts';
+import { loadDataset } from '../data/dataset.ts';
+import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
+import { validate } from '../eval/validate.ts';
+import { Policy } from '../model/qwen3vl/policy.ts';
+import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { Prompt, Reporter, ValidationReport } from '../types.ts';
+import { answererOf } from './answerer.ts';
+import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import type { TrainConfig } from './config.ts';
+import { createOptimizer } from './optimizer.ts';
+import { rolloutStep } from './rolloutStep.ts';
+import type { Run } from './run.ts';
+import { sameConfig } from './sameConfig.ts';
+
+/** What a run has come to. */
+export interface TrainResult {
+  step: number;
+  /** the caller asked to stop before the last step; the run can be resumed */
+  stopped: boolean;
+  /** before the first update (or of the checkpoint it resumed from), and the last */
+  before: ValidationReport | undefined;
+  after: ValidationReport | undefined;
+  /** folder of the trained policy, in bfloat16; written at the end */
+  policyDir: string | undefined;
+}
+
+/** What a checkpoint remembers beside weights and moments. */
+interface TrainState {
+  config: TrainConfig;
+  counters: Run['counters'];
+  stream: PromptStreamState;
+  algorithm: unknown;
+  /** the first and the latest validation */
+  before: ValidationReport | undefined;
+  after: ValidationReport | undefined;
+}
+
+/**
+ * Trains a policy by reinforcement learning, from its checkpoint folder or from where an earlier run in `output` stopped.
+ *
+ * A run that was killed at any moment and started again with the same configuration ends with the same weights, byte for byte,
+ * and reports the same metrics, times and memory aside. When `signal` aborts, the rollout batch under way is finished, the run
+ * saved, and `stopped` is true.
+ *
+ * @throws INVALID_CONFIG  `output` holds a run of another configuration
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ */
+export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
+  const checkpoints = join(config.output, 'checkpoints');
+  const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
+  const state = found?.state as TrainState | undefined;
+  if (state) sameConfig(state.config, config, ['train.steps', 'train.saveEverySteps', 'train.keepLast', 'eval']);
+
+  const rowOptions = {
+    ...config.data,
+    checkAnswer,
+    ...(config.rewards.file !== undefined && { problemTypes: 'any' as const, checkAnswer: () => undefined }),
+  };
+  const prompts = await read(config.data.train, rowOptions, reporter);
+  const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
+  const { path, maxPromptTokens, ...imageOptions } = config.policy;
+  const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
+  const rewards = await createRewardRunner(config.rewards);
+  const run: Run = {
+    config,
+    policy,
+    algorithm: createAlgorithm(config.algorithm),
+    optimizer: createOptimizer(policy.parameters, config.train),
+    stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
+    rewards,
+    reporter,
+    counters: state?.counters ?? { step: 0, batch: 0, groups: 0 },
+  };
+  try {
+    if (found && state) {
+      await found.restoreOptimizer(run.optimizer);
+      run.stream.restore(state.stream);
+      run.algorithm.restore(state.algorithm);
+      await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
+    }
+    await reporter.rewind(state ? run.counters.step : -1);
+
+    let { before, after } = { before: state?.before, after: state?.after };
+    const answerer = answererOf(policy, rewards, {
+      maxTokens: config.rollout.maxTokens,
+      maxPromptTokens,
+      text: config.data,
+    });
+    const validateNow = async () => {
+      if (heldOut.length === 0) return;
+      after = await validate(heldOut, answerer, { ...config.eval, step: run.counters.step });
+      before ??= after;
+      await reporter.validation(after);
+    };
+    const save = () => {
+      const remembered: TrainState = {
+        config,
+        counters: run.counters,
+        stream: run.stream.state(),
+        algorithm: run.algorithm.state(),
+        before,
+        after,
+      };
+      const content = { step: run.counters.step, policy, optimizer: run.optimizer, state: remembered };
+      return saveCheckpoint(checkpoints, content, config.train);
+    };
+
+    let saved = state ? run.counters.step : -1;
+    if (!state && config.eval.before && !signal?.aborted) await validateNow();
+    const { steps, saveEverySteps } = config.train;
+    const { everySteps } = config.eval;
+    while (run.counters.step < steps && !signal?.aborted) {
+      const from = run.counters.step;
+      await rolloutStep(run);
+      const step = run.counters.step;
+      // validations and checkpoints stand between rollout batches: after the first batch that reaches their step
+      const reached = (every: number) => every > 0 && Math.floor(step / every) > Math.floor(from / every);
+      if (reached(everySteps) || step === steps) await validateNow();
+      if (reached(saveEverySteps) || step === steps) {
+        await save();
+        saved = step;
+      }
+    }
+    const stopped = run.counters.step < steps;
+    if (stopped && saved !== run.counters.step) await save();
+    const policyDir = stopped ? undefined : join(config.output, 'policy');
+    if (policyDir !== undefined) await policy.save(policyDir, { dtype: 'bfloat16' });
+    return { step: run.counters.step, stopped, before, after, policyDir };
+  } finally {
+    await rewards.close();
+    run.optimizer.dispose();
+    policy.dispose();
+  }
+}
+
+/** Rows that were left out are told, not hidden. */
+async function read(
+  files: readonly string[],
+  options: Parameters<typeof loadDataset>[1],
+  reporter: Reporter,
+): Promise<Prompt[]> {
+  const { prompts, skipped } = loadDataset(files, options);
+  for (const { reason } of skipped.slice(0, 10)) await reporter.note(`left out: ${reason}`);
+  if (skipped.length > 10) await reporter.note(`left out: ${skipped.length - 10} more rows`);
+  if (prompts.length === 0) throw new G2rpoError('NO_PROMPTS', `${files.join(', ')}: no row is left`);
+  return prompts;
+}
