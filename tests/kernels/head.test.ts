@@ -241,7 +241,7 @@ describe('what it refuses', () => {
       targets[33] = id;
       await expect(runKernel(kernel as never, { ...c, targets }, 'f32')).rejects.toMatchObject({
         code: 'INVALID_ARGUMENT',
-        message: `${kernel.declaration.name}: targets[33] must be an id below 20; got ${id}`,
+        message: `${kernel.declaration.name}: targets[33] must be in [0, 20); got ${id}`,
       });
     }
   });

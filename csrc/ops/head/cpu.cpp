@@ -3,6 +3,7 @@
 // and sums over the vocabulary need no reduction across lanes, and no product needs a transposed copy of the weight.
 #include <stdio.h>
 
+#include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
 #include "../policy_loss/token_loss.h"
 #include "op.h"
@@ -52,13 +53,7 @@ template <class T> bool arguments_hold(Stream& stream, const char* name, const P
     fail(stream, "INVALID_ARGUMENT", message);
     return false;
   }
-  for (size_t i = 0; i < p.tokens; i++) {
-    if (p.targets[i] >= 0 && static_cast<size_t>(p.targets[i]) < p.vocabulary) continue;
-    snprintf(message, sizeof message, "%s: targets[%zu] must be an id below %zu; got %d", name, i, p.vocabulary, p.targets[i]);
-    fail(stream, "INVALID_ARGUMENT", message);
-    return false;
-  }
-  return true;
+  return simd::rows_in_range(stream, name, "targets", {p.targets, p.tokens}, p.vocabulary);
 }
 
 template <class T> bool all_finite(Stream& stream, const char* name, const char* what, const T* x, size_t begin, size_t end) {
