@@ -19,6 +19,7 @@ export { policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { sample } from './kernels/sample.ts';
 export { segmentStatistics } from './kernels/segmentStatistics.ts';
 export { squaredNorm } from './kernels/squaredNorm.ts';
 export { swiglu, swigluBackward } from './kernels/swiglu.ts';
@@ -41,3 +42,18 @@ export {
   type RewardRunnerOptions,
   type Scored,
 } from './rewards/index.ts';
+
+export { createAlgorithm, type Algorithm, type MiniBatch, type RewardedBatch } from './algorithms/index.ts';
+export {
+  Policy,
+  type GenerateOptions,
+  type Generated,
+  type Parameter,
+  type PolicyOptions,
+} from './model/qwen3vl/policy.ts';
+export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';
+export { evaluate } from './train/evaluate.ts';
+export { sft } from './train/sft.ts';
+export { train, type TrainResult } from './train/train.ts';
+export { createReporter, type ReporterOptions } from './report/reporter.ts';
+export { createTerminal, type Terminal } from './report/terminal.ts';

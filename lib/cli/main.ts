@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { environment } from '../runtime/env.ts';
 import type { Command } from './command.ts';
-import { EXIT, run } from './run.ts';
+import { EXIT } from './exit.ts';
+import { run } from './run.ts';
 
 const stop = new AbortController();
 let running: Command | undefined;

@@ -4,10 +4,8 @@ import { stripVTControlCharacters } from 'node:util';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Command, Group, Io } from './command.ts';
 import { commands } from './commands/index.ts';
+import { EXIT } from './exit.ts';
 import { parse, usageError } from './parse.ts';
-
-/** Exit codes: nothing wrong; refused or failed; the command line or the configuration is wrong; stopped by the user. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
 export const version = (createRequire(import.meta.url)('../../package.json') as { version: string }).version;
 

@@ -3,7 +3,7 @@ import { loadDataset, loadDemonstrations, type Demonstration } from '../data/dat
 import { createPromptStream, type PromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
-import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
+import { createRewardRunner } from '../rewards/index.ts';
 import type { Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -13,7 +13,7 @@ import { createOptimizer, type Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
-import type { TrainResult } from './train.ts';
+import { rowOptionsOf, type TrainResult } from './train.ts';
 
 interface SftState {
   config: SftConfig;
@@ -42,9 +42,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const state = found?.state as SftState | undefined;
   if (state) sameConfig(state.config, config, ['train.saveEverySteps', 'train.keepLast', 'eval']);
 
-  const heldOut = config.data.validation
-    ? loadDataset(config.data.validation, { ...config.data, checkAnswer }).prompts
-    : [];
+  const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts : [];
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
   const rewards = await createRewardRunner(config.rewards);

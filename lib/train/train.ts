@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createAlgorithm } from '../algorithms/index.ts';
-import { loadDataset } from '../data/dataset.ts';
+import { loadDataset, type DatasetOptions } from '../data/dataset.ts';
 import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
@@ -54,11 +54,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const state = found?.state as TrainState | undefined;
   if (state) sameConfig(state.config, config, ['train.steps', 'train.saveEverySteps', 'train.keepLast', 'eval']);
 
-  const rowOptions = {
-    ...config.data,
-    checkAnswer,
-    ...(config.rewards.file !== undefined && { problemTypes: 'any' as const, checkAnswer: () => undefined }),
-  };
+  const rowOptions = rowOptionsOf(config);
   const prompts = await read(config.data.train, rowOptions, reporter);
   const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
@@ -136,12 +132,14 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   }
 }
 
+/** How rows are read: a reward of the user's own may know other problem types and answers. */
+export function rowOptionsOf(config: { data: DatasetOptions; rewards: { file?: string | undefined } }): DatasetOptions {
+  const own = config.rewards.file !== undefined;
+  return { ...config.data, ...(own ? { problemTypes: 'any' as const } : { checkAnswer }) };
+}
+
 /** Rows that were left out are told, not hidden. */
-async function read(
-  files: readonly string[],
-  options: Parameters<typeof loadDataset>[1],
-  reporter: Reporter,
-): Promise<Prompt[]> {
+async function read(files: readonly string[], options: DatasetOptions, reporter: Reporter): Promise<Prompt[]> {
   const { prompts, skipped } = loadDataset(files, options);
   for (const { reason } of skipped.slice(0, 10)) await reporter.note(`left out: ${reason}`);
   if (skipped.length > 10) await reporter.note(`left out: ${skipped.length - 10} more rows`);

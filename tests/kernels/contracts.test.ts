@@ -1,13 +1,14 @@
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import * as names from '../../lib/index.ts';
 import { checkAllContracts, declaredKernels, type Kernel } from '../../lib/kernels/defineKernel.ts';
 import { native } from '../../lib/runtime/native.ts';
-import { filesBelow } from '../structure/files.ts';
+import { filesBelow, root } from '../structure/files.ts';
 
 const modules = await Promise.all(
   filesBelow('lib/kernels', '.ts').map(async (file) => ({
     file,
-    exports: (await import(`../../${file}`)) as Record<string, unknown>,
+    exports: (await import(/* @vite-ignore */ join(root, file))) as Record<string, unknown>,
   })),
 );
 const isKernel = (value: unknown): value is Kernel => typeof value === 'function' && 'declaration' in value;

@@ -1,4 +1,4 @@
-import { writeGallery, type Task } from '../../data/gallery/index.ts';
+import type { Task } from '../../data/gallery/index.ts';
 import { formatTable } from '../../report/table.ts';
 import { createTerminal } from '../../report/terminal.ts';
 import { defineCommand } from '../command.ts';
@@ -43,6 +43,7 @@ export const dataGallery = defineCommand({
   notes: 'The bytes depend on the options alone. The same gallery at the same place is made once.',
   stoppable: true,
   async run(values, { stdout, stderr, environment, signal }) {
+    const { writeGallery } = await import('../../data/gallery/index.ts');
     const terminal = createTerminal(stderr, { color: environment.color });
     try {
       const { files, images } = await writeGallery({

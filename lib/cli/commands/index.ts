@@ -4,6 +4,9 @@ import type { Group } from '../command.ts';
 export const commands: Group = {
   description: 'Reinforcement learning for vision-language policies',
   commands: {
+    train: async () => (await import('./train.ts')).train,
+    sft: async () => (await import('./sft.ts')).sft,
+    eval: async () => (await import('./eval.ts')).evaluation,
     generate: async () => (await import('./generate.ts')).generate,
     data: async () => ({
       description: 'make and check datasets',
@@ -14,5 +17,6 @@ export const commands: Group = {
     }),
     doctor: async () => (await import('./doctor.ts')).doctor,
     kernels: async () => (await import('./kernels.ts')).kernels,
+    metrics: async () => (await import('./metrics.ts')).metrics,
   },
 };

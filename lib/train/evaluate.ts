@@ -1,0 +1,32 @@
+import { loadDataset } from '../data/dataset.ts';
+import { validate } from '../eval/validate.ts';
+import { Policy } from '../model/qwen3vl/policy.ts';
+import { createRewardRunner } from '../rewards/index.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { ValidationReport } from '../types.ts';
+import { answererOf } from './answerer.ts';
+import type { TrainConfig } from './config.ts';
+import { rowOptionsOf } from './train.ts';
+
+/**
+ * How the policy of a configuration fares on its held-out prompts, as a validation of training does. Nothing is written.
+ *
+ * @throws INVALID_CONFIG  there are no held-out prompts
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ */
+export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
+  if (!config.data.validation)
+    throw new G2rpoError('INVALID_CONFIG', 'data.validation must name held-out prompts; it is not there');
+  const { prompts } = loadDataset(config.data.validation, rowOptionsOf(config));
+  const { path, maxPromptTokens, ...imageOptions } = config.policy;
+  const policy = await Policy.load(path, imageOptions);
+  const rewards = await createRewardRunner(config.rewards);
+  try {
+    const { maxTokens } = config.rollout;
+    const answerer = answererOf(policy, rewards, { maxTokens, maxPromptTokens, text: config.data });
+    return await validate(prompts, answerer, { ...config.eval, step: 0 });
+  } finally {
+    await rewards.close();
+    policy.dispose();
+  }
+}

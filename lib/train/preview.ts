@@ -1,0 +1,67 @@
+import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
+import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
+import { createRewardRunner } from '../rewards/index.ts';
+import type { Prompt } from '../types.ts';
+import type { SftConfig, TrainConfig } from './config.ts';
+import { rowOptionsOf } from './train.ts';
+
+/**
+ * What a run would do, in sentences, after everything that can be known beforehand was checked: rows and answers of every
+ * file, pictures that are there, the policy's weights by name and shape, the module of rewards.
+ *
+ * @throws INVALID_CHECKPOINT, INVALID_CONFIG, INVALID_DATA, INVALID_IMAGE, NO_PROMPTS, IO
+ */
+export async function previewTrain(config: TrainConfig): Promise<string[]> {
+  const { data, rollout, train } = config;
+  const options = rowOptionsOf(config);
+  const { prompts, skipped } = loadDataset(data.train, options);
+  const heldOut = data.validation ? loadDataset(data.validation, options) : undefined;
+  await (await createRewardRunner(config.rewards)).close();
+  const perBatch = rollout.prompts / train.updatePrompts;
+  return [
+    await aboutPolicy(config.policy.path),
+    `train on ${prompts.length} prompts (${tasksOf(prompts)})${leftOut(skipped.length)}`,
+    heldOut
+      ? `validate with ${heldOut.prompts.length} prompts (${tasksOf(heldOut.prompts)})${leftOut(heldOut.skipped.length)}`
+      : 'no validation: data.validation names no file',
+    `${train.steps} updates of ${train.updatePrompts} prompts with ${rollout.n} rollouts each, ${perBatch} to a rollout batch`,
+    `output ${config.output}`,
+  ];
+}
+
+/** The same for a cold start. @throws as `previewTrain` */
+export async function previewSft(config: SftConfig): Promise<string[]> {
+  const phases = config.phases.map(({ name, demonstrations, steps, batchRows }) => {
+    const rows = loadDemonstrations(
+      demonstrations.flatMap(({ files }) => files),
+      config.data,
+    );
+    return `phase ${name}: ${steps} updates of ${batchRows} of ${rows.prompts.length} rows${leftOut(rows.skipped.length)}`;
+  });
+  const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
+  await (await createRewardRunner(config.rewards)).close();
+  return [
+    await aboutPolicy(config.policy.path),
+    ...phases,
+    heldOut ? `validate with ${heldOut.prompts.length} prompts` : 'no validation: data.validation names no file',
+    `output ${config.output}`,
+  ];
+}
+
+async function aboutPolicy(path: string): Promise<string> {
+  const { tensors } = await openCheckpoint(path);
+  let parameters = 0;
+  for (const { shape } of tensors.values()) parameters += shape.reduce((n, d) => n * d, 1);
+  return `policy ${path}: ${(parameters / 1e6).toFixed(2)} million parameters`;
+}
+
+function tasksOf(prompts: readonly Prompt[]): string {
+  const counts = new Map<string, number>();
+  for (const { taskType } of prompts) counts.set(taskType, (counts.get(taskType) ?? 0) + 1);
+  return [...counts]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([task, count]) => `${task} ${count}`)
+    .join(', ');
+}
+
+const leftOut = (rows: number): string => (rows > 0 ? `; ${rows} bad rows left out` : '');

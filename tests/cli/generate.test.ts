@@ -1,0 +1,38 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { g2rpo } from '../support/g2rpo.ts';
+import { goldenPath } from '../support/goldenModel.ts';
+import { writeGoldenCheckpoint } from '../support/syntheticCheckpoint.ts';
+
+let dir: string;
+beforeAll(() => void (dir = mkdtempSync(join(tmpdir(), 'g2rpo-generate-'))));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('generate', () => {
+  let model: string;
+  beforeAll(async () => void (model = await writeGoldenCheckpoint('tiny')));
+  afterAll(() => rmSync(model, { recursive: true, force: true }));
+  const ask = (...more: string[]) =>
+    g2rpo(['generate', '--model', model, '--prompt', 'What is it?', '--max-tokens', '6', '--n', '2', ...more]);
+
+  it('writes one response a line, the same for the same seed', async () => {
+    const image = goldenPath('images/palette_75x52.png');
+    const first = await ask('--image', image, '--seed', '5');
+    expect(first.code, first.stderr).toBe(0);
+    expect(first.stdout.endsWith('\n')).toBe(true);
+    expect(first.stderr).toMatch(/\d+ tokens, [\d.]+ per second/);
+    expect((await ask('--image', image, '--seed', '5')).stdout).toBe(first.stdout);
+    expect((await ask('--image', image, '--seed', '6')).stdout).not.toBe(first.stdout);
+  });
+
+  it('says what is wrong with a picture or a prompt', async () => {
+    expect(await ask('--image', join(dir, 'none.png'))).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/INVALID_IMAGE.*none\.png/),
+    });
+    const surplus = await g2rpo(['generate', '--model', model, '--prompt', '<image> and <image>', '--image', 'a.png']);
+    expect(surplus.stderr).toMatch(/INVALID_PROMPT/);
+  });
+});

@@ -1,0 +1,120 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
+import { metricNamed, METRICS } from '../../lib/report/dictionary.ts';
+import { g2rpo } from '../support/g2rpo.ts';
+
+let dir: string;
+const at = (...path: string[]) => join(dir, ...path);
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'g2rpo-train-'));
+  const demonstrations = { demonstrations: { scenes: 12 } };
+  await writeGallery({ out: at('gallery'), train: 24, validation: 6, demonstrations, seed: 1 });
+  await writeSmallPolicy(at('policy'), { seed: 3, hidden: 32, visionHidden: 32 });
+  const common = `
+policy: { path: policy }
+rollout: { maxTokens: 5 }
+rewards: { concurrency: 1 }
+eval: { samples: 1, everySteps: 0 }
+`;
+  writeFileSync(
+    at('run.yaml'),
+    `${common}
+output: run
+data: { train: gallery/train.jsonl, validation: gallery/validation.jsonl, template: plain }
+train: { steps: 3, updatePrompts: 1, learningRate: 1e-3 }
+`.replace('maxTokens: 5', 'maxTokens: 5, prompts: 2, n: 2, batchPrompts: 2, filter: { low: -1, high: 2 }'),
+  );
+  writeFileSync(
+    at('sft.yaml'),
+    `${common}
+output: cold
+data: { validation: gallery/validation.jsonl, template: plain }
+phases: [{ name: words, demonstrations: [{ files: gallery/demonstrations.jsonl }], steps: 2, batchRows: 4 }]
+`,
+  );
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const rows = (...path: string[]) =>
+  readFileSync(at(...path), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+describe('before a run', () => {
+  it('the configuration is shown with the origin of every value', async () => {
+    const { code, stdout } = await g2rpo(['train', at('run.yaml'), '--print-config', '--rollout.top_p', '0.9']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ {2}topP: 0\.9 # command line$/m);
+    expect(stdout).toMatch(/^ {2}steps: 3 # file$/m);
+    expect(stdout).toMatch(/^ {2}temperature: 1 # default$/m);
+  });
+
+  it('a dry run checks files and tells what would be done, and does not do it', async () => {
+    const { code, stdout, stderr } = await g2rpo(['train', at('run.yaml'), '--dry-run']);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/policy .*: 0\.\d+ million parameters/);
+    expect(stdout).toMatch(/train on 24 prompts \(chart_figure_qa 4, /);
+    expect(stdout).toMatch(/3 updates of 1 prompts with 2 rollouts each, 2 to a rollout batch/);
+    const cold = await g2rpo(['sft', at('sft.yaml'), '--dry-run']);
+    expect(cold.stdout).toMatch(/phase words: 2 updates of 4 of 36 rows/);
+    expect(existsSync(at('run'))).toBe(false);
+    expect(existsSync(at('cold'))).toBe(false);
+    const missing = await g2rpo(['train', at('run.yaml'), '--dry-run', 'policy.path=nowhere']);
+    expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('INVALID_CHECKPOINT') });
+  });
+
+  it('a wrong key or value is refused with code 2', async () => {
+    const { code, stderr } = await g2rpo(['train', at('run.yaml'), 'rollout.tempreture=1', 'train.steps=many']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('did you mean rollout.temperature?');
+    expect(stderr).toContain('train.steps');
+    expect(await g2rpo(['train', at('none.yaml')])).toMatchObject({ code: 1, stderr: expect.stringContaining('IO') });
+  });
+});
+
+describe('a run', () => {
+  it('trains, validates, and writes down only numbers that are explained, and all of these', async () => {
+    const { code, stdout, stderr } = await g2rpo(['train', at('run.yaml'), '--save-rollouts']);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/Validation at step 3, and what changed since step 0/);
+    expect(stdout).toMatch(/done at step 3: the policy is in .*run\/policy/);
+    const metrics = rows('run', 'metrics.jsonl');
+    expect(metrics.map(({ step }) => step)).toEqual([0, 1, 2, 3, 3]);
+    expect(rows('run', 'rollouts.jsonl')).toHaveLength(8);
+    const cold = await g2rpo(['sft', at('sft.yaml')]);
+    expect(cold.code, cold.stderr).toBe(0);
+    const names = new Set([...metrics, ...rows('cold', 'metrics.jsonl')].flatMap((row) => Object.keys(row)));
+    names.delete('step');
+    expect([...names].filter((name) => metricNamed(name) === undefined)).toEqual([]);
+    const explained = new Set([...names].map((name) => metricNamed(name)!.name));
+    expect(METRICS.map(({ name }) => name).filter((name) => !explained.has(name))).toEqual([]);
+  });
+
+  it('can be validated again', async () => {
+    const { code, stdout, stderr } = await g2rpo(['eval', at('run.yaml'), `policy.path=${at('run/policy')}`, '--json']);
+    expect(code, stderr).toBe(0);
+    const report = JSON.parse(stdout) as { tasks: Record<string, { prompts: number }> };
+    expect(Object.values(report.tasks).map(({ prompts }) => prompts)).toEqual([1, 1, 1, 1, 1, 1]);
+    expect((await g2rpo(['eval', at('run.yaml')])).stdout).toMatch(/^all tasks +6 /m);
+  });
+
+  it('that is told to stop is saved, ends with 130, and goes on', async () => {
+    const raw = ['train', at('run.yaml'), `output=${at('stopped')}`];
+    const stopped = await g2rpo(raw, { signal: AbortSignal.abort() });
+    expect(stopped).toMatchObject({ code: 130, stdout: expect.stringContaining('the same command goes on') });
+    const resumed = await g2rpo(raw);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(rows('stopped', 'metrics.jsonl').at(-1)).toMatchObject({ step: 3 });
+  });
+});
+
+it('metrics explains them', async () => {
+  const { code, stdout } = await g2rpo(['metrics']);
+  expect(code).toBe(0);
+  for (const { name } of METRICS) expect(stdout).toContain(`\n${name} `);
+});
