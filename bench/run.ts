@@ -1,4 +1,4 @@
-// Runs bench/kernels/*.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
+// Runs bench/kernels/*.bench.ts and bench/step.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { nearestName } from '../lib/runtime/errors.ts';
@@ -7,10 +7,11 @@ import { measurePeaks } from './support/peaks.ts';
 
 const folder = new URL('./kernels/', import.meta.url);
 const suffix = '.bench.ts';
-const known = readdirSync(fileURLToPath(folder))
+const kernels = readdirSync(fileURLToPath(folder))
   .filter((f) => f.endsWith(suffix))
   .map((f) => f.slice(0, -suffix.length))
   .sort();
+const known = [...kernels, 'step'];
 const wanted = process.argv.slice(2);
 const unknown = wanted.find((name) => !known.includes(name));
 if (unknown !== undefined) {
@@ -24,6 +25,8 @@ console.log(
   `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32, ${(bytes / 1e9).toFixed(1)} GB/s copying`,
 );
 for (const name of wanted.length ? wanted : known) {
-  const bench = (await import(new URL(`${name}${suffix}`, folder).href)) as { default: () => Promise<void> };
+  const bench = (await import(new URL(name === 'step' ? `../${name}${suffix}` : `${name}${suffix}`, folder).href)) as {
+    default: () => Promise<void>;
+  };
   await bench.default();
 }
