@@ -44,7 +44,7 @@ export const attention = defineKernel({
       seen.forEach((j, n) => add(output, q(i), Math.exp(scores[n]! - total), value, kv(j), dims['D']!));
     });
   },
-  work: ({ S, H, G, D }) => ({ bytes: 4 * S! * D! * (2 * H! + 2 * G!), flops: 4 * S! * H! * D! }),
+  work: (dims) => ({ bytes: 8 * dims['S']! * dims['D']! * (dims['H']! + dims['G']!), flops: 4 * products(dims) }),
 });
 
 /**
@@ -86,7 +86,7 @@ export const attentionBackward = defineKernel({
       }
     });
   },
-  work: ({ S, H, G, D }) => ({ bytes: 4 * S! * D! * (4 * H! + 4 * G!), flops: 10 * S! * H! * D! }),
+  work: (dims) => ({ bytes: 16 * dims['S']! * dims['D']! * (dims['H']! + dims['G']!), flops: 10 * products(dims) }),
 });
 
 /**
@@ -131,8 +131,14 @@ export const decodeAttention = defineKernel({
         seen.forEach(({ values, at }, n) => add(output, (b * H + h) * D, weights[n]! / sum, values, at, D));
       }
   },
-  work: ({ B, H, G, D, C }) => ({ bytes: 4 * B! * D! * (2 * H! + 2 * G! * C!), flops: 4 * B! * H! * D! * C! }),
+  work: ({ B, H, G, D, C, P, keys = C! }) => ({
+    bytes: 8 * D! * (B! * H! + G! * (B! * C! + P!)),
+    flops: 4 * B! * H! * D! * keys,
+  }),
 });
+
+/** Multiply-adds of the scores; benches say how many `keys` a row sees on average, else it is that of equal causal segments. */
+const products = ({ S, H, D, Z, keys = (S! / Z! + 1) / 2 }: Dims) => S! * H! * D! * keys;
 
 interface Head {
   /** rows whose keys row i sees */
