@@ -86,7 +86,7 @@ function buildAddon() {
 /** Into a new folder that takes the place of the old one: no file of a deleted source stays. */
 function compile() {
   const sources = contents(['lib', 'tsconfig.json', 'tsconfig.build.json']);
-  step('compiling TypeScript', { product: 'dist/index.js', stamp: 'dist/.g2rpo-built', sources }, () => {
+  step('compiling TypeScript', { product: 'dist/index.js', stamp: 'build/.g2rpo-compiled', sources }, () => {
     rmSync(at('dist.new'), { recursive: true, force: true });
     tool('typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', 'dist.new');
     rmSync(at('dist'), { recursive: true, force: true });
