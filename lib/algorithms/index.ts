@@ -8,13 +8,21 @@ export { segments, type Segments } from './segments.ts';
 export { tokenMean } from './losses/aggregation.ts';
 export { g2rpo };
 
+const CREATORS = { g2rpo };
+
 /** The algorithm's part of a configuration; `name` says which. */
 export const algorithmConfig = z.preprocess(
-  (value) => (typeof value === 'object' && value !== null ? { name: 'g2rpo', ...value } : value),
-  z.discriminatedUnion('name', [g2rpoConfig]),
+  (value) => {
+    if (typeof value !== 'object' || value === null) return value;
+    const named = { name: 'g2rpo', ...value };
+    return named.name === 'gs_grpo' ? { ...named, name: 'g2rpo' } : named; // its name in the released code
+  },
+  z.discriminatedUnion('name', [g2rpoConfig], {
+    error: ({ code }) => (code === 'invalid_union' ? `must be ${Object.keys(CREATORS).join(' or ')}` : undefined),
+  }),
 );
 export type AlgorithmConfig = z.output<typeof algorithmConfig>;
 
 export function createAlgorithm(config: AlgorithmConfig): Algorithm {
-  return { g2rpo }[config.name](config);
+  return CREATORS[config.name](config);
 }

@@ -7,11 +7,12 @@ import { run } from './run.ts';
 const stop = new AbortController();
 let running: Command | undefined;
 
-process.on('SIGINT', () => {
-  if (stop.signal.aborted || !running?.stoppable) process.exit(EXIT.interrupted);
-  process.stderr.write('\ng2rpo: stopping; once more to stop at once\n');
-  stop.abort();
-});
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    if (stop.signal.aborted || !running?.stoppable) process.exit(EXIT.interrupted);
+    process.stderr.write('\ng2rpo: stopping; once more to stop at once\n');
+    stop.abort();
+  });
 // a reader that has seen enough (`g2rpo kernels | head`) is no failure
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed));

@@ -66,7 +66,7 @@ function scoreOf(list: readonly Scored[]): ValidationScore {
     accuracy: mean(rewards.map((r) => r.accuracy)),
     format: mean(rewards.map((r) => r.format)),
     overall: mean(rewards.map((r) => r.overall)),
-    responseLength: { mean: mean(lengths), max: Math.max(...lengths) },
+    responseLength: { mean: mean(lengths), max: lengths.reduce((a, b) => Math.max(a, b)) },
     clipRatio: mean(list.map(({ finish }) => Number(finish === 'length'))),
     failed: list.length - rewards.length,
   };
@@ -83,10 +83,10 @@ function metricsOf(tasks: Record<string, ValidationScore>): Record<string, numbe
     metrics[`val_${task}_response_length/max`] = score.responseLength.max;
     metrics[`val_${task}_response_length/clip_ratio`] = score.clipRatio;
   }
-  metrics['val/accuracy_macro'] = mean(scores.map(([, s]) => s.accuracy));
   const counted = scores.map(([, s]) => s.prompts - s.failed);
   const total = counted.reduce((sum, n) => sum + n, 0);
   // a task of which nothing could be scored has no mean to weigh
+  metrics['val/accuracy_macro'] = mean(scores.filter((_, i) => counted[i]! > 0).map(([, s]) => s.accuracy));
   metrics['val/reward_score'] =
     scores.reduce((sum, [, s], i) => sum + (counted[i] ? s.overall * counted[i] : 0), 0) / total;
   metrics['val/failed_rewards'] = scores.reduce((sum, [, s]) => sum + s.failed, 0);

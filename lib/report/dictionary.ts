@@ -24,9 +24,9 @@ export const METRICS: readonly Metric[] = [
   metric('reward/accuracy', '0–1', 'rollouts of the batch', 'before', 'mean accuracy of the answers'),
   metric('reward/format', '0–1', 'rollouts of the batch', 'before', 'share with the thought and answer tags as wanted'),
   metric('reward/accuracy/{task}', '0–1', 'rollouts of a task type', 'before', 'mean accuracy of the answers'),
-  metric('critic/rewards/mean', '0–1', 'rollouts of the batch', 'before', 'the same as reward/overall'),
-  metric('critic/rewards/max', '0–1', 'rollouts of the batch', 'before', 'the highest reward'),
-  metric('critic/rewards/min', '0–1', 'rollouts of the batch', 'before', 'the lowest reward'),
+  metric('critic/rewards/mean', '0–1', 'rollouts learned from', 'after', 'mean of what the algorithm is given'),
+  metric('critic/rewards/max', '0–1', 'rollouts learned from', 'after', 'the highest reward'),
+  metric('critic/rewards/min', '0–1', 'rollouts learned from', 'after', 'the lowest reward'),
 
   metric('response_length/mean', 'tokens', 'rollouts of the batch', 'before', 'the stop token counts'),
   metric('response_length/max', 'tokens', 'rollouts of the batch', 'before', 'the longest response'),

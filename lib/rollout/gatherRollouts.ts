@@ -44,6 +44,8 @@ export interface GatherCounts {
   /** rollouts without a reward */
   failedRewards: number;
   tries: number;
+  /** the same by task type */
+  tasks: Record<string, Record<'allWrong' | 'allRight' | 'surplus' | 'kept', number>>;
   /** why the first of the failed rewards and of the skipped prompts failed */
   reasons: string[];
 }
@@ -78,6 +80,7 @@ export async function gatherRollouts(
   const scored: ScoredRollout[] = [];
   const counts: GatherCounts = {
     ...{ drawn: 0, kept: 0, allRight: 0, allWrong: 0, surplus: 0, unscored: 0, skipped: 0, failedRewards: 0, tries: 0 },
+    tasks: {},
     reasons: [],
   };
   while (groups.length < wanted) {
@@ -93,13 +96,13 @@ export async function gatherRollouts(
         continue;
       }
       const accuracy = mean(group.rollouts.map((r) => r.reward.accuracy));
-      if (accuracy <= filter.low) counts.allWrong++;
-      else if (accuracy >= filter.high) counts.allRight++;
-      else if (groups.length === wanted) counts.surplus++;
-      else groups.push(group);
+      const dull = accuracy <= filter.low ? 'allWrong' : accuracy >= filter.high ? 'allRight' : undefined;
+      const fate = dull ?? (groups.length === wanted ? 'surplus' : 'kept');
+      counts[fate]++;
+      (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[fate]++;
+      if (fate === 'kept') groups.push(group);
     }
   }
-  counts.kept = groups.length;
   return { groups, scored, counts };
 }
 
@@ -183,16 +186,17 @@ async function encodeAll(
 }
 
 function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {
-  const { drawn, allRight, allWrong, unscored, skipped, tries, reasons } = counts;
+  const { drawn, tasks, unscored, skipped, tries, reasons } = counts;
   const why = [
-    `${allWrong} all wrong`,
-    `${allRight} all right`,
+    ...Object.entries(tasks).map(
+      ([task, { allWrong, allRight, kept }]) => `${task} ${allWrong} all wrong, ${allRight} all right, ${kept} kept`,
+    ),
     ...(unscored ? [`${unscored} without two scored rollouts`] : []),
     ...(skipped ? [`${skipped} that could not be read`] : []),
   ];
   return new G2rpoError(
     'NO_PROMPTS',
-    `rollout: ${wanted} prompts that can teach were wanted; ${got} of ${drawn} were left after ${tries} tries: ${why.join(', ')}` +
+    `rollout: ${wanted} prompts that can teach were wanted; ${got} of ${drawn} were left after ${tries} tries: ${why.join('; ')}` +
       (reasons.length ? `; the first: ${reasons[0]}` : ''),
     { ...counts, wanted },
   );

@@ -47,17 +47,22 @@ export interface Slice {
 }
 
 /**
- * Cuts groups into micro-batches of at most `budget` rows, in order. A group that does not fit is split, and its prompt repeated;
- * a single rollout that does not fit is a micro-batch of its own.
+ * Cuts groups into micro-batches of at most `budget` rows, in order. A group is split, and its prompt repeated, only if it does
+ * not fit into a micro-batch of its own; a single rollout that does not fit is a micro-batch of its own.
  */
 export function microBatches(groups: readonly Group[], budget: number): Slice[][] {
   const micros: Slice[][] = [[]];
   let rows = 0;
   let first = 0;
   for (const group of groups) {
+    const prompt = group.encoded.inputIds.length;
+    const whole = group.rollouts.reduce((n, { tokens }) => n + tokens.length - 1, prompt);
+    if (rows + whole > budget && whole <= budget) {
+      micros.push([]);
+      rows = 0;
+    }
     let open: Slice | undefined;
     group.rollouts.forEach(({ tokens }, i) => {
-      const prompt = group.encoded.inputIds.length;
       const more = tokens.length - 1 + (open ? 0 : prompt);
       if (rows > 0 && rows + more > budget) {
         micros.push([]);

@@ -41,8 +41,10 @@ export async function saveCheckpoint(
   const writing = `${target}.writing`;
   try {
     await mkdir(dir, { recursive: true });
+    for (const left of await readdir(dir))
+      // by a process that was killed
+      if (/^step-\d+\.writing$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
     await refuseFullDisk(dir, optimizer);
-    await rm(writing, { recursive: true, force: true });
     await mkdir(writing);
     await policy.save(join(writing, POLICY), { dtype: 'float32' });
     await writeMoments(join(writing, MOMENTS), optimizer.moments);
@@ -72,23 +74,31 @@ export async function saveCheckpoint(
 }
 
 /**
- * The latest checkpoint whose files are all there and unchanged, or undefined if there is none. Damaged ones are passed over,
- * each with its reason.
+ * The latest checkpoint whose files are all there and unchanged, or undefined if none was ever written. Damaged ones are passed
+ * over, each with its reason.
+ *
+ * @throws INVALID_CHECKPOINT  there are checkpoints, but all are damaged: to begin anew is not for us to decide
  */
 export async function latestCheckpoint(
   dir: string,
   onDamaged: (reason: string) => void | Promise<void> = () => undefined,
 ): Promise<RunCheckpoint | undefined> {
+  const reasons: string[] = [];
   for (const step of (await stepsIn(dir)).toReversed()) {
     const path = join(dir, folderOf(step));
     try {
       return await openCheckpointFolder(path);
     } catch (error) {
       if (!(error instanceof G2rpoError)) throw error;
+      reasons.push(error.message);
       await onDamaged(error.message);
     }
   }
-  return undefined;
+  if (reasons.length === 0) return undefined;
+  throw new G2rpoError('INVALID_CHECKPOINT', `${dir}: no checkpoint is whole; the latest: ${reasons[0]}`, {
+    dir,
+    reasons,
+  });
 }
 
 /** @throws INVALID_CHECKPOINT  a file is missing or is not as it was written */

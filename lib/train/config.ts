@@ -11,13 +11,19 @@ const files = z.union([
   z.array(z.string().min(1)).min(1),
 ]);
 const share = z.number().min(0).max(1);
+const beta = z.number().min(0).lt(1);
 
-const policyConfig = z.strictObject({
-  path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
-  maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
-  minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
-  maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
-});
+const policyConfig = z
+  .strictObject({
+    path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
+    maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
+    minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
+    maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
+  })
+  .refine(({ minPixels = 0, maxPixels = Infinity }) => minPixels <= maxPixels, {
+    path: ['minPixels'],
+    message: 'must be at most policy.maxPixels',
+  });
 
 const textConfig = {
   template: z
@@ -26,6 +32,7 @@ const textConfig = {
     .describe("'default', 'plain', or a text with {problem}, {options}, {instructions}"),
   tags: z
     .strictObject({ think: z.string().min(1).default('think'), answer: z.string().min(1).default('answer') })
+    .refine(({ think, answer }) => think !== answer, 'must be two different names')
     .prefault({})
     .describe('names of the tags around thought and answer'),
   imageDir: z.string().exactOptional().describe('where image paths start; default the folder of each file'),
@@ -63,6 +70,7 @@ const rolloutConfig = z.strictObject({
         .default(0.99)
         .describe('a group with a mean accuracy at or above is dropped; 2 keeps all'),
     })
+    .refine(({ low, high }) => low < high, 'low must be below high, or no group is kept')
     .prefault({}),
   maxTries: positive.default(20).describe('draws before too few surviving prompts are an error'),
 });
@@ -83,7 +91,7 @@ const optimizerConfig = {
   warmupSteps: z.int().min(0).default(0),
   decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
   finalShare: share.default(0.1).describe('share of the learning rate that a decay ends at'),
-  betas: z.tuple([share, share]).default([0.9, 0.999]),
+  betas: z.tuple([beta, beta]).default([0.9, 0.999]),
   epsilon: z.number().positive().default(1e-8),
   weightDecay: z.number().min(0).default(0.01),
   maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
@@ -179,11 +187,13 @@ export const ALIASES: ReadonlyMap<string, string> = new Map(
     'data.valFiles': 'data.validation',
     'data.seed': 'seed',
     'data.rolloutBatchSize': 'rollout.prompts',
+    'data.trainBatchSize': 'rollout.prompts',
     'data.maxResponseLength': 'rollout.maxTokens',
     'worker.rollout.n': 'rollout.n',
     'worker.rollout.temperature': 'rollout.temperature',
     'worker.rollout.topP': 'rollout.topP',
     'worker.rollout.topK': 'rollout.topK',
+    'algorithm.advEstimator': 'algorithm.name',
     'algorithm.filterLow': 'rollout.filter.low',
     'algorithm.filterHigh': 'rollout.filter.high',
     'trainer.maxTryMakeBatch': 'rollout.maxTries',
@@ -203,6 +213,21 @@ export const ALIASES: ReadonlyMap<string, string> = new Map(
     'trainer.valFreq': 'eval.everySteps',
     'trainer.valBeforeTrain': 'eval.before',
     'trainer.valGenerationsToLog': 'eval.samples',
+    'actorRolloutRef.model.path': 'policy.path',
+    'actorRolloutRef.rollout.n': 'rollout.n',
+    'actorRolloutRef.rollout.temperature': 'rollout.temperature',
+    'actorRolloutRef.rollout.topP': 'rollout.topP',
+    'actorRolloutRef.rollout.topK': 'rollout.topK',
+    'actorRolloutRef.actor.ppoMiniBatchSize': 'train.updatePrompts',
+    'actorRolloutRef.actor.clipRatioLow': 'algorithm.clipRange.low',
+    'actorRolloutRef.actor.clipRatioHigh': 'algorithm.clipRange.high',
+    'actorRolloutRef.actor.clipRatioC': 'algorithm.clipRange.dual',
+    'actorRolloutRef.actor.gradClip': 'train.maxGradNorm',
+    'actorRolloutRef.actor.optim.lr': 'train.learningRate',
+    'actorRolloutRef.actor.optim.weightDecay': 'train.weightDecay',
+    'trainer.totalTrainingSteps': 'train.steps',
+    'trainer.testFreq': 'eval.everySteps',
+    'trainer.defaultLocalDir': 'output',
   }),
 );
 

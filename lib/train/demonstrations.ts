@@ -20,7 +20,8 @@ export interface EncodedDemonstration {
  * `labels` are predicted where the picture's visual tokens stand, one word each: the policy names what it sees there. Both go
  * through the same head as every response.
  *
- * @throws INVALID_DATA  a label that is more than one token, or another number of labels than visual tokens
+ * @throws INVALID_DATA  a label that is more than one token, another number of labels than visual tokens, or a control token
+ *   in the demonstration: it would end the response early
  * @throws INVALID_PROMPT, INVALID_IMAGE  as `Policy.encode`
  */
 export async function encodeDemonstration(
@@ -32,6 +33,8 @@ export async function encodeDemonstration(
     assemblePrompt(row, text),
     maxPromptTokens === undefined ? {} : { maxPromptTokens },
   );
+  const control = policy.tokenizer.controlTokenIn(row.demonstration ?? '');
+  if (control !== undefined) refuse(row, `demonstration must not contain the control token ${control}`);
   const response =
     row.demonstration === undefined
       ? []

@@ -1,12 +1,11 @@
 import { loadDataset } from '../data/dataset.ts';
 import { validate } from '../eval/validate.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
-import { createRewardRunner } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import type { TrainConfig } from './config.ts';
-import { rowOptionsOf } from './train.ts';
+import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 
 /**
  * How the policy of a configuration fares on its held-out prompts, as a validation of training does. Nothing is written.
@@ -20,7 +19,7 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   const { prompts } = loadDataset(config.data.validation, rowOptionsOf(config));
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(path, imageOptions);
-  const rewards = await createRewardRunner(config.rewards);
+  const rewards = await rewardRunnerOf(config);
   try {
     const { maxTokens } = config.rollout;
     const answerer = answererOf(policy, rewards, { maxTokens, maxPromptTokens, text: config.data });

@@ -47,23 +47,27 @@ export function updateMetrics(update: Update): Record<string, number> {
   };
 }
 
-/** Metrics of a rollout batch. Rewards and lengths are over all scored rollouts, before filtering. */
+/**
+ * Metrics of a rollout batch. Rewards and lengths are over all scored rollouts, before filtering; `critic/rewards` over those
+ * that are learned from, as in EasyR1.
+ */
 export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<string, number> {
   const lengths = scored.map(({ tokens }) => tokens.length);
-  const rewards = scored.map(({ reward }) => reward.overall);
+  const overall = ({ reward }: ScoredRollout) => reward.overall;
+  const kept = groups.flatMap(({ rollouts }) => rollouts.map(overall));
   const one = (value: number) => ({ sum: value, count: 1 });
   return {
-    'critic/rewards/mean': mean(rewards),
-    'critic/rewards/max': Math.max(...rewards),
-    'critic/rewards/min': Math.min(...rewards),
-    'reward/overall': mean(rewards),
+    'critic/rewards/mean': mean(kept),
+    'critic/rewards/max': greatest(kept),
+    'critic/rewards/min': least(kept),
+    'reward/overall': mean(scored.map(overall)),
     'reward/accuracy': mean(scored.map(({ reward }) => reward.accuracy)),
     'reward/format': mean(scored.map(({ reward }) => reward.format)),
     ...perTask(scored, 'reward/accuracy', ({ reward }) => one(reward.accuracy)),
     ...perTask(scored, 'response_length/mean', ({ tokens }) => one(tokens.length)),
     'response_length/mean': mean(lengths),
-    'response_length/max': Math.max(...lengths),
-    'response_length/min': Math.min(...lengths),
+    'response_length/max': greatest(lengths),
+    'response_length/min': least(lengths),
     'response_length/clip_ratio': mean(scored.map(({ finish }) => Number(finish === 'length'))),
     'rollout/groups_drawn': counts.drawn,
     'rollout/groups_kept': counts.kept,
@@ -82,6 +86,10 @@ export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<str
     ),
   };
 }
+
+/** A batch has more rollouts than a call may have arguments. */
+const greatest = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+const least = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b), Infinity);
 
 /** How far the sampler's log-probabilities are from the trainer's on the same tokens. */
 export function logProbDifference(rollout: Float32Array, old: Float32Array): Record<string, number> {

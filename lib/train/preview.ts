@@ -1,9 +1,8 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
-import { createRewardRunner } from '../rewards/index.ts';
 import type { Prompt } from '../types.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
-import { rowOptionsOf } from './train.ts';
+import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 
 /**
  * What a run would do, in sentences, after everything that can be known beforehand was checked: rows and answers of every
@@ -16,7 +15,7 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const options = rowOptionsOf(config);
   const { prompts, skipped } = loadDataset(data.train, options);
   const heldOut = data.validation ? loadDataset(data.validation, options) : undefined;
-  await (await createRewardRunner(config.rewards)).close();
+  await (await rewardRunnerOf(config)).close();
   const perBatch = rollout.prompts / train.updatePrompts;
   return [
     await aboutPolicy(config.policy.path),
@@ -39,7 +38,7 @@ export async function previewSft(config: SftConfig): Promise<string[]> {
     return `phase ${name}: ${steps} updates of ${batchRows} of ${rows.prompts.length} rows${leftOut(rows.skipped.length)}`;
   });
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
-  await (await createRewardRunner(config.rewards)).close();
+  await (await rewardRunnerOf(config)).close();
   return [
     await aboutPolicy(config.policy.path),
     ...phases,

@@ -3,7 +3,6 @@ import { loadDataset, loadDemonstrations, type Demonstration } from '../data/dat
 import { createPromptStream, type PromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
-import { createRewardRunner } from '../rewards/index.ts';
 import type { Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -13,7 +12,7 @@ import { createOptimizer, type Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
-import { rowOptionsOf, type TrainResult } from './train.ts';
+import { rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
 
 interface SftState {
   config: SftConfig;
@@ -40,12 +39,12 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
-  if (state) sameConfig(state.config, config, ['train.saveEverySteps', 'train.keepLast', 'eval']);
+  if (state) sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval']);
 
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts : [];
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
-  const rewards = await createRewardRunner(config.rewards);
+  const rewards = await rewardRunnerOf(config);
   const optimizer = createOptimizer(policy.parameters, config.train);
   try {
     if (found) await found.restoreOptimizer(optimizer);
@@ -120,7 +119,8 @@ function openSource(files: readonly string[], rows: number, config: SftConfig): 
   const first: Demonstration[] = [];
   let open: Demonstration[] = [];
   for (const row of loadDemonstrations(files, config.data).prompts) {
-    if (open.length > 0 && open[0]!.images.join('\0') === row.images.join('\0')) open.push(row);
+    const same = row.images.length > 0 && open[0]?.images.join('\0') === row.images.join('\0');
+    if (same) open.push(row);
     else {
       open = [row];
       first.push(row);

@@ -46,20 +46,25 @@ interface TrainState {
  * saved, and `stopped` is true.
  *
  * @throws INVALID_CONFIG  `output` holds a run of another configuration
+ * @throws INVALID_CHECKPOINT  `output` holds checkpoints, but none that is whole
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as TrainState | undefined;
-  if (state) sameConfig(state.config, config, ['train.steps', 'train.saveEverySteps', 'train.keepLast', 'eval']);
+  if (state)
+    sameConfig(state.config, config, [
+      ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
+      ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
+    ]);
 
   const rowOptions = rowOptionsOf(config);
   const prompts = await read(config.data.train, rowOptions, reporter);
   const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
-  const rewards = await createRewardRunner(config.rewards);
+  const rewards = await rewardRunnerOf(config);
   const run: Run = {
     config,
     policy,
@@ -131,6 +136,13 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     policy.dispose();
   }
 }
+
+/** The rewards of a run look for the tags that its prompts ask for. */
+export const rewardRunnerOf = ({
+  rewards,
+  data,
+}: Pick<TrainConfig, 'rewards'> & { data: Pick<TrainConfig['data'], 'tags'> }) =>
+  createRewardRunner({ ...rewards, tags: data.tags });
 
 /** How rows are read: a reward of the user's own may know other problem types and answers. */
 export function rowOptionsOf(config: { data: DatasetOptions; rewards: { file?: string | undefined } }): DatasetOptions {

@@ -9,7 +9,8 @@ export const clipRangeConfig = z
     low: z.number().min(0).max(1).default(0.2).describe('the ratio stops mattering below 1 − low'),
     high: z.number().min(0).default(0.3).describe('the ratio stops mattering above 1 + high'),
     dual: z
-      .union([z.literal(0), z.number().gt(1)])
+      .number()
+      .refine((bound) => bound === 0 || bound > 1, 'must be 0 or above 1')
       .default(3)
       .describe('largest ratio that counts where the advantage is negative; 0 is none'),
   })

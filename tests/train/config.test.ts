@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest';
+import { loadSftConfig, loadTrainConfig } from '../../lib/train/config.ts';
+import { thrownBy } from '../support/thrown.ts';
+
+const least = {
+  output: '/runs/one',
+  policy: { path: '/policy' },
+  data: { train: '/train.jsonl' },
+  train: { steps: 4 },
+};
+
+/** The problems of a configuration that is right but for these keys. */
+function problemsOf(changes: Record<string, object>): string[] {
+  const raw: Record<string, object | string> = { ...least };
+  for (const [section, keys] of Object.entries(changes)) raw[section] = { ...(raw[section] as object), ...keys };
+  const error = thrownBy(() => loadTrainConfig(raw));
+  expect(error.code).toBe('INVALID_CONFIG');
+  const problems = error.details['problems'] as string[];
+  for (const problem of problems) expect(error.message).toContain(problem);
+  return problems;
+}
+
+describe('a configuration', () => {
+  it('has the values of the paper where nothing is said', () => {
+    expect(loadTrainConfig(least)).toMatchObject({
+      policy: { maxPromptTokens: 16384 },
+      rollout: {
+        n: 8,
+        prompts: 512,
+        maxTokens: 4096,
+        temperature: 1,
+        topP: 1,
+        topK: 0,
+        filter: { low: 0.01, high: 0.99 },
+        maxTries: 20,
+      },
+      rewards: { formatWeight: 0.1, structureBonus: 'none' },
+      algorithm: { name: 'g2rpo', advantages: 'group_then_task', clipRange: { low: 0.2, high: 0.3, dual: 3 } },
+      train: {
+        updatePrompts: 128,
+        learningRate: 2e-6,
+        decay: 'constant',
+        betas: [0.9, 0.999],
+        epsilon: 1e-8,
+        weightDecay: 0.01,
+        maxGradNorm: 1,
+        keepLast: 3,
+      },
+    });
+  });
+
+  it('is its own parse', () => {
+    const config = loadTrainConfig(least);
+    expect(loadTrainConfig(JSON.parse(JSON.stringify(config)))).toEqual(config);
+  });
+
+  it('may be spelled as EasyR1 does', () => {
+    const config = loadTrainConfig({
+      worker: {
+        actor: {
+          model: { model_path: '/qwen' },
+          global_batch_size: 64,
+          clip_ratio_high: 0.28,
+          optim: { lr: 1e-6, weight_decay: 0 },
+        },
+        rollout: { n: 5, 'top-p': 0.9 },
+      },
+      data: { train_files: ['/a.json', '/b.json'], rollout_batch_size: 256, max_response_length: 2048, seed: 7 },
+      algorithm: { adv_estimator: 'gs_grpo', filter_low: 0.1 },
+      trainer: { save_checkpoint_path: '/runs/two', max_steps: 8, val_freq: 5 },
+    });
+    expect(config).toMatchObject({
+      output: '/runs/two',
+      seed: 7,
+      policy: { path: '/qwen' },
+      data: { train: ['/a.json', '/b.json'] },
+      rollout: { n: 5, topP: 0.9, prompts: 256, maxTokens: 2048, filter: { low: 0.1, high: 0.99 } },
+      algorithm: { name: 'g2rpo', clipRange: { low: 0.2, high: 0.28 } },
+      train: { steps: 8, updatePrompts: 64, learningRate: 1e-6, weightDecay: 0 },
+      eval: { everySteps: 5 },
+    });
+  });
+
+  it('may be spelled as verl does', () => {
+    const config = loadTrainConfig({
+      actor_rollout_ref: {
+        model: { path: '/qwen' },
+        actor: { ppo_mini_batch_size: 32, clip_ratio_c: 5, grad_clip: 0.5, optim: { lr: 3e-6 } },
+        rollout: { n: 4, temperature: 0.8 },
+      },
+      data: { train_files: '/a.json', train_batch_size: 64 },
+      trainer: { default_local_dir: '/runs/two', total_training_steps: 8, test_freq: 2 },
+    });
+    expect(config).toMatchObject({
+      output: '/runs/two',
+      policy: { path: '/qwen' },
+      rollout: { n: 4, temperature: 0.8, prompts: 64 },
+      algorithm: { clipRange: { dual: 5 } },
+      train: { steps: 8, updatePrompts: 32, learningRate: 3e-6, maxGradNorm: 0.5 },
+      eval: { everySteps: 2 },
+    });
+  });
+});
+
+describe('a wrong configuration', () => {
+  it('is told with all its problems at once', () => {
+    const problems = problemsOf({
+      rollout: { n: 1, tempreture: 1, filter: { low: 'a' } },
+      rewards: { formatWeigth: 0.1 },
+      algorithm: { clipRange: { low: 1.2, hihg: 3, dual: 0.5 } },
+      train: { updatePrompts: 7.5, learningRate: -1, decay: 'cosin', betas: [1, 0] },
+    });
+    const wanted = [
+      /^rollout\.n: .*2; got 1$/,
+      /^rollout\.tempreture: there is no such key; did you mean rollout\.temperature\?$/,
+      /^rollout\.filter\.low: .*got "a"$/,
+      /^rewards\.formatWeigth: .*did you mean rewards\.formatWeight\?$/,
+      /^algorithm\.clipRange\.low: .*got 1\.2$/,
+      /^algorithm\.clipRange\.hihg: .*did you mean algorithm\.clipRange\.high\?$/,
+      /^algorithm\.clipRange\.dual: must be 0 or above 1; got 0\.5$/,
+      /^train\.updatePrompts: .*got 7\.5$/,
+      /^train\.learningRate: .*got -1$/,
+      /^train\.decay: .*got "cosin"$/,
+      /^train\.betas\.0: .*got 1$/,
+    ];
+    for (const pattern of wanted)
+      expect(
+        problems.filter((problem) => pattern.test(problem)),
+        String(pattern),
+      ).toHaveLength(1);
+    expect(problems).toHaveLength(wanted.length);
+  });
+
+  it('names the algorithms there are', () => {
+    expect(problemsOf({ algorithm: { adv_estimator: 'grpo' } })).toEqual([
+      expect.stringMatching(/^algorithm\.name: must be g2rpo/),
+    ]);
+  });
+
+  it.each([
+    [
+      'a filter that nothing passes',
+      { rollout: { filter: { low: 0.9, high: 0.1 } } },
+      /rollout\.filter: low must be below high/,
+    ],
+    [
+      'mini-batches that are not alike',
+      { rollout: { prompts: 200 } },
+      /train\.updatePrompts: must divide rollout\.prompts \(200\).*got 128/,
+    ],
+    [
+      'fewer pixels than at least',
+      { policy: { minPixels: 9, maxPixels: 3 } },
+      /policy\.minPixels: must be at most policy\.maxPixels/,
+    ],
+    ['one tag for two', { data: { tags: { think: 'answer' } } }, /data\.tags: must be two different names/],
+    ['no sampling', { rollout: { temperature: 0 } }, /rollout\.temperature: .*got 0/],
+    [
+      'one thing under two names',
+      { train: { learningRate: 1 }, worker: { actor: { optim: { lr: 1 } } } },
+      /say the same; give one of them/,
+    ],
+    ['a key of another framework', { worker: { actor: { fsdp: {} } } }, /worker: there is no such key/],
+  ])('%s', (_, changes, wanted) => {
+    const problems = problemsOf(changes as Record<string, object>);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(wanted);
+  });
+
+  it.each([null, 3, 'text', []])('%j is none', (raw) => {
+    expect(thrownBy(() => loadTrainConfig(raw)).message).toMatch(/the configuration must be a mapping/);
+  });
+});
+
+it('a cold start has phases, and says so', () => {
+  const phase = { name: 'words', demonstrations: [{ files: 'd.jsonl' }], steps: 3 };
+  const config = loadSftConfig({ output: 'out', policy: { path: 'p' }, phases: [phase] }, '/base');
+  expect(config.phases[0]).toMatchObject({
+    batchRows: 32,
+    learningRate: 1e-5,
+    decay: 'linear',
+    demonstrations: [{ files: ['/base/d.jsonl'], share: 1 }],
+  });
+  expect(config.output).toBe('/base/out');
+  expect(thrownBy(() => loadSftConfig({ output: 'out', policy: { path: 'p' }, phases: [] })).message).toMatch(
+    /^phases/,
+  );
+});
