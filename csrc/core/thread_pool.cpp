@@ -43,6 +43,8 @@ Failure ThreadPool::take_failure() {
 
 bool Stream::failed() const { return pool->failed(); }
 
+int threads_of(const Stream& stream) { return stream.pool ? stream.pool->threads() : 1; }
+
 void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
 
 int available_cores() {

@@ -22,7 +22,7 @@ using simd::Vec;
 
 // the micro-kernel's block of C: rows × vectors, as many accumulators as leave registers for a row of B and an element of A
 #if defined(__AVX512F__)
-constexpr int kRows = 14, kVectors = 2;
+constexpr int kRows = 9, kVectors = 3;
 #elif defined(__AVX2__)
 constexpr int kRows = 6, kVectors = 2;
 #elif defined(__aarch64__)
@@ -32,13 +32,14 @@ constexpr int kRows = 4, kVectors = 2;
 #endif
 template <class T> constexpr size_t kCols = size_t{kVectors} * lanes<T>;
 
-constexpr size_t kDepth = 256;                   // longest chunk of k: a panel of B stays in the first-level cache
-constexpr size_t kRowStride = kDepth + 16;       // of packed rows of A; not a power of two, so that rows meet in no cache set
-constexpr size_t kTileRows = kRows * (224 / kRows);
-constexpr size_t kDeepChunks = 16;               // chunks of k packed together
-constexpr size_t kPackedBytes = size_t{4} << 20;  // of B
-constexpr size_t kTileWork = size_t{1} << 20;    // multiply-adds that are worth waking a thread for
-constexpr size_t kTiles = 32;                    // tiles wanted of a large product
+constexpr size_t kDepth = 192;                         // longest chunk of k: a panel of B stays in the first-level cache
+constexpr size_t kRowStride = kDepth + 16;             // of packed rows of A: they do not meet in a cache set
+constexpr size_t kTileRows = 252 / kRows * kRows;      // whose chunk stays in the second-level cache
+constexpr size_t kDeepChunks = 4;                      // chunks of k packed together
+constexpr size_t kPackedBytes = size_t{2} << 20;       // of B
+constexpr size_t kTileWork = size_t{1} << 20;          // multiply-adds that are worth waking a thread for
+constexpr size_t kFewRows = 4;                         // up to which B is not packed
+constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -54,23 +55,9 @@ template <class T> struct Block {
   const T* residual;  // or null
 };
 
-/** A block of C of at most R rows and V vectors; A is packed with rows next to each other (ByColumn) or with rows kRowStride apart. */
-template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, const T* b, size_t depth, const Block<T>& out) {
+/** Adds what there is to add and stores the rows and columns that C has. */
+template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V], const Block<T>& out) {
   constexpr size_t L = lanes<T>;
-  Vec<T> acc[R][V] = {};
-  for (size_t k = 0; k < depth; k++) {
-    Vec<T> row[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) row[v] = load(b + v * L);
-#pragma GCC unroll 16
-    for (int i = 0; i < R; i++) {
-      const Vec<T> x = splat(a[ByColumn ? i : i * kRowStride]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
-    }
-    a += ByColumn ? kRows : 1;
-    b += kCols<T>;
-  }
   const bool full = out.cols == V * L;
 #pragma GCC unroll 16
   for (int i = 0; i < R; i++) {
@@ -97,6 +84,26 @@ template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, co
   }
 }
 
+/** A block of C of at most R rows and V vectors; A is packed with rows next to each other (ByColumn) or with rows kRowStride apart. */
+template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, const T* b, size_t depth, const Block<T>& out) {
+  constexpr size_t L = lanes<T>;
+  Vec<T> acc[R][V] = {};
+  for (size_t k = 0; k < depth; k++) {
+    Vec<T> row[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) row[v] = load(b + v * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++) {
+      const Vec<T> x = splat(a[ByColumn ? i : i * kRowStride]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
+    }
+    a += ByColumn ? kRows : 1;
+    b += kCols<T>;
+  }
+  finish(acc, out);
+}
+
 /** The smallest micro-kernel that covers the block; heights go by two. */
 template <class T, bool ByColumn, int V = kVectors, int R = kRows>
 G2_INLINE void compute_block(const T* a, const T* b, size_t depth, const Block<T>& out) {
@@ -107,7 +114,7 @@ G2_INLINE void compute_block(const T* a, const T* b, size_t depth, const Block<T
   micro_kernel<T, R, V, ByColumn>(a, b, depth, out);
 }
 
-/** Rows of A behind each other, kRowStride apart; one row of zeros if their number is odd. */
+/** Rows of A behind each other, kRowStride apart; one row of zeros behind them if the micro-kernel reads it. */
 template <class T> void pack_rows(const T* a, size_t row, size_t col, size_t rows, size_t depth, T* to) {
   constexpr size_t L = lanes<T>;
   for (size_t i = 0; i < rows; i++) {
@@ -121,23 +128,18 @@ template <class T> void pack_rows(const T* a, size_t row, size_t col, size_t row
       for (; k < depth; k++) out[k] = from[k * col];
     }
   }
-  if (rows % 2)
+  if ((kRows - rows % kRows) % 2)
     for (size_t k = 0; k < depth; k++) to[rows * kRowStride + k] = 0;
 }
 
 /** Columns of A behind each other, kRows of their elements in each; for A whose rows are neighbours in memory. */
 template <class T> void pack_columns(const T* a, size_t col, size_t rows, size_t depth, T* to) {
-  for (size_t i = 0; i < rows; i += kRows, to += kRows * kDepth) {
-    const size_t n = least(kRows, rows - i);
-    const T* from = a + i;
-    for (size_t k = 0; k < depth; k++, from += col) {
-      T* out = to + k * kRows;
-      if (n == kRows) {
-        __builtin_memcpy(out, from, kRows * sizeof(T));
-      } else {
-        for (size_t r = 0; r < kRows; r++) out[r] = r < n ? from[r] : T(0);
-      }
-    }
+  const size_t whole = rows / kRows * kRows;
+  for (size_t k = 0; k < depth; k++, a += col) {
+    T* out = to + k * kRows;
+    for (size_t i = 0; i < whole; i += kRows, out += kRows * kDepth) __builtin_memcpy(out, a + i, kRows * sizeof(T));
+    if (whole == rows) continue;
+    for (size_t r = 0; r < kRows; r++) out[r] = whole + r < rows ? a[whole + r] : T(0);
   }
 }
 
@@ -166,11 +168,30 @@ template <class T> G2_INLINE void transpose(Vec<T>* x) {
   }
 }
 
+/** x[k] holds element k of the columns of B, whose elements are neighbours in memory; of n ≤ L columns and m ≤ L elements. */
+template <class T> G2_INLINE void load_transposed(const T* b, size_t col, size_t n, size_t m, Vec<T>* x) {
+  constexpr size_t L = lanes<T>;
+  if (n == L && m == L) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < L; i++) x[i] = load<T>(b + i * col);
+  } else {
+    for (size_t i = 0; i < L; i++) x[i] = i < n ? load_n<T>(b + i * col, m) : Vec<T>{};
+  }
+  transpose<T>(x);
+}
+
 /** A panel of B: `depth` rows of kCols elements, zeros behind the last column. */
 template <class T> void pack_panel(const T* b, size_t row, size_t col, size_t depth, size_t cols, T* to) {
   constexpr size_t L = lanes<T>, W = kCols<T>;
-  if (col == 1 && cols == W) {
-    for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * W, b + k * row, W * sizeof(T));
+  if (col == 1) {
+    if (cols == W) {
+      for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * W, b + k * row, W * sizeof(T));
+      return;
+    }
+    for (size_t k = 0; k < depth; k++, b += row, to += W)
+#pragma GCC unroll 4
+      for (size_t j = 0; j < W; j += L)
+        store(to + j, j + L <= cols ? load<T>(b + j) : j < cols ? load_n<T>(b + j, cols - j) : Vec<T>{});
     return;
   }
   if (row == 1) {
@@ -179,13 +200,7 @@ template <class T> void pack_panel(const T* b, size_t row, size_t col, size_t de
       for (size_t k = 0; k < depth; k += L) {
         const size_t m = least(L, depth - k);
         Vec<T> x[L];
-        if (n == L && m == L) {
-#pragma GCC unroll 16
-          for (size_t i = 0; i < L; i++) x[i] = load<T>(b + (j + i) * col + k);
-        } else {
-          for (size_t i = 0; i < L; i++) x[i] = i < n ? load_n<T>(b + (j + i) * col + k, m) : Vec<T>{};
-        }
-        transpose<T>(x);
+        load_transposed(b + (j * col + k), col, n, m, x);
         if (m == L) {
 #pragma GCC unroll 16
           for (size_t i = 0; i < L; i++) store(to + (k + i) * W + j, x[i]);
@@ -230,6 +245,13 @@ template <class T> void pack_b(Stream& stream, const Gemm<T>& op, const Part& pa
   }
 }
 
+/** What is added to a block of C that starts at row i and column j, by the chunk that comes first or by a later one. */
+template <class T> G2_INLINE Block<T> block_of(const Gemm<T>& op, size_t i, size_t j, size_t rows, size_t cols, bool first) {
+  const size_t at = i * op.c_row + j;
+  return {op.c.data + at, op.c_row, rows, cols, op.accumulate || !first, first && op.bias ? op.bias + j : nullptr,
+          first && op.residual ? op.residual + at : nullptr};
+}
+
 /** The tile [i0, i0 + rows) × panels [p0, p1) of C, over one part of B. */
 template <class T, bool ByColumn>
 void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i0, size_t rows, size_t p0, size_t p1) {
@@ -246,26 +268,62 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
     for (size_t p = p0; p < p1; p++) {
       const size_t j = part.j0 + p * W;
       const T* b = packed + k * panels * W + p * depth * W;
+      // the next panel comes nearer while this one is used
+      const size_t lines = depth * W * sizeof(T) / 64 / ceil_div(rows, kRows) + 1;
+      const char* next = reinterpret_cast<const char*>(b + depth * W);
       for (size_t i = 0; i < rows; i += kRows) {
-        const size_t at = (i0 + i) * op.c_row + j;
+        if (p + 1 < p1)
+          for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
         compute_block<T, ByColumn>(a + i * (ByColumn ? kDepth : kRowStride), b, depth,
-                                   {op.c.data + at, op.c_row, least(kRows, rows - i), least(W, part.cols - p * W),
-                                    op.accumulate || !first, first && op.bias ? op.bias + j : nullptr,
-                                    first && op.residual ? op.residual + at : nullptr});
+                                   block_of(op, i0 + i, j, least(kRows, rows - i), least(W, part.cols - p * W), first));
       }
     }
   }
 }
 
-/** Rows and panels of a tile: halved while the product has too few tiles and each has work enough for two. */
+/**
+ * A product of few rows where B's columns lie along memory: a vector's worth of columns is transposed in registers and used
+ * at once, since packing would cost more than the product. The chains of multiply-adds are those of the micro-kernel.
+ */
+template <class T, int R> void few_rows(const Gemm<T>& op, size_t chunk, size_t j) {
+  constexpr size_t L = lanes<T>;
+  const size_t cols = least(L, op.n - j);
+  const T* a[R];
+  for (int i = 0; i < R; i++) a[i] = op.a.data + least(i, op.m - 1) * op.a_row;
+  for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk) {
+    const size_t end = least(op.k, k0 + chunk);
+    Vec<T> acc[R][1] = {};
+    for (size_t k = k0; k < end; k += L) {
+      const size_t m = least(L, end - k);
+      Vec<T> x[L];
+      load_transposed(op.b.data + j * op.b_col + k, op.b_col, cols, m, x);
+      if (m == L) {
+#pragma GCC unroll 16
+        for (size_t l = 0; l < L; l++)
+#pragma GCC unroll 8
+          for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
+      } else {
+        for (size_t l = 0; l < m; l++)
+#pragma GCC unroll 8
+          for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
+      }
+    }
+    finish(acc, block_of(op, 0, j, op.m, cols, k0 == 0));
+  }
+}
+
+/** Rows and panels of a tile: halved while there are too few tiles for the threads and each has work enough for two. */
 struct TileShape {
   size_t rows, panels;
 };
-G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block) {
+G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block, size_t threads) {
   TileShape t{round_up(ceil_div(m, ceil_div(m, kTileRows)), kRows), panels};
-  while (ceil_div(m, t.rows) * ceil_div(panels, t.panels) < kTiles &&
+  const size_t wanted = threads > 1 ? threads * kTilesPerThread : 1;
+  while (ceil_div(m, t.rows) * ceil_div(panels, t.panels) < wanted &&
          t.rows / kRows * t.panels * work_per_block >= 2 * kTileWork) {
-    if (t.rows > 4 * kRows) t.rows = round_up(t.rows / 2, kRows);
+    if (t.rows > 8 * kRows) t.rows = round_up(t.rows / 2, kRows);
+    else if (t.panels > 4) t.panels = ceil_div(t.panels, 2);
+    else if (t.rows > 4 * kRows) t.rows = round_up(t.rows / 2, kRows);
     else if (t.panels > 2) t.panels = ceil_div(t.panels, 2);
     else break;
   }
@@ -279,6 +337,17 @@ KERNEL_REAL(cpu, Gemm) {
   if (op.m == 0 || op.n == 0) return;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth) : 1;
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 16) : 16;
+  if (op.m <= kFewRows && op.b_row == 1) {
+    constexpr size_t L = lanes<T>;
+    const size_t vectors = ceil_div(op.n, L), together = ceil_div(kTileWork, op.m * (op.k + 1) * L);
+    return each(stream, ceil_div(vectors, together), [&](size_t t) {
+      for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) {
+        if (op.m == 1) few_rows<T, 1>(op, chunk, v * L);
+        else if (op.m == 2) few_rows<T, 2>(op, chunk, v * L);
+        else few_rows<T, kFewRows>(op, chunk, v * L);
+      }
+    });
+  }
   const size_t deep = least(op.k, chunk * kDeepChunks);
   const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * W);
   const size_t wide = least(op.n, widest);
@@ -289,7 +358,7 @@ KERNEL_REAL(cpu, Gemm) {
       const Part part{k0, least(deep, op.k - k0), chunk, j0, least(wide, op.n - j0)};
       pack_b(stream, op, part, packed);
       const size_t panels = ceil_div(part.cols, W);
-      const TileShape tile = tile_shape(op.m, panels, kRows * W * (part.depth + 1));
+      const TileShape tile = tile_shape(op.m, panels, kRows * W * (part.depth + 1), static_cast<size_t>(threads_of(stream)));
       const size_t down = ceil_div(op.m, tile.rows);
       each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
         const size_t i0 = t % down * tile.rows, p0 = t / down * tile.panels;
