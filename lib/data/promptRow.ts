@@ -63,6 +63,17 @@ export function bad(message: string): G2rpoError {
   return new G2rpoError('INVALID_DATA', message);
 }
 
+/** What went wrong with a prompt, with the row it comes from in front; errors of others as they are. */
+export function ofRow(error: unknown, { file, row }: Prompt['source']): unknown {
+  if (!(error instanceof G2rpoError)) return error;
+  return new G2rpoError(
+    error.code,
+    `${file} row ${row}: ${error.message}`,
+    { ...error.details, file, row },
+    { cause: error },
+  );
+}
+
 export function isMissing(value: unknown): boolean {
   return value === undefined || value === null || Number.isNaN(value);
 }

@@ -1,3 +1,4 @@
+import { ofRow } from '../data/promptRow.ts';
 import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
@@ -170,14 +171,11 @@ async function encodeAll(
     prompts.map(async (prompt) => {
       try {
         return { prompt, encoded: await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens }) };
-      } catch (error) {
-        const { file, row } = prompt.source;
-        if (!(error instanceof G2rpoError)) throw error;
-        const message = `${file} row ${row}: ${error.message}`;
-        if (onBadRow === 'error')
-          throw new G2rpoError(error.code, message, { ...error.details, file, row }, { cause: error });
+      } catch (cause) {
+        const error = ofRow(cause, prompt.source);
+        if (!(error instanceof G2rpoError) || onBadRow === 'error') throw error;
         counts.skipped++;
-        if (counts.reasons.length < 3) counts.reasons.push(message);
+        if (counts.reasons.length < 3) counts.reasons.push(error.message);
         return undefined;
       }
     }),

@@ -24,6 +24,10 @@ export function dtypeOf(array: ArrayBufferView): DType {
   );
 }
 
+/** The addon reads no memory that another thread may be changing: a SharedArrayBuffer's is copied first. */
+const ownMemory = (array: TypedArray): TypedArray =>
+  (array.buffer as ArrayBufferLike) instanceof ArrayBuffer ? array : array.slice();
+
 const released = new FinalizationRegistry<NativeTensor>((handle) => callNative((n) => n.release(handle)));
 
 /**
@@ -107,7 +111,7 @@ export class Tensor<D extends DType = DType> {
       throw new G2rpoError('DTYPE_MISMATCH', `write: ${this} was wanted; got ${dtypeOf(array)}`);
     if (array.length !== this.size)
       throw new G2rpoError('SHAPE_MISMATCH', `write: ${this} holds ${this.size} elements; got ${array.length}`);
-    callNative((n) => n.write(this.handle, array));
+    callNative((n) => n.write(this.handle, ownMemory(array)));
   }
 
   dispose(): void {
@@ -167,7 +171,7 @@ export function tensor<A extends TypedArray>(
   return new Tensor(
     dtype,
     [...shape],
-    callNative((n) => n.upload(dtype, array)),
+    callNative((n) => n.upload(dtype, ownMemory(array))),
     scope,
   ) as never;
 }

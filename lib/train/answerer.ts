@@ -1,3 +1,4 @@
+import { ofRow } from '../data/promptRow.ts';
 import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { Answerer } from '../eval/validate.ts';
 import type { RewardRunner } from '../rewards/index.ts';
@@ -12,7 +13,13 @@ export function answererOf(
   return {
     async answer(prompts) {
       const encoded = await Promise.all(
-        prompts.map((prompt) => policy.encode(assemblePrompt(prompt, text), { maxPromptTokens })),
+        prompts.map(async (prompt) => {
+          try {
+            return await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens });
+          } catch (error) {
+            throw ofRow(error, prompt.source);
+          }
+        }),
       );
       const responses = await policy.generate(encoded, { n: 1, maxTokens, temperature: 0 });
       return responses.map(([response]) => ({

@@ -78,6 +78,7 @@ export async function saveCheckpoint(
  * over, each with its reason.
  *
  * @throws INVALID_CHECKPOINT  there are checkpoints, but all are damaged: to begin anew is not for us to decide
+ * @throws IO  the folder cannot be read
  */
 export async function latestCheckpoint(
   dir: string,
@@ -116,15 +117,18 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
     if (got !== wanted)
       refuse(`${name} ${got === undefined ? 'is missing' : 'is not as it was written: its checksum differs'}`);
   }
-  const content = (await readJson(join(dir, STATE))) as { step: number; updates: number; state: unknown };
+  const content = (await readJson(join(dir, STATE))) as { step?: number; updates?: number; state: unknown } | undefined;
+  const { step, updates } = content ?? {};
+  if (!Number.isSafeInteger(step) || !Number.isSafeInteger(updates))
+    return refuse(`${STATE} must say step and updates; it does not, or cannot be read`);
   return {
-    step: content.step,
+    step: step!,
     dir,
     policyDir: join(dir, POLICY),
-    state: content.state,
+    state: content!.state,
     async restoreOptimizer(optimizer) {
       await readMoments(join(dir, MOMENTS), optimizer.moments);
-      optimizer.restore(content.updates);
+      optimizer.restore(updates!);
     },
   };
 }
@@ -135,7 +139,7 @@ const folderOf = (step: number) => `step-${String(step).padStart(6, '0')}`;
 async function stepsIn(dir: string): Promise<number[]> {
   const names = await readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
     if (error.code === 'ENOENT') return [];
-    throw error;
+    throw new G2rpoError('IO', `${dir}: cannot look for checkpoints: ${error.message}`, { dir }, { cause: error });
   });
   return names
     .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])

@@ -1,4 +1,5 @@
 import type { Demonstration } from '../data/dataset.ts';
+import { ofRow } from '../data/promptRow.ts';
 import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import type { Policy } from '../model/qwen3vl/policy.ts';
@@ -29,10 +30,10 @@ export async function encodeDemonstration(
   row: Demonstration,
   { maxPromptTokens, ...text }: PromptTextOptions & { maxPromptTokens?: number },
 ): Promise<EncodedDemonstration> {
-  const prompt = await policy.encode(
-    assemblePrompt(row, text),
-    maxPromptTokens === undefined ? {} : { maxPromptTokens },
-  );
+  const limit = maxPromptTokens === undefined ? {} : { maxPromptTokens };
+  const prompt = await policy.encode(assemblePrompt(row, text), limit).catch((error: unknown) => {
+    throw ofRow(error, row.source);
+  });
   const control = policy.tokenizer.controlTokenIn(row.demonstration ?? '');
   if (control !== undefined) refuse(row, `demonstration must not contain the control token ${control}`);
   const response =

@@ -12,7 +12,7 @@ import { createOptimizer, type Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
-import { rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
+import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
 
 interface SftState {
   config: SftConfig;
@@ -41,7 +41,8 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const state = found?.state as SftState | undefined;
   if (state) sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval']);
 
-  const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts : [];
+  const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
+  await noteSkipped(heldOut?.skipped ?? [], reporter);
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
   const rewards = await rewardRunnerOf(config);
@@ -58,8 +59,8 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       text: config.data,
     });
     const validateNow = async () => {
-      if (heldOut.length === 0) return;
-      after = await validate(heldOut, answerer, { ...config.eval, step });
+      if (!heldOut) return;
+      after = await validate(heldOut.prompts, answerer, { ...config.eval, step });
       before ??= after;
       await reporter.validation(after);
     };
@@ -73,9 +74,12 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       end += phase.steps;
       if (step >= end) continue;
       await reporter.note(`phase ${phase.name}: ${phase.steps} updates`);
-      const sources = phase.demonstrations.map((source) =>
-        openSource(source.files, rowsOf(phase, source.share), config),
-      );
+      const sources: Source[] = [];
+      for (const { files, share } of phase.demonstrations) {
+        const { prompts, skipped } = loadDemonstrations(files, config.data);
+        await noteSkipped(skipped, reporter);
+        sources.push(openSource(prompts, rowsOf(phase, share), config.seed));
+      }
       if (state && found!.step > begin && found!.step < end)
         sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
       const save = async () => {
@@ -114,11 +118,11 @@ function rowsOf(phase: SftConfig['phases'][number], share: number): number {
   return Math.max(1, Math.round((phase.batchRows * share) / shares));
 }
 
-function openSource(files: readonly string[], rows: number, config: SftConfig): Source {
+function openSource(demonstrations: readonly Demonstration[], rows: number, seed: number): Source {
   const units = new Map<unknown, Demonstration[]>();
   const first: Demonstration[] = [];
   let open: Demonstration[] = [];
-  for (const row of loadDemonstrations(files, config.data).prompts) {
+  for (const row of demonstrations) {
     const same = row.images.length > 0 && open[0]?.images.join('\0') === row.images.join('\0');
     if (same) open.push(row);
     else {
@@ -127,7 +131,7 @@ function openSource(files: readonly string[], rows: number, config: SftConfig): 
       units.set(row, open);
     }
   }
-  return { stream: createPromptStream(first, { seed: config.seed }), units, rows };
+  return { stream: createPromptStream(first, { seed }), units, rows };
 }
 
 /** Whole units until there are rows enough. */

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { createAlgorithm } from '../algorithms/index.ts';
-import { loadDataset, type DatasetOptions } from '../data/dataset.ts';
+import { loadDataset, type Dataset, type DatasetOptions } from '../data/dataset.ts';
 import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
 import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
-import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -110,7 +109,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     };
 
     let saved = state ? run.counters.step : -1;
-    if (!state && config.eval.before && !signal?.aborted) await validateNow();
+    // a run that was stopped before its first update has been saved without it
+    if (run.counters.step === 0 && !before && config.eval.before && !signal?.aborted) await validateNow();
     const { steps, saveEverySteps } = config.train;
     const { everySteps } = config.eval;
     while (run.counters.step < steps && !signal?.aborted) {
@@ -150,11 +150,14 @@ export function rowOptionsOf(config: { data: DatasetOptions; rewards: { file?: s
   return { ...config.data, ...(own ? { problemTypes: 'any' as const } : { checkAnswer }) };
 }
 
-/** Rows that were left out are told, not hidden. */
 async function read(files: readonly string[], options: DatasetOptions, reporter: Reporter): Promise<Prompt[]> {
   const { prompts, skipped } = loadDataset(files, options);
+  await noteSkipped(skipped, reporter);
+  return prompts;
+}
+
+/** Rows that were left out are told, not hidden. */
+export async function noteSkipped(skipped: Dataset['skipped'], reporter: Reporter): Promise<void> {
   for (const { reason } of skipped.slice(0, 10)) await reporter.note(`left out: ${reason}`);
   if (skipped.length > 10) await reporter.note(`left out: ${skipped.length - 10} more rows`);
-  if (prompts.length === 0) throw new G2rpoError('NO_PROMPTS', `${files.join(', ')}: no row is left`);
-  return prompts;
 }

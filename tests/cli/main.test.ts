@@ -31,12 +31,12 @@ it('ends with the code of the command, and nothing that was written is lost', as
   expect(wrong.stderr).toContain('did you mean kernels?');
 });
 
-it('stops in order when it is interrupted, with code 130', async () => {
+it.each(['SIGINT', 'SIGTERM'] as const)('stops in order on %s, with code 130', async (signal) => {
   const out = join(dir, 'gallery');
   const child = g2rpo('data', 'gallery', '--out', out, '--train', '1000000');
   const ended = output(child);
   await once(child.stderr!, 'data'); // the first line of progress
-  child.kill('SIGINT');
+  child.kill(signal);
   const { code, stderr } = await ended;
   expect(code).toBe(130);
   expect(stderr).toMatch(/stopping; once more to stop at once[^]*ABORTED/);

@@ -88,7 +88,7 @@ export interface PolicyOptions extends ImageProcessorOptions {
 type PolicyParts = Pick<
   Policy,
   'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'parameters' | 'dtype'
->;
+> & { files: Record<string, Uint8Array> };
 
 /** A Qwen3-VL policy: weights on the device, with tokenizer, template and image processor of its checkpoint folder. */
 export class Policy {
@@ -99,6 +99,8 @@ export class Policy {
   readonly imageProcessor: ImageProcessor;
   readonly parameters: readonly Parameter[];
   readonly dtype: 'f32' | 'f64';
+  /** what stands beside the weights, kept because the folder may be gone when the policy is saved */
+  readonly #files: Record<string, Uint8Array>;
   readonly #native: NativePolicy;
 
   private constructor(parts: PolicyParts, native: NativePolicy) {
@@ -109,6 +111,7 @@ export class Policy {
     this.imageProcessor = parts.imageProcessor;
     this.parameters = parts.parameters;
     this.dtype = parts.dtype;
+    this.#files = parts.files;
     this.#native = native;
   }
 
@@ -117,10 +120,11 @@ export class Policy {
    *
    * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
    */
-  static async load(dir: string, { dtype = 'f32', ...imageOptions }: PolicyOptions = {}): Promise<Policy> {
-    const checkpoint = await openCheckpoint(dir);
-    const { config } = checkpoint;
-    const [tokenizer, template, imageProcessor] = await Promise.all([
+  static async load(from: string, { dtype = 'f32', ...imageOptions }: PolicyOptions = {}): Promise<Policy> {
+    const checkpoint = await openCheckpoint(from);
+    const { config, dir } = checkpoint;
+    const [files, tokenizer, template, imageProcessor] = await Promise.all([
+      sideFiles(dir),
       loadTokenizer(dir),
       loadChatTemplate(dir),
       loadImageProcessor(dir, config, imageOptions),
@@ -146,7 +150,7 @@ export class Policy {
           parameters.map((p) => p.gradient.handle),
         ),
     );
-    return new Policy({ dir, config, tokenizer, template, imageProcessor, parameters, dtype }, native);
+    return new Policy({ dir, files, config, tokenizer, template, imageProcessor, parameters, dtype }, native);
   }
 
   /** One user turn of text and pictures, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE */
@@ -241,11 +245,12 @@ export class Policy {
   /** Writes the folder with the present weights, whole or not at all. @throws IO */
   async save(dir: string, { dtype = 'bfloat16' }: { dtype?: 'bfloat16' | 'float32' } = {}): Promise<void> {
     const { parameters, config } = this;
+    const files = { ...this.#files };
     async function* weights() {
       for (const { name, shape, weight } of parameters)
         yield { name, shape, data: Float32Array.from(await weight.read()) };
     }
-    await writeCheckpoint(dir, { files: await sideFiles(this.dir), tensors: weights(), config, dtype });
+    await writeCheckpoint(dir, { files, tensors: weights(), config, dtype });
   }
 
   /** Frees the weights. */
