@@ -75,7 +75,7 @@ function installPackages() {
 function buildAddon() {
   const sources = contents(['csrc', 'CMakeLists.txt', 'scripts/native.mjs']);
   step(
-    'building the native addon',
+    'building the native addon (once; some minutes on two cores)',
     { product: 'build/Release/g2rpo.node', stamp: 'build/.g2rpo-built', sources },
     () => {
       if (!buildNative({ verbose: false })) process.exit(1);

@@ -42,7 +42,7 @@ export function parse(
     }
     const known = arg && arg.type !== 'positional';
     if (!known && !(overridable && PATH.test(name))) throw unknown(`--${name}`, args);
-    const value = attached ?? valueBehind(raw[++i], known ? `--${arg.name}` : `--${name}`);
+    const value = attached ?? valueBehind(raw[++i], known ? `--${arg.name}` : `--${name}`, nearest(name, args));
     if (known) give(given, arg.name, value);
     else overrides.push(override(name, value));
   }
@@ -65,9 +65,9 @@ function aliased(token: string, args: Args): [string, string, string | undefined
   return name === undefined ? undefined : [token, name, undefined];
 }
 
-function valueBehind(next: string | undefined, name: string): string {
-  if (next === undefined || next.startsWith('--')) throw usageError(`${name} wants a value`);
-  return next;
+function valueBehind(next: string | undefined, name: string, near: string | undefined): string {
+  if (next !== undefined && !next.startsWith('--')) return next;
+  throw usageError(`${name} wants a value${near && name !== `--${near}` ? `; did you mean --${near}?` : ''}`);
 }
 
 function override(path: string, text: string): Override {
@@ -78,9 +78,13 @@ function override(path: string, text: string): Override {
   }
 }
 
-function unknown(name: string, args: Args): G2rpoError {
+function nearest(name: string, args: Args): string | undefined {
   const flags = Object.keys(args).filter((each) => args[each]!.type !== 'positional');
-  const near = name.startsWith('--') ? nearestName(name.slice(2), [...flags, 'help']) : undefined;
+  return nearestName(name, [...flags, 'help']);
+}
+
+function unknown(name: string, args: Args): G2rpoError {
+  const near = name.startsWith('--') ? nearest(name.slice(2), args) : undefined;
   return usageError(`no option ${name}${near ? `; did you mean --${near}?` : ''}`);
 }
 

@@ -40,6 +40,8 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
   const logs = new Map<string, StepLog>();
   let first: { step: number; accuracies: Accuracies } | undefined;
   const times: number[] = [];
+  /** several updates share the rollouts of one batch, and only the first of them brings their metrics */
+  let latest: StepReport['metrics'] = {};
 
   const log = (name: string): StepLog => {
     const found = logs.get(name);
@@ -58,6 +60,7 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
   return {
     async rewind(step) {
       first = undefined;
+      latest = {};
       for (const each of logs.values()) await each.close();
       logs.set('metrics', await openStepLog(dir, 'metrics', step, remember));
       logs.set('samples', await openStepLog(dir, 'samples', step));
@@ -66,7 +69,8 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
     async step(report) {
       await log('metrics').append({ step: report.step, ...report.metrics });
       times.push(now());
-      terminal.status(stepLine(report, steps, times));
+      latest = { ...latest, ...report.metrics };
+      terminal.status(stepLine({ step: report.step, metrics: latest }, steps, times));
     },
     async validation({ step, tasks, metrics, samples }) {
       await log('metrics').append({ step, ...metrics });

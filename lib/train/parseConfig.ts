@@ -123,8 +123,24 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string[] {
       return `${[at, key].filter(Boolean).join('.')}: there is no such key${near ? `; did you mean ${[at, near].filter(Boolean).join('.')}?` : ''}`;
     });
   const given = issue.input === undefined ? '' : `; got ${JSON.stringify(issue.input)}`;
-  return [`${at || 'the configuration'}: ${issue.message}${given}`];
+  return [`${at || 'the configuration'}: ${wanted(issue)}${given}`];
 }
+
+/** Says what was wanted; what came is said behind it. */
+function wanted(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type')
+    return issue.input === undefined ? 'is missing' : `must be ${KINDS[issue.expected] ?? issue.expected}`;
+  if (issue.code === 'invalid_value') return `must be ${issue.values.map(String).join(' or ')}`;
+  return issue.message;
+}
+const KINDS: Record<string, string> = {
+  int: 'a whole number',
+  number: 'a number',
+  string: 'text',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a group of keys',
+};
 
 /** The keys that a schema has at a path, through defaults, options and unions. */
 function knownKeys(schema: z.ZodType, path: readonly string[]): string[] {

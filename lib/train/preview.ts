@@ -23,7 +23,8 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
     heldOut
       ? `validate with ${heldOut.prompts.length} prompts (${tasksOf(heldOut.prompts)})${leftOut(heldOut.skipped.length)}`
       : 'no validation: data.validation names no file',
-    `${train.steps} updates of ${train.updatePrompts} prompts with ${rollout.n} rollouts each, ${perBatch} to a rollout batch`,
+    `${train.steps} updates, each from ${train.updatePrompts} prompts with ${rollout.n} rollouts of up to ${rollout.maxTokens} tokens`,
+    `one rollout batch of ${rollout.prompts} prompts serves ${perBatch} updates`.replace(/ 1 updates$/, ' one update'),
     `output ${config.output}`,
   ];
 }

@@ -62,7 +62,9 @@ function parseFile(file: string): unknown {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    throw new G2rpoError('IO', `cannot read the configuration: ${(cause as Error).message}`, { file }, { cause });
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    const why = missing ? `no such file in ${dirname(resolve(file))}` : (cause as Error).message;
+    throw new G2rpoError('IO', `the configuration ${file}: ${why}`, { file }, { cause });
   }
   const document = parseDocument(text);
   const problems = document.errors.map(({ message }) => `${file}: ${message.split('\n')[0]}`);

@@ -79,6 +79,7 @@ describe('changes of the configuration', () => {
 
   it.each([
     [['--a.b'], '--a.b wants a value'],
+    [['--print-confg'], '--print-confg wants a value; did you mean --print-config?'],
     [['a=[1,'], 'a: the value must be YAML; got [1,'],
     [['--a..b=1'], 'no option --a..b'],
   ])('%j is refused', (raw, message) =>

@@ -59,7 +59,9 @@ describe('before a run', () => {
     expect(code, stderr).toBe(0);
     expect(stdout).toMatch(/policy .*: 0\.\d+ million parameters/);
     expect(stdout).toMatch(/train on 24 prompts \(chart_figure_qa 4, /);
-    expect(stdout).toMatch(/3 updates of 1 prompts with 2 rollouts each, 2 to a rollout batch/);
+    expect(stdout).toMatch(
+      /3 updates, each from 1 prompts with 2 rollouts of up to \d+ tokens\none rollout batch of 2 prompts serves 2 updates/,
+    );
     const cold = await g2rpo(['sft', at('sft.yaml'), '--dry-run']);
     expect(cold.stdout).toMatch(/phase words: 2 updates of 4 of 36 rows/);
     expect(existsSync(at('run'))).toBe(false);

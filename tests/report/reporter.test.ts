@@ -49,13 +49,14 @@ describe('a run', () => {
     await reporter.rewind(-1);
     await reporter.validation(validation(0, { math: 0.5, ocr: 0.25 }));
     await reporter.step({ step: 1, metrics: { 'reward/overall': 0.5, 'actor/entropy': 0.25 } });
-    await reporter.step({ step: 2, metrics: { 'actor/entropy': 0.25 } });
+    await reporter.step({ step: 2, metrics: { 'actor/entropy': 0.125 } });
     await reporter.note('a row was\nleft out');
     await reporter.validation(validation(2, { math: 0.75, ocr: 0.2 }));
     await reporter.close();
     expect(rows('metrics.jsonl').map(({ step }) => step)).toEqual([0, 1, 2, 2]);
     expect(text()).toContain('step 1/10  reward 0.500  entropy 0.250\n');
-    expect(text()).toContain('step 2/10  entropy 0.250  1.0 s a step  8.0 s left\n');
+    expect(text()).toContain('step 2/10  reward 0.500  entropy 0.125  1.0 s a step  8.0 s left\n'); // of the same rollouts
+    expect(rows('metrics.jsonl')[2]).toEqual({ step: 2, 'actor/entropy': 0.125 });
     expect(text()).toContain('a row was left out\n');
     expect(text()).toContain('Validation at step 0\n');
     expect(text()).toContain(
