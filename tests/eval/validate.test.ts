@@ -1,0 +1,58 @@
+import { expect, it } from 'vitest';
+import { validate, type Answerer } from '../../lib/eval/validate.ts';
+import { fakePrompt } from '../support/fakePolicy.ts';
+
+const prompts = [
+  ...['1', '0', '1', 'fail'].map((answer) => fakePrompt(`ocr ${answer}`, { taskType: 'ocr', answer })),
+  ...['0.5', '0.5'].map((answer) => fakePrompt(`math ${answer}`, { taskType: 'math_reasoning', answer })),
+  fakePrompt('lost', { taskType: 'other', answer: 'fail' }),
+];
+const batches: number[] = [];
+/** The accuracy is the answer; the n-th response has n tokens. */
+const answerer: Answerer = {
+  async answer(part) {
+    batches.push(part.length);
+    return part.map((prompt) => {
+      const tokens = prompts.indexOf(prompt) + 1;
+      return { text: `said ${prompt.problem}`, tokens, finish: tokens > 5 ? 'length' : 'stop' };
+    });
+  },
+  score: async (part) =>
+    part.map(({ answer }) => {
+      const accuracy = Number(answer);
+      return answer === 'fail' ? { failed: 'no' } : { overall: 0.9 * accuracy, accuracy, format: 0 };
+    }),
+};
+
+it('is told per task, as a mean over tasks and over prompts, without what could not be scored', async () => {
+  const report = await validate(prompts, answerer, { step: 6, batchPrompts: 3, samples: 4 });
+  expect(batches).toEqual([3, 3, 1]);
+  expect(report.step).toBe(6);
+  expect(Object.keys(report.tasks)).toEqual(['math_reasoning', 'ocr', 'other']);
+  expect(report.tasks['ocr']).toMatchObject({
+    prompts: 4,
+    failed: 1,
+    accuracy: 2 / 3,
+    responseLength: { mean: 2.5, max: 4 },
+    clipRatio: 0,
+  });
+  expect(report.tasks['math_reasoning']).toMatchObject({
+    accuracy: 0.5,
+    responseLength: { mean: 5.5, max: 6 },
+    clipRatio: 0.5,
+  });
+  const close = (name: string, wanted: number) => expect(report.metrics[name], name).toBeCloseTo(wanted, 12);
+  close('val/accuracy_macro', (2 / 3 + 0.5) / 2);
+  close('val/reward_score', (0.9 * 3) / 5);
+  close('val/failed_rewards', 2);
+  close('val/ocr_accuracy_reward', 2 / 3);
+  close('val_math_reasoning_response_length/clip_ratio', 0.5);
+});
+
+it('shows the first prompts of every task in turn, the same every time', async () => {
+  const shown = async (samples: number) =>
+    (await validate(prompts, answerer, { step: 0, batchPrompts: 10, samples })).samples.map(({ problem }) => problem);
+  expect(await shown(3)).toEqual(['math 0.5', 'ocr 1', 'math 0.5']);
+  expect(await shown(0)).toEqual([]);
+  expect(await shown(99)).toHaveLength(5);
+});

@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest';
+import { adamw } from '../../lib/kernels/adamw.ts';
+import { tensor } from '../../lib/runtime/tensor.ts';
+import { createOptimizer, type OptimizerConfig } from '../../lib/train/optimizer.ts';
+import { learningRateAt } from '../../lib/train/schedule.ts';
+
+const config: OptimizerConfig = { betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 1 };
+
+const parameter = (name: string, shape: number[], weights: number[], gradients: number[]) => ({
+  name,
+  weight: tensor(Float64Array.from(weights), shape),
+  gradient: tensor(Float64Array.from(gradients), shape),
+});
+const two = (scale = 1) => [
+  parameter('a', [2, 2], [1, -2, 3, 0.5], [0.3 * scale, -0.4 * scale, 0, 1.2 * scale]),
+  parameter('b', [1], [4], [-0.5 * scale]),
+];
+const read = (list: ReturnType<typeof two>) => Promise.all(list.map(({ weight }) => weight.read()));
+
+/** What AdamW's reference makes of the same parameters over some updates, gradients multiplied by `scale`. */
+function reference(
+  list: { weights: number[]; gradients: number[] }[],
+  learningRates: number[],
+  scale: number,
+): Float64Array[] {
+  return list.map(({ weights, gradients }) => {
+    const arrays = {
+      gradient: Float64Array.from(gradients),
+      parameter: Float64Array.from(weights),
+      firstMoment: new Float64Array(weights.length),
+      secondMoment: new Float64Array(weights.length),
+    };
+    learningRates.forEach((learningRate, k) =>
+      adamw.declaration.reference(
+        {
+          ...arrays,
+          learningRate,
+          beta1: 0.9,
+          beta2: 0.99,
+          epsilon: 1e-8,
+          weightDecay: 0.1,
+          step: k + 1,
+          gradientScale: scale,
+          dims: {},
+        },
+        {},
+      ),
+    );
+    return arrays.parameter;
+  });
+}
+const flat = [
+  { weights: [1, -2, 3, 0.5], gradients: [0.3, -0.4, 0, 1.2] },
+  { weights: [4], gradients: [-0.5] },
+];
+const norm = Math.sqrt(0.09 + 0.16 + 1.44 + 0.25);
+
+describe('an update', () => {
+  it.each([
+    ['shortens a long gradient to the largest norm', 1, 1 / norm],
+    ['leaves a short one', 2, 1],
+    ['leaves all of them for 0', 0, 1],
+  ])('%s', async (_, maxGradNorm, scale) => {
+    const list = two();
+    const optimizer = createOptimizer(list, { ...config, maxGradNorm });
+    for (const learningRate of [0.1, 0.05]) {
+      const { gradNorm, skipped } = await optimizer.step(learningRate);
+      expect(gradNorm).toBeCloseTo(norm, 12);
+      expect(skipped).toBe(false);
+    }
+    const wanted = reference(flat, [0.1, 0.05], scale);
+    (await read(list)).forEach((weights, p) => weights.forEach((w, i) => expect(w).toBeCloseTo(wanted[p]![i]!, 12)));
+    expect(optimizer.updates).toBe(2);
+  });
+
+  it.each([Number.NaN, Infinity])('with a gradient of %s changes nothing and is not counted', async (bad) => {
+    const list = two();
+    const optimizer = createOptimizer(list, config);
+    await optimizer.step(0.1);
+    const before = await read(list);
+    const moments = await optimizer.moments[0]!.first.read();
+    list[1]!.gradient.write(Float64Array.of(bad));
+    expect(await optimizer.step(0.1)).toMatchObject({ skipped: true });
+    expect(await read(list)).toEqual(before);
+    expect(await optimizer.moments[0]!.first.read()).toEqual(moments);
+    expect(optimizer.updates).toBe(1);
+  });
+});
+
+describe('the learning rate', () => {
+  const schedule = { learningRate: 2, warmupSteps: 4, decay: 'constant' as const, finalShare: 0.1 };
+  const rates = (changes: object, steps: number[]) =>
+    steps.map((step) => learningRateAt(step, 12, { ...schedule, ...changes }));
+
+  it('rises evenly over the warm-up, and then stays, falls evenly, or along a cosine', () => {
+    expect(rates({}, [1, 2, 3, 4, 5, 12])).toEqual([0.5, 1, 1.5, 2, 2, 2]);
+    expect(rates({ decay: 'linear' }, [2, 4, 8, 12, 13])).toEqual([1, 2, 2 * 0.55, 0.2, 0.2]);
+    const cosine = rates({ decay: 'cosine', finalShare: 0 }, [4, 8, 12]);
+    [2, 1, 0].forEach((wanted, i) => expect(cosine[i]).toBeCloseTo(wanted, 12));
+  });
+
+  it('is whole from the first update without a warm-up', () => {
+    expect(rates({ warmupSteps: 0 }, [1])).toEqual([2]);
+    expect(learningRateAt(3, 2, { ...schedule, warmupSteps: 2, decay: 'linear' })).toBe(2);
+  });
+});

@@ -1,0 +1,227 @@
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
+import { createReporter } from '../../lib/report/reporter.ts';
+import { createTerminal } from '../../lib/report/terminal.ts';
+import { loadSftConfig, loadTrainConfig } from '../../lib/train/config.ts';
+import { sft } from '../../lib/train/sft.ts';
+import { train } from '../../lib/train/train.ts';
+import type { Reporter } from '../../lib/types.ts';
+import { repeatable } from '../support/collectReports.ts';
+import { rejectionOf } from '../support/thrown.ts';
+
+let dir: string;
+const at = (...path: string[]) => join(dir, ...path);
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'g2rpo-resume-'));
+  await writeGallery({
+    out: at('gallery'),
+    train: 24,
+    validation: 6,
+    demonstrations: { demonstrations: { scenes: 6 } },
+    seed: 1,
+  });
+  await writeSmallPolicy(at('policy'), { seed: 3, hidden: 32, layers: 2, visionHidden: 32, visionDepth: 2 });
+  // every response gets something, so that a policy that knows nothing learns at once
+  writeFileSync(at('reward.mjs'), 'export default ({ response }) => (response.length % 7) / 7;\n');
+  const words = ['red', 'blue', 'red', 'green', 'blue', 'red'];
+  writeFileSync(
+    at('words.jsonl'),
+    words
+      .map((word) => JSON.stringify({ problem: `say ${word}`, problem_type: 'OCR', demonstration: word }))
+      .join('\n'),
+  );
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const configOf = (output: string, changes: object = {}) => ({
+  output: at(output),
+  policy: { path: at('policy') },
+  data: { train: at('gallery', 'train.jsonl'), validation: at('gallery', 'validation.jsonl'), template: 'plain' },
+  rollout: { prompts: 2, n: 3, maxTokens: 6, filter: { low: -1, high: 2 } },
+  rewards: { file: at('reward.mjs'), concurrency: 1 },
+  train: {
+    steps: 10,
+    updatePrompts: 1,
+    learningRate: 1e-2,
+    saveEverySteps: 2,
+    keepLast: 2,
+    microBatchTokens: 64,
+    ...changes,
+  },
+  eval: { everySteps: 4 },
+});
+const sftConfigOf = (output: string, phases: object[], more: object = {}) => ({
+  output: at(output),
+  policy: { path: at('policy') },
+  data: { validation: at('gallery', 'validation.jsonl'), template: 'plain' },
+  rollout: { maxTokens: 4 },
+  train: { saveEverySteps: 2 },
+  phases,
+  ...more,
+});
+
+/** Runs something with a reporter that writes files, and calls `onStep` after each. */
+async function reported<T>(
+  output: string,
+  start: (reporter: Reporter) => Promise<T>,
+  onStep: (step: number) => void = () => undefined,
+) {
+  const terminal = createTerminal({ write: () => true });
+  const reporter = createReporter({ dir: at(output), terminal });
+  const { step } = reporter;
+  reporter.step = async (report) => {
+    await step(report);
+    onStep(report.step);
+  };
+  try {
+    return await start(reporter);
+  } finally {
+    await reporter.close();
+  }
+}
+
+/** Everything of a finished run that may not depend on how often it was interrupted. */
+function outcomeOf(output: string) {
+  const sha = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+  const checkpoints = readdirSync(at(output, 'checkpoints')).sort();
+  const rows = (name: string) =>
+    readFileSync(at(output, `${name}.jsonl`), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => repeatable(JSON.parse(line) as Record<string, unknown>));
+  return {
+    checkpoints,
+    policy: sha(at(output, 'policy', 'model.safetensors')),
+    weights: sha(at(output, 'checkpoints', checkpoints.at(-1)!, 'policy', 'model.safetensors')),
+    moments: sha(at(output, 'checkpoints', checkpoints.at(-1)!, 'optimizer.safetensors')),
+    metrics: rows('metrics'),
+    samples: rows('samples'),
+  };
+}
+
+describe('training', () => {
+  beforeAll(() => reported('straight', (reporter) => train(loadTrainConfig(configOf('straight')), reporter)));
+
+  it('has a row per update and per validation, and keeps the last checkpoints', () => {
+    const { metrics, checkpoints } = outcomeOf('straight');
+    expect(metrics.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10]);
+    expect(checkpoints).toEqual(['step-000008', 'step-000010']);
+    expect(metrics.filter((row) => 'actor/grad_norm' in row).every((row) => Number(row['actor/grad_norm']) > 0)).toBe(
+      true,
+    );
+  });
+
+  it('that is asked to stop finishes its rollout batch, is saved and goes on', async () => {
+    const stop = new AbortController();
+    const config = loadTrainConfig(configOf('stopped'));
+    const onStep = (step: number) => step === 5 && stop.abort();
+    const first = await reported('stopped', (reporter) => train(config, reporter, stop.signal), onStep);
+    expect(first).toMatchObject({ step: 6, stopped: true, policyDir: undefined });
+    expect(existsSync(at('stopped', 'policy'))).toBe(false);
+    renameSync(at('stopped'), at('moved')); // a run may move to another place
+    const moved = loadTrainConfig(configOf('moved'));
+    const second = await reported('moved', (reporter) => train(moved, reporter));
+    expect(second).toMatchObject({ step: 10, stopped: false, policyDir: at('moved', 'policy') });
+    expect(second.before?.step).toBe(0);
+    expect(outcomeOf('moved')).toEqual(outcomeOf('straight'));
+  });
+
+  it('moves rows behind the checkpoint aside', async () => {
+    const config = loadTrainConfig(configOf('torn', { steps: 4 }));
+    await reported('torn', (reporter) => train(config, reporter));
+    rmSync(at('torn', 'checkpoints', 'step-000004'), { recursive: true });
+    appendFileSync(at('torn', 'metrics.jsonl'), '{"step":4,"half');
+    const before = outcomeOf('straight').metrics.slice(0, 6);
+    await reported('torn', (reporter) => train(config, reporter));
+    expect(outcomeOf('torn').metrics).toEqual(before);
+    const aside = readFileSync(at('torn', 'metrics.replaced.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(aside.map((line) => (JSON.parse(line) as { step?: number }).step)).toEqual([3, 4, 4, undefined]);
+  });
+
+  it('goes on under the same configuration only, but for how long and how often to save', async () => {
+    const output = 'longer';
+    await reported(output, (reporter) => train(loadTrainConfig(configOf(output, { steps: 2 })), reporter));
+    const error = await rejectionOf(
+      reported(output, (reporter) => train(loadTrainConfig(configOf(output, { learningRate: 1 })), reporter)),
+    );
+    expect(error).toMatchObject({
+      code: 'INVALID_CONFIG',
+      message: expect.stringMatching(/train\.learningRate was 0\.01, is now 1/),
+    });
+    const longer = loadTrainConfig(configOf(output, { steps: 4, saveEverySteps: 4, keepLast: 1 }));
+    expect(await reported(output, (reporter) => train(longer, reporter))).toMatchObject({ step: 4, stopped: false });
+    const falling = { decay: 'linear', steps: 2 };
+    await reported('falling', (reporter) => train(loadTrainConfig(configOf('falling', falling)), reporter));
+    const further = loadTrainConfig(configOf('falling', { ...falling, steps: 4 }));
+    const refused = await rejectionOf(reported('falling', (reporter) => train(further, reporter)));
+    expect(refused.message).toMatch(/train\.steps was 2, is now 4/);
+  });
+});
+
+describe('a cold start', () => {
+  const phases = () => [
+    { name: 'labels', demonstrations: [{ files: at('gallery', 'demonstrations.jsonl') }], steps: 3, batchRows: 3 },
+    {
+      name: 'both',
+      demonstrations: [{ files: at('gallery', 'demonstrations.jsonl'), share: 2 }, { files: at('words.jsonl') }],
+      ...{ steps: 3, batchRows: 3, learningRate: 1e-3 },
+    },
+  ];
+
+  it('that is asked to stop in any phase goes on to the same bytes and the same rows', async () => {
+    await reported('sft-straight', (reporter) => sft(loadSftConfig(sftConfigOf('sft-straight', phases())), reporter));
+    const config = loadSftConfig(sftConfigOf('sft-stopped', phases()));
+    for (const last of [1, 3, 5]) {
+      const stop = new AbortController();
+      const onStep = (step: number) => step === last && stop.abort();
+      const result = await reported('sft-stopped', (reporter) => sft(config, reporter, stop.signal), onStep);
+      expect(result).toMatchObject({ step: last, stopped: true });
+    }
+    expect(await reported('sft-stopped', (reporter) => sft(config, reporter))).toMatchObject({
+      step: 6,
+      stopped: false,
+    });
+    const [stopped, straight] = [outcomeOf('sft-stopped'), outcomeOf('sft-straight')];
+    expect({ ...stopped, checkpoints: [] }).toEqual({ ...straight, checkpoints: [] });
+  });
+
+  it('draws rows without a picture one by one', async () => {
+    const phase = { name: 'words', demonstrations: [{ files: at('words.jsonl') }], steps: 1, batchRows: 2 };
+    const config = loadSftConfig(sftConfigOf('sft-words', [phase], { data: { template: 'plain' } }));
+    await reported('sft-words', (reporter) => sft(config, reporter));
+    const [row] = readFileSync(at('sft-words', 'metrics.jsonl'), 'utf8').split('\n');
+    // two of six words, each with its stop token
+    expect((JSON.parse(row!) as Record<string, number>)['actor/tokens']).toBeLessThan(12);
+  });
+
+  it('lowers the loss of what it is shown', async () => {
+    const phase = {
+      name: 'words',
+      demonstrations: [{ files: at('words.jsonl') }],
+      steps: 30,
+      batchRows: 6,
+      learningRate: 1e-2,
+    };
+    const config = loadSftConfig(sftConfigOf('sft-learns', [phase], { data: { template: 'plain' } }));
+    const losses: number[] = [];
+    await reported('sft-learns', (reporter) =>
+      sft(config, { ...reporter, step: ({ metrics }) => void losses.push(metrics['sft/loss']!) }),
+    );
+    expect(losses[0]).toBeGreaterThan(3);
+    expect(losses.at(-1)).toBeLessThan(0.5);
+  });
+});
