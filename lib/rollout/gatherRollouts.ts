@@ -195,7 +195,8 @@ function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {
   return new G2rpoError(
     'NO_PROMPTS',
     `rollout: ${wanted} prompts that can teach were wanted; ${got} of ${drawn} were left after ${tries} tries: ${why.join('; ')}` +
-      (reasons.length ? `; the first: ${reasons[0]}` : ''),
+      (reasons.length ? `; the first: ${reasons[0]}` : '') +
+      '\nprompts teach that are answered now right, now wrong: try others, a larger rollout.n, or a wider rollout.filter',
     { ...counts, wanted },
   );
 }
