@@ -1,6 +1,8 @@
 // What the binding's files share. Only files of this folder know N-API.
 #pragma once
 #define NAPI_VERSION 8
+// a worker that is ended while it is in here takes no exception any more: it must not end the process instead
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 
 #include <functional>
