@@ -23,6 +23,12 @@ testKernel(gaussianAdvantage, {
     },
     '512 groups of 8': { rewards: randoms(7, 4096), segmentStarts: segments(Array.from({ length: 512 }, () => 8)) },
     'ragged, up to 9': ragged(1, 300, 9),
+    'ragged, up to 16': ragged(5, 300, 16),
+    'ragged, up to 16, with ties': ragged(6, 300, 16, 3),
+    'ragged, up to 20, with infinities': {
+      ...ragged(7, 200, 20),
+      rewards: ragged(7, 200, 20).rewards.map((x) => (x > 0.8 ? Infinity : x < -0.9 ? -Infinity : x)),
+    },
     'ragged, up to 70, with ties': ragged(2, 200, 70, 6),
     'ragged, up to 3000, with ties': ragged(3, 5, 3000, 50),
     'a chain of near values': { rewards: [0, 0.4, 0.8, 1.2, 9], segmentStarts: [0, 5], tieTolerance: 0.5 },
