@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 
 #include "../../core/status.h"
 #include "../../ops/attention/op.h"
@@ -17,14 +18,37 @@ namespace {
 
 View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
 
+/** Memory of a cache: [rows, capacity, kv heads, head dim]. */
+template <class T> struct Cache {
+  struct Free {
+    void operator()(T* data) const { deallocate(data, 0); }
+  };
+  std::unique_ptr<T, Free> data;
+  Cache(size_t count) : data(static_cast<T*>(allocate(count * sizeof(T)))) {}
+  T* get() const { return data.get(); }
+};
+
 /** The rollouts under way. Row i of every buffer belongs to the rollout slot[i]; ended ones are closed up now and then. */
 template <class T> struct Decoder {
   const Config& c;
   size_t rows, capacity;
   std::vector<int32_t> slot, prefix_start, prefix_length, position;
-  std::vector<T*> own_keys, own_values;  // per layer [rows, capacity, kv heads, head dim]
+  std::vector<Cache<T>> own_keys, own_values;  // per layer
   std::vector<uint8_t> seen;             // [rows, vocab] if there is a repetition penalty
   std::vector<bool> ended;
+
+  /** Makes room for `wanted` keys a row: caches grow with what is written, not with what might be. */
+  void grow(size_t wanted) {
+    const size_t ks = c.text.key_size();
+    for (auto* caches : {&own_keys, &own_values})
+      for (auto& cache : *caches) {
+        Cache<T> larger(rows * wanted * ks);
+        for (size_t i = 0; i < rows; i++)
+          std::memcpy(larger.get() + i * wanted * ks, cache.get() + i * capacity * ks, capacity * ks * sizeof(T));
+        cache = std::move(larger);
+      }
+    capacity = wanted;
+  }
 
   /** Drops ended rows from all buffers, keeping the order; `length` keys of each row are in use. */
   void close_up(size_t length) {
@@ -38,7 +62,7 @@ template <class T> struct Decoder {
         prefix_length[to] = prefix_length[from];
         position[to] = position[from];
         for (auto* caches : {&own_keys, &own_values})
-          for (T* cache : *caches) std::memcpy(cache + to * stride, cache + from * stride, used * sizeof(T));
+          for (auto& cache : *caches) std::memcpy(cache.get() + to * stride, cache.get() + from * stride, used * sizeof(T));
         if (!seen.empty()) std::memcpy(seen.data() + to * vocab, seen.data() + from * vocab, vocab);
       }
       to++;
@@ -72,14 +96,15 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
   }
 
   Scratch scratch;
-  const size_t batch = out.size(), capacity = static_cast<size_t>(o.max_tokens), prompt_rows = prompts.text.rows();
-  Decoder<T> s{c_, batch, capacity, {}, {}, {}, {}, {}, {}, {}, std::vector<bool>(batch)};
+  constexpr size_t kFirstCapacity = 64;
+  const size_t batch = out.size(), longest = static_cast<size_t>(o.max_tokens), prompt_rows = prompts.text.rows();
+  Decoder<T> s{c_, batch, std::min(longest, kFirstCapacity), {}, {}, {}, {}, {}, {}, {}, std::vector<bool>(batch)};
   KeyValueSink<T> prefix;
   for (size_t l = 0; l < t.layers; l++) {
     prefix.keys.push_back(scratch.take<T>(prompt_rows * ks));
     prefix.values.push_back(scratch.take<T>(prompt_rows * ks));
-    s.own_keys.push_back(scratch.take<T>(batch * capacity * ks));
-    s.own_values.push_back(scratch.take<T>(batch * capacity * ks));
+    s.own_keys.emplace_back(batch * s.capacity * ks);
+    s.own_values.emplace_back(batch * s.capacity * ks);
   }
 
   // prompts and their pictures once; every rollout of a prompt starts from the same logits
@@ -148,6 +173,8 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
       tokens.resize(s.rows);
     }
 
+    if (static_cast<size_t>(step) == s.capacity) s.grow(std::min(longest, 2 * s.capacity));
+
     // one new token per row through the layers
     Scratch inner;
     const size_t n = s.rows;
@@ -180,13 +207,13 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
       text_.rope(stream, n, t.heads, cosine, sine, q, false);
       text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
       for (size_t i = 0; i < n; i++) {
-        const size_t at = (i * capacity + static_cast<size_t>(step)) * ks;
-        std::memcpy(s.own_keys[l] + at, k + i * ks, ks * sizeof(T));
-        std::memcpy(s.own_values[l] + at, v + i * ks, ks * sizeof(T));
+        const size_t at = (i * s.capacity + static_cast<size_t>(step)) * ks;
+        std::memcpy(s.own_keys[l].get() + at, k + i * ks, ks * sizeof(T));
+        std::memcpy(s.own_values[l].get() + at, v + i * ks, ks * sizeof(T));
       }
-      const auto cache = [&](T* data) {
-        View<const T> view(data, n * capacity * ks);
-        view.dim[0] = n, view.dim[1] = capacity, view.dim[2] = t.kv_heads, view.dim[3] = d;
+      const auto cache = [&](const Cache<T>& rows) {
+        View<const T> view(rows.get(), n * s.capacity * ks);
+        view.dim[0] = n, view.dim[1] = s.capacity, view.dim[2] = t.kv_heads, view.dim[3] = d;
         return view;
       };
       run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cube<const T>(prefix.keys[l], prompt_rows, t.kv_heads, d),
