@@ -16,7 +16,7 @@ struct Stream {
  *  which i is not defined, so bodies write disjoint results and reductions are finished in order by the caller. */
 void parallel_for_raw(Stream& stream, size_t n, void (*body)(void* context, size_t i), void* context);
 
-/** How many threads share the items of a loop, 1 without a pool. It may decide how work is cut, never what comes out. */
+/** How many threads share the items of a loop. It may decide how work is cut, never what comes out. */
 int threads_of(const Stream& stream);
 
 template <class F> G2_INLINE void parallel_for(Stream& stream, size_t n, F&& f) {

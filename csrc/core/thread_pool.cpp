@@ -43,7 +43,7 @@ Failure ThreadPool::take_failure() {
 
 bool Stream::failed() const { return pool->failed(); }
 
-int threads_of(const Stream& stream) { return stream.pool ? stream.pool->threads() : 1; }
+int threads_of(const Stream& stream) { return stream.pool->threads(); }
 
 void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
 

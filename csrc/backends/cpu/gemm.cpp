@@ -215,9 +215,9 @@ template <class T> void pack_panel(const T* b, size_t row, size_t col, size_t de
     for (size_t j = 0; j < W; j++) to[k * W + j] = j < cols ? b[k * row + j * col] : T(0);
 }
 
-/** Items on all threads, or one after the other if there is no pool (inside the item of another op). */
+/** Items on all threads; a single one without leaving this one. */
 template <class F> G2_INLINE void each(Stream& stream, size_t n, F&& f) {
-  if (stream.pool && n > 1) return parallel_for(stream, n, f);
+  if (n > 1) return parallel_for(stream, n, f);
   for (size_t i = 0; i < n; i++) f(i);
 }
 
