@@ -62,10 +62,10 @@ export default async function stepBench(): Promise<void> {
     const groups = prompts.map((encoded, g) => groupOf(encoded, g, sampled[g]!));
     const batch = packBatch(groups);
     rows = batch.tokenStarts.at(-1)!;
-    const { logProbs } = await scoresOf(run, batch);
+    const { logProbs, entropy } = await scoresOf(run, batch);
     const scored = cpuSeconds();
     const advantages = await run.algorithm.advantages(batch);
-    await trainStep(run, { batch, advantages, oldLogProbs: logProbs });
+    await trainStep(run, { batch, advantages, oldLogProbs: logProbs, entropy }, true);
     const end = cpuSeconds();
     if (round === 0) continue; // the first one warms up
     times.rollout.push(generated - begin);

@@ -76,6 +76,8 @@ export interface Reward {
   format: number;
   /** [0, 0.5], part of `overall`; present only when the structure bonus is switched on */
   structure?: number;
+  /** [0, 1], what the length of the response is worth; present only when responses are shaped by length */
+  length?: number;
 }
 
 /** What a reward function is given. Text in, number out. */
@@ -96,7 +98,7 @@ export type RewardFunction = (input: RewardInput) => number | Reward | Promise<n
  * whole mini-batch is in its weights.
  */
 export interface TokenLoss {
-  kind: 'reinforce' | 'ppo';
+  kind: 'reinforce' | 'ppo' | 'cispo' | 'sapo';
   /** of the proximal policy: the denominator of the ratio */
   oldLogProbs: Float32Array;
   advantages: Float32Array;
@@ -109,6 +111,12 @@ export interface TokenLoss {
   clipHigh: number;
   /** bound on the ratio where the advantage is negative; 0 is none */
   clipDual: number;
+  /** how sharply sapo falls off, by the sign of the advantage */
+  tau?: { positive: number; negative: number };
+  /** the KL term: its estimator, and two lists [N] */
+  kl?: { kind: 'k1' | 'abs' | 'k2' | 'k3' | 'k3+'; refLogProbs: Float32Array; weights: Float32Array };
+  /** [N] added to the derivative of the loss by each token's log-probability */
+  logProbSlopes?: Float32Array;
 }
 
 /** A rollout with what it earned. */

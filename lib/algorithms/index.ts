@@ -1,28 +1,135 @@
 import { z } from 'zod';
-import type { Algorithm } from './algorithm.ts';
-import { g2rpoConfig } from './g2rpo/config.ts';
+import { G2rpoError, nearestName } from '../runtime/errors.ts';
+import type { Algorithm, Estimator } from './algorithm.ts';
+import { drGrpo } from './drGrpo/index.ts';
+import { emaGrpo } from './emaGrpo/index.ts';
 import { g2rpo } from './g2rpo/index.ts';
+import { gaussianGdpo } from './gaussianGdpo/index.ts';
+import { gdpo } from './gdpo/index.ts';
+import { grpo } from './grpo/index.ts';
+import { CLIP_RANGES, LOSSES } from './losses/config.ts';
+import { createObjective, objectiveConfig, type ObjectiveConfig } from './objective.ts';
+import { passAtK } from './passAtK/index.ts';
+import { reinforcePlusPlus, reinforcePlusPlusBaseline } from './reinforcePlusPlus/index.ts';
+import { remax } from './remax/index.ts';
+import { rloo } from './rloo/index.ts';
 
-export type { Algorithm, MiniBatch, RewardedBatch } from './algorithm.ts';
-export { segments, type Segments } from './segments.ts';
-export { tokenMean } from './losses/aggregation.ts';
-export { g2rpo };
+export type { Algorithm, CurrentScores, Estimator, MiniBatch, PreparedLoss, RewardedBatch } from './algorithm.ts';
+export { segments } from './segments.ts';
+export { fateOf } from './shaping/dynamicFilter.ts';
 
-const CREATORS = { g2rpo };
+const DEFINITIONS = [
+  ...[g2rpo, gaussianGdpo, grpo, drGrpo, emaGrpo, gdpo],
+  ...[rloo, reinforcePlusPlus, reinforcePlusPlusBaseline, remax, passAtK],
+] as const;
 
-/** The algorithm's part of a configuration; `name` says which. */
-export const algorithmConfig = z.preprocess(
-  (value) => {
-    if (typeof value !== 'object' || value === null) return value;
-    const named = { name: 'g2rpo', ...value };
-    return named.name === 'gs_grpo' ? { ...named, name: 'g2rpo' } : named; // its name in the released code
+/** Every way to compare rollouts, by name. */
+export const ESTIMATORS: ReadonlyMap<string, EstimatorChoice> = new Map(DEFINITIONS.map((each) => [each.name, each]));
+export interface EstimatorChoice {
+  name: string;
+  summary: string;
+  needs?: Estimator['needs'];
+  make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
+}
+
+/** What other systems call them. */
+const ALIASES: Readonly<Record<string, string>> = {
+  gs_grpo: 'g2rpo',
+  gs_gdpo: 'gaussian-gdpo',
+  drgrpo: 'dr-grpo',
+  dr_grpo: 'dr-grpo',
+  ema_grpo: 'ema-grpo',
+  reinforce_plus_plus: 'reinforce++',
+  reinforce_plus_plus_baseline: 'reinforce++-baseline',
+  grpo_passk: 'pass-at-k',
+};
+
+/** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
+export function estimatorNamed(name: string): EstimatorChoice {
+  const found = ESTIMATORS.get(ALIASES[name] ?? name);
+  if (found) return found;
+  const names = [...ESTIMATORS.keys()];
+  const nearest = nearestName(name, names);
+  throw new G2rpoError(
+    'INVALID_ARGUMENT',
+    `estimator must be one of ${names.join(', ')}; got ${name}${nearest ? `; did you mean ${nearest}?` : ''}`,
+    { argument: 'estimator', got: name, nearest },
+  );
+}
+
+const option = <Name extends string, Shape extends z.ZodRawShape>(name: Name, shape: Shape) =>
+  z.strictObject({ name: z.literal(name).default(name), ...shape, ...objectiveConfig });
+const union = z.discriminatedUnion(
+  'name',
+  [
+    option('g2rpo', g2rpo.config),
+    option('gaussian-gdpo', gaussianGdpo.config),
+    option('grpo', grpo.config),
+    option('dr-grpo', drGrpo.config),
+    option('ema-grpo', emaGrpo.config),
+    option('gdpo', gdpo.config),
+    option('rloo', rloo.config),
+    option('reinforce++', reinforcePlusPlus.config),
+    option('reinforce++-baseline', reinforcePlusPlusBaseline.config),
+    option('remax', remax.config),
+    option('pass-at-k', passAtK.config),
+  ],
+  {
+    error({ code, input }) {
+      if (code !== 'invalid_union') return undefined;
+      const given = String((input as { name?: unknown }).name);
+      const nearest = nearestName(given, ESTIMATORS.keys());
+      return `name must be ${[...ESTIMATORS.keys()].join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`;
+    },
   },
-  z.discriminatedUnion('name', [g2rpoConfig], {
-    error: ({ code }) => (code === 'invalid_union' ? `must be ${Object.keys(CREATORS).join(' or ')}` : undefined),
-  }),
 );
-export type AlgorithmConfig = z.output<typeof algorithmConfig>;
 
-export function createAlgorithm(config: AlgorithmConfig): Algorithm {
-  return CREATORS[config.name](config);
+/** The algorithm's part of a configuration; `name` says how rollouts are compared. */
+export const algorithmConfig = z
+  .preprocess((value) => {
+    if (typeof value !== 'object' || value === null) return value;
+    const { name = 'g2rpo', clipRange = {}, ...rest } = value as Record<string, unknown>;
+    const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
+    const isObject = typeof clipRange === 'object' && clipRange !== null;
+    return {
+      name: (typeof name === 'string' && ALIASES[name]) || name,
+      ...rest,
+      // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
+      clipRange:
+        isObject && loss !== 'sapo' && loss !== 'reinforce' ? { ...CLIP_RANGES[loss], ...clipRange } : clipRange,
+    };
+  }, union)
+  .superRefine((config, context) => {
+    if (
+      config.kl.coef > 0 &&
+      config.kl.in === 'reward' &&
+      estimatorNamed(config.name).make(ownSettings(config)).penalties === 'none'
+    )
+      context.addIssue({
+        code: 'custom',
+        path: ['kl', 'in'],
+        message: `must be loss: ${config.name} compares the components of a reward, from which a KL term cannot be taken off`,
+        input: 'reward',
+      });
+  });
+export type AlgorithmConfig = z.output<typeof algorithmConfig>;
+export type AlgorithmInput = { name?: string } & Record<string, unknown>;
+
+/** The keys that are an estimator's own. */
+function ownSettings(config: AlgorithmConfig): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(config).filter(([key]) => key !== 'name' && !Object.hasOwn(objectiveConfig, key)),
+  );
+}
+
+/** The objective that a configuration describes; settings left out take their defaults. @throws INVALID_CONFIG */
+export function createAlgorithm(settings: AlgorithmInput | AlgorithmConfig = {}): Algorithm {
+  const parsed = algorithmConfig.safeParse(settings);
+  if (!parsed.success)
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      parsed.error.issues.map((issue) => `${['algorithm', ...issue.path].join('.')}: ${issue.message}`).join('\n'),
+    );
+  const config = parsed.data;
+  return createObjective(estimatorNamed(config.name).make(ownSettings(config)), config as ObjectiveConfig);
 }

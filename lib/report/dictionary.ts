@@ -74,6 +74,16 @@ export const METRICS: readonly Metric[] = [
     'mean entropy of the policy, exact, at the sampling temperature',
   ),
   metric('actor/entropy/{task}', 'nats', 'tokens of a task type', 'after', 'the same'),
+  metric(
+    'actor/gradient_share/{task}',
+    '0–1',
+    'tokens of a task type',
+    'after',
+    'its share of Σ |weight · advantage|: how much of the push on log-probabilities is its own',
+  ),
+  metric('actor/entropy_penalty', 'nats', 'tokens of the update', 'after', 'Σ over tasks of how far outside its band'),
+  metric('actor/entropy_slope/{task}', '', 'tokens of a task type', 'after', '1 above its band, −1 below, 0 within'),
+  metric('actor/kl_coef', '', 'the update', '', 'weight of the KL term'),
   metric('actor/pg_clipfrac', '0–1', 'tokens of the update', 'after', 'share whose ratio was clipped'),
   metric('actor/pg_clipfrac_lower', '0–1', 'tokens of the update', 'after', 'share where the dual bound acted'),
   metric(

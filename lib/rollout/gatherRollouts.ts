@@ -2,10 +2,11 @@ import { ofRow } from '../data/promptRow.ts';
 import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
-import type { RewardRunner } from '../rewards/index.ts';
+import type { RewardRunner, Scored } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
-import type { Prompt, ScoredRollout } from '../types.ts';
-import { mean, type Group, type RolloutPolicy } from './group.ts';
+import { fateOf } from '../algorithms/index.ts';
+import type { Prompt, Reward, ScoredRollout } from '../types.ts';
+import type { Group, RolloutPolicy } from './group.ts';
 
 export interface GatherOptions {
   /** prompts wanted after filtering */
@@ -19,6 +20,10 @@ export interface GatherOptions {
   batchPrompts: number;
   filter: { low: number; high: number };
   maxTries: number;
+  /** the reward of a rollout with what an objective adds to it */
+  shape?: (rollout: ScoredRollout) => Reward;
+  /** also scores the greedy answer to every prompt */
+  greedy?: boolean;
   maxPromptTokens: number;
   text: PromptTextOptions;
   /** 'skip' counts prompts that cannot be encoded and goes on */
@@ -96,9 +101,11 @@ export async function gatherRollouts(
         counts.unscored++;
         continue;
       }
-      const accuracy = mean(group.rollouts.map((r) => r.reward.accuracy));
-      const dull = accuracy <= filter.low ? 'allWrong' : accuracy >= filter.high ? 'allRight' : undefined;
-      const fate = dull ?? (groups.length === wanted ? 'surplus' : 'kept');
+      const teaches = fateOf(
+        group.rollouts.map((r) => r.reward.accuracy),
+        filter,
+      );
+      const fate = teaches === 'kept' && groups.length === wanted ? 'surplus' : teaches;
       counts[fate]++;
       (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[fate]++;
       if (fate === 'kept') groups.push(group);
@@ -134,31 +141,54 @@ async function rollOut(
         texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
       ),
     );
+    const greedyRewards = options.greedy ? await scoreGreedy(policy, rewards, part, maxTokens) : [];
     part.forEach(({ prompt, encoded }, p) => {
       const groupId = options.firstGroupId + counts.drawn + p;
       const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
         const reward = results[p * n + j]!;
-        if (!('failed' in reward))
-          return [
-            {
-              groupId,
-              prompt,
-              tokens,
-              text: texts[p]![j]!,
-              rolloutLogProbs: Float32Array.from(logProbs),
-              finish,
-              reward,
-            },
-          ];
-        counts.failedRewards++;
-        if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
-        return [];
+        if ('failed' in reward) {
+          counts.failedRewards++;
+          if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
+          return [];
+        }
+        const rolloutLogProbs = Float32Array.from(logProbs);
+        const rollout = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish, reward };
+        return [{ ...rollout, reward: options.shape?.(rollout) ?? reward }];
       });
-      groups.push({ groupId, prompt, encoded, rollouts });
+      const greedy = greedyRewards[p];
+      if (greedy && 'failed' in greedy) {
+        // without it the others have nothing to be compared with
+        counts.failedRewards++;
+        if (counts.reasons.length < 3) counts.reasons.push(greedy.failed);
+        rollouts.length = 0;
+      }
+      groups.push({
+        ...{ groupId, prompt, encoded, rollouts },
+        ...(greedy && !('failed' in greedy) && { greedyReward: greedy.overall }),
+      });
     });
     counts.drawn += part.length;
   }
   return groups;
+}
+
+/** What the greedy answers to some prompts earn, shaping left out. */
+async function scoreGreedy(
+  policy: RolloutPolicy,
+  rewards: RewardRunner,
+  part: readonly { prompt: Prompt; encoded: EncodedPrompt }[],
+  maxTokens: number,
+): Promise<Scored[]> {
+  const answers = await policy.generate(
+    part.map(({ encoded }) => encoded),
+    { n: 1, maxTokens, temperature: 0 },
+  );
+  return rewards.score(
+    part.map(({ prompt }, p) => ({
+      response: policy.tokenizer.decode(answers[p]![0]!.tokens, { skipSpecial: true }),
+      ...{ answer: prompt.answer, problemType: prompt.problemType, prompt },
+    })),
+  );
 }
 
 async function encodeAll(

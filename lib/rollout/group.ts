@@ -8,6 +8,8 @@ export interface Group {
   prompt: Prompt;
   encoded: EncodedPrompt;
   rollouts: ScoredRollout[];
+  /** what the greedy answer earned, where it was asked for */
+  greedyReward?: number;
 }
 
 /** What sampling and scoring need of a policy; the real one, or a stand-in of a test. */

@@ -1,12 +1,15 @@
 import type { RewardedBatch } from '../algorithms/index.ts';
 import { packPrompts, type PolicyBatch } from '../model/qwen3vl/policyBatch.ts';
+import type { Reward } from '../types.ts';
 import type { Group } from './group.ts';
 
 /** Scored groups as lists: B rollouts in the order of the groups, N tokens in the order of the rollouts. */
 export interface RolloutBatch extends RewardedBatch {
   groups: readonly Group[];
+  taskNames: readonly string[];
   /** [B] equal for prompts of one task type */
   shapingTaskIds: Int32Array;
+  shapingTaskNames: readonly string[];
   /** [B+1] where each rollout's tokens begin in lists [N] */
   tokenStarts: Int32Array;
   /** [N] */
@@ -14,9 +17,9 @@ export interface RolloutBatch extends RewardedBatch {
 }
 
 /** Numbers for labels, by first appearance in the batch. */
-function numbered(labels: readonly string[]): Int32Array {
+function numbered(labels: readonly string[]): { ids: Int32Array; names: string[] } {
   const names = [...new Set(labels)];
-  return Int32Array.from(labels, (label) => names.indexOf(label));
+  return { ids: Int32Array.from(labels, (label) => names.indexOf(label)), names };
 }
 
 export function packBatch(groups: readonly Group[]): RolloutBatch {
@@ -25,12 +28,25 @@ export function packBatch(groups: readonly Group[]): RolloutBatch {
   rollouts.forEach(({ tokens }, i) => (tokenStarts[i + 1] = tokenStarts[i]! + tokens.length));
   const rolloutLogProbs = new Float32Array(tokenStarts.at(-1)!);
   rollouts.forEach((r, i) => rolloutLogProbs.set(r.rolloutLogProbs, tokenStarts[i]!));
+  const tasks = numbered(rollouts.map(({ prompt }) => prompt.problemType.toLowerCase()));
+  const shapingTasks = numbered(rollouts.map(({ prompt }) => prompt.taskType));
+  const component = (of: (reward: Reward) => number) => Float64Array.from(rollouts, ({ reward }) => of(reward));
+  const greedy = groups.flatMap(({ greedyReward, rollouts }) => rollouts.map(() => greedyReward));
   return {
     groups,
     rewards: Float64Array.from(rollouts, ({ reward }) => reward.overall),
     groupIds: Int32Array.from(rollouts, ({ groupId }) => groupId),
-    taskIds: numbered(rollouts.map(({ prompt }) => prompt.problemType.toLowerCase())),
-    shapingTaskIds: numbered(rollouts.map(({ prompt }) => prompt.taskType)),
+    taskIds: tasks.ids,
+    taskNames: tasks.names,
+    shapingTaskIds: shapingTasks.ids,
+    shapingTaskNames: shapingTasks.names,
+    components: {
+      accuracy: component(({ accuracy }) => accuracy),
+      format: component(({ format }) => format),
+      structure: component(({ structure = 0 }) => structure),
+      length: component(({ length = 0 }) => length),
+    },
+    ...(greedy.every((reward) => reward !== undefined) && { greedyRewards: Float64Array.from(greedy) }),
     tokenStarts,
     rolloutLogProbs,
   };

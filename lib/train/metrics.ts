@@ -6,6 +6,7 @@ import type { ScoredRollout, TokenLoss } from '../types.ts';
 /** What is known after an optimizer update. */
 export interface Update {
   batch: RolloutBatch;
+  /** [N] */
   advantages: Float64Array;
   oldLogProbs: Float32Array;
   loss: TokenLoss;
@@ -17,13 +18,21 @@ export interface Update {
 
 /** Metrics of one update, over the tokens of its mini-batch. */
 export function updateMetrics(update: Update): Record<string, number> {
-  const { batch, advantages, oldLogProbs, scores, learningRate, gradNorm, skipped } = update;
+  const { batch, advantages, oldLogProbs, loss, scores, learningRate, gradNorm, skipped } = update;
   const n = oldLogProbs.length;
   const over = (f: (i: number) => number) => {
     let sum = 0;
     for (let i = 0; i < n; i++) sum += f(i);
     return sum / n;
   };
+  const rollouts = batch.groups.flatMap((g) => g.rollouts);
+  const lengthOf = (b: number) => batch.tokenStarts[b + 1]! - batch.tokenStarts[b]!;
+  const within = (b: number, f: (i: number) => number) => {
+    let sum = 0;
+    for (let i = batch.tokenStarts[b]!; i < batch.tokenStarts[b + 1]!; i++) sum += f(i);
+    return sum;
+  };
+  const pull = (i: number) => Math.abs(loss.weights[i]! * advantages[i]!);
   return {
     'actor/pg_loss': n * over((i) => scores.loss[i]!),
     'actor/entropy': over((i) => scores.entropy[i]!),
@@ -34,15 +43,17 @@ export function updateMetrics(update: Update): Record<string, number> {
     'actor/lr': learningRate,
     'actor/skipped_updates': Number(skipped),
     'actor/tokens': n,
-    'critic/advantages/max': Math.max(...advantages),
-    'critic/advantages/min': Math.min(...advantages),
+    'critic/advantages/max': greatest(advantages),
+    'critic/advantages/min': least(advantages),
+    ...perTask(rollouts, 'actor/entropy', (_, b) => ({
+      sum: within(b, (i) => scores.entropy[i]!),
+      count: lengthOf(b),
+    })),
     ...perTask(
-      batch.groups.flatMap((g) => g.rollouts),
-      'actor/entropy',
-      (_, b) => {
-        const [from, to] = [batch.tokenStarts[b]!, batch.tokenStarts[b + 1]!];
-        return { sum: scores.entropy.subarray(from, to).reduce((s, v) => s + v, 0), count: to - from };
-      },
+      rollouts,
+      'actor/gradient_share',
+      (_, b) => ({ sum: within(b, pull), count: 1 }),
+      (sum) => sum / (n * over(pull) || 1),
     ),
   };
 }
@@ -88,8 +99,12 @@ export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<str
 }
 
 /** A batch has more rollouts than a call may have arguments. */
-const greatest = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), -Infinity);
-const least = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b), Infinity);
+function greatest(values: ArrayLike<number>): number {
+  let most = -Infinity;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, values[i]!);
+  return most;
+}
+const least = (values: ArrayLike<number>): number => -greatest(Array.from(values, (v) => -v));
 
 /** How far the sampler's log-probabilities are from the trainer's on the same tokens. */
 export function logProbDifference(rollout: Float32Array, old: Float32Array): Record<string, number> {

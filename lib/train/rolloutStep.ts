@@ -18,6 +18,8 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
     seed: config.seed,
     batch: counters.batch,
     firstGroupId: counters.groups,
+    shape: (rollout) => run.algorithm.shape(rollout, config.rollout),
+    greedy: run.algorithm.needs.greedy,
   });
   await run.reporter.rollouts?.(counters.step + 1, gathered.scored);
   for (const reason of gathered.counts.reasons) await run.reporter.note(reason);
@@ -26,8 +28,10 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
 
   const sampled = now();
   const batch = packBatch(gathered.groups);
-  const oldLogProbs = (await scoresOf(run, batch)).logProbs; // by the trainer, not by the engine that sampled
-  const advantages = await run.algorithm.advantages(batch);
+  const scores = await scoresOf(run, batch); // by the trainer, not by the engine that sampled
+  const oldLogProbs = scores.logProbs;
+  const refLogProbs = run.reference && (await scoresOf(run, batch, run.reference)).logProbs;
+  const advantages = await run.algorithm.advantages({ ...batch, oldLogProbs, ...(refLogProbs && { refLogProbs }) });
   const compared = now();
   const first = {
     ...rolloutMetrics(gathered),
@@ -41,10 +45,12 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
   };
 
   const reports: StepReport[] = [];
-  for (const mini of miniBatches({ batch, advantages, oldLogProbs }, config.train.updatePrompts)) {
+  const parts = { batch, advantages, oldLogProbs, entropy: scores.entropy, ...(refLogProbs && { refLogProbs }) };
+  for (const mini of miniBatches(parts, config.train.updatePrompts)) {
     if (counters.step === config.train.steps) break;
     const start = now();
-    const metrics = await trainStep(run, mini);
+    // before the first update the policy is the one that was asked about the whole batch
+    const metrics = await trainStep(run, mini, reports.length === 0);
     const update = timings('update', now() - start, mini.oldLogProbs.length);
     // what was measured once for the whole rollout batch stands in the row of its first update
     const report = {

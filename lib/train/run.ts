@@ -19,6 +19,8 @@ export type TrainedPolicy = Pick<
 export interface Run {
   config: TrainConfig;
   policy: TrainedPolicy;
+  /** the policy that training began with, frozen; loaded only for a KL term */
+  reference?: Pick<Policy, 'forward' | 'dispose'>;
   algorithm: Algorithm;
   optimizer: Optimizer;
   stream: PromptStream;

@@ -1,7 +1,7 @@
 import { microBatches, packSlices, type RolloutBatch, type Slice } from '../rollout/packBatch.ts';
 import type { LossScores, Scores } from '../model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../types.ts';
-import type { Run } from './run.ts';
+import type { Run, TrainedPolicy } from './run.ts';
 
 /** The tokens of a micro-batch in lists [N] of the whole: its slices' rollouts stand next to each other. */
 function tokensOf(slices: readonly Slice[], tokenStarts: Int32Array): [begin: number, end: number] {
@@ -9,19 +9,17 @@ function tokensOf(slices: readonly Slice[], tokenStarts: Int32Array): [begin: nu
   return [tokenStarts[slices[0]!.first]!, tokenStarts[last.first + last.to - last.from]!];
 }
 
-/** Log-probabilities and entropies of all tokens under the policy as it is now, at the sampling temperature. */
+/** Log-probabilities and entropies of all tokens under a policy as it is now, at the sampling temperature. */
 export async function scoresOf(
   run: Run,
   batch: RolloutBatch,
+  policy: Pick<TrainedPolicy, 'forward'> = run.policy,
 ): Promise<{ logProbs: Float32Array; entropy: Float32Array }> {
   const tokens = batch.tokenStarts.at(-1)!;
   const all = { logProbs: new Float32Array(tokens), entropy: new Float32Array(tokens) };
   for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
     const [begin] = tokensOf(slices, batch.tokenStarts);
-    const scores: Scores = await run.policy.forward(
-      packSlices(slices, run.policy.config.vision.merge),
-      temperature(run),
-    );
+    const scores: Scores = await policy.forward(packSlices(slices, run.policy.config.vision.merge), temperature(run));
     all.logProbs.set(scores.logProbs, begin);
     all.entropy.set(scores.entropy, begin);
   }

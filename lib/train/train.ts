@@ -64,10 +64,12 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
   const rewards = await rewardRunnerOf(config);
+  const algorithm = createAlgorithm(withLimits(config));
   const run: Run = {
     config,
     policy,
-    algorithm: createAlgorithm(config.algorithm),
+    algorithm,
+    ...(algorithm.needs.reference && { reference: await Policy.load(path, imageOptions) }),
     optimizer: createOptimizer(policy.parameters, config.train),
     stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
     rewards,
@@ -133,9 +135,16 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   } finally {
     await rewards.close();
     run.optimizer.dispose();
+    run.reference?.dispose();
     policy.dispose();
   }
 }
+
+/** The algorithm's settings, with the longest response as the constant of a loss that divides by one. */
+export const withLimits = ({ algorithm, rollout }: Pick<TrainConfig, 'algorithm' | 'rollout'>) => ({
+  ...algorithm,
+  lengthNormaliser: algorithm.lengthNormaliser ?? rollout.maxTokens,
+});
 
 /** The rewards of a run look for the tags that its prompts ask for. */
 export const rewardRunnerOf = ({

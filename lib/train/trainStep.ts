@@ -7,39 +7,50 @@ import { backward, scoresOf } from './scoring.ts';
 /** Part of a rollout batch, with what was computed over the whole of it. */
 export interface MiniBatchPart {
   batch: RolloutBatch;
-  /** [B] */
+  /** [N] */
   advantages: Float64Array;
   /** [N] */
   oldLogProbs: Float32Array;
+  /** [N] of the policy that oldLogProbs are of */
+  entropy: Float32Array;
+  /** [N] */
+  refLogProbs?: Float32Array;
 }
 
-/** One optimizer update. Returns its metrics. */
-export async function trainStep(
-  run: Run,
-  { batch, advantages, oldLogProbs }: MiniBatchPart,
-): Promise<Record<string, number>> {
+/**
+ * One optimizer update. Returns its metrics.
+ *
+ * @param unmoved  the policy is still the one that `oldLogProbs` and `entropy` are of, and need not be asked again
+ */
+export async function trainStep(run: Run, mini: MiniBatchPart, unmoved: boolean): Promise<Record<string, number>> {
   const { train } = run.config;
-  const loss = await run.algorithm.prepare(
-    { ...batch, advantages, oldLogProbs },
-    async () => (await scoresOf(run, batch)).entropy,
+  const { batch, entropy, ...lists } = mini;
+  const { loss, metrics } = await run.algorithm.prepare({ ...batch, ...lists }, () =>
+    unmoved ? Promise.resolve({ logProbs: mini.oldLogProbs, entropy }) : scoresOf(run, batch),
   );
   run.policy.zeroGradients();
   const scores = await backward(run, batch, loss);
   const learningRate = learningRateAt(run.counters.step + 1, train.steps, train);
   const { gradNorm, skipped } = await run.optimizer.step(learningRate);
   run.counters.step++;
-  return updateMetrics({ batch, advantages, oldLogProbs, loss, scores, learningRate, gradNorm, skipped });
+  return { ...updateMetrics({ ...mini, loss, scores, learningRate, gradNorm, skipped }), ...metrics };
 }
 
 /** Cuts a rollout batch into mini-batches of so many prompts, in order. */
-export function miniBatches({ batch, advantages, oldLogProbs }: MiniBatchPart, prompts: number): MiniBatchPart[] {
+export function miniBatches({ batch, ...lists }: MiniBatchPart, prompts: number): MiniBatchPart[] {
   const parts: MiniBatchPart[] = [];
   let first = 0;
   for (let g = 0; g < batch.groups.length; g += prompts) {
     const part = packBatch(batch.groups.slice(g, g + prompts));
     const end = first + part.rewards.length;
     const [from, to] = [batch.tokenStarts[first]!, batch.tokenStarts[end]!];
-    parts.push({ batch: part, advantages: advantages.slice(first, end), oldLogProbs: oldLogProbs.slice(from, to) });
+    parts.push({
+      batch: part,
+      advantages: lists.advantages.slice(from, to),
+      oldLogProbs: lists.oldLogProbs.slice(from, to),
+      entropy: lists.entropy.slice(from, to),
+      ...(lists.refLogProbs && { refLogProbs: lists.refLogProbs.slice(from, to) }),
+    });
     first = end;
   }
   return parts;

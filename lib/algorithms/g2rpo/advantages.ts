@@ -1,10 +1,12 @@
 import { gaussianAdvantage } from '../../kernels/gaussianAdvantage.ts';
 import type { RewardedBatch } from '../algorithm.ts';
 import { segments, type Segments } from '../segments.ts';
-import type { G2rpoConfig } from './config.ts';
+
+export const ADVANTAGE_MODES = ['group_then_task', 'task', 'group'] as const;
+export type AdvantageMode = (typeof ADVANTAGE_MODES)[number];
 
 /** Equal quantiles of the first pass may differ by rounding; distinct ones of a batch of 10⁵ differ by more. */
-const SECOND_PASS_TIES = 1e-9;
+export const SECOND_PASS_TIES = 1e-9;
 
 /**
  * One number per rollout: its place among its group on the quantiles of N(0, 1), and then the place of that among all
@@ -21,14 +23,15 @@ const SECOND_PASS_TIES = 1e-9;
  */
 export async function advantages(
   { rewards, groupIds, taskIds }: RewardedBatch,
-  mode: G2rpoConfig['advantages'],
+  { mode, tieTolerance }: { mode: AdvantageMode; tieTolerance: number },
 ): Promise<Float64Array> {
   if (mode === 'task') return gaussian(rewards, segments(taskIds));
   const perGroup = await gaussian(rewards, segments(groupIds));
-  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), SECOND_PASS_TIES);
+  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), tieTolerance);
 }
 
-async function gaussian(values: Float64Array, by: Segments, tieTolerance = 0): Promise<Float64Array> {
+/** Every value's place in its segment on the quantiles of N(0, 1). */
+export async function gaussian(values: Float64Array, by: Segments, tieTolerance = 0): Promise<Float64Array> {
   using placed = gaussianAdvantage({ rewards: by.sort(values), segmentStarts: by.starts, tieTolerance }).advantages;
   return by.restore(await placed.read());
 }

@@ -1,24 +1,28 @@
-import { G2rpoError } from '../../runtime/errors.ts';
-import type { Algorithm } from '../algorithm.ts';
-import { ppo } from '../losses/ppo.ts';
-import { advantages } from './advantages.ts';
-import { g2rpoConfig, type G2rpoConfig } from './config.ts';
+import { z } from 'zod';
+import { defineEstimator } from '../estimator.ts';
+import { checkBatch } from '../groups.ts';
+import { ADVANTAGE_MODES, advantages, SECOND_PASS_TIES } from './advantages.ts';
 
-/**
- * G²RPO: Gaussian advantages, learnt by the clipped policy gradient as a mean over tokens. It remembers nothing.
- *
- * @source arXiv:2604.08539
- */
-export function g2rpo(settings: Partial<G2rpoConfig> = {}): Algorithm {
-  const config = g2rpoConfig.parse(settings);
-  return {
-    name: 'g2rpo',
-    advantages: (batch) => advantages(batch, config.advantages),
-    prepare: async (mini) => ppo(mini, config.clipRange),
-    state: () => null,
-    restore(state) {
-      if (state !== null)
-        throw new G2rpoError('INVALID_CHECKPOINT', `g2rpo: remembers nothing; got ${JSON.stringify(state)}`);
+export const g2rpo = defineEstimator({
+  name: 'g2rpo',
+  summary: 'ranks on the quantiles of N(0, 1), by group and then by task',
+  config: {
+    mode: z
+      .enum(ADVANTAGE_MODES)
+      .default('group_then_task')
+      .describe(
+        'over which rollouts the ranks are taken; the default is that of the released code, task the formula of the paper',
+      ),
+    tieTolerance: z
+      .number()
+      .min(0)
+      .default(SECOND_PASS_TIES)
+      .describe('quantiles of the first pass at most this far apart are tied in the second; 0 is the released code'),
+  },
+  create: (config) => ({
+    async advantages(batch) {
+      checkBatch('g2rpo', batch, { finite: false });
+      return advantages(batch, config);
     },
-  };
-}
+  }),
+});

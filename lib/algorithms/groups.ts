@@ -1,0 +1,118 @@
+import { segmentStatistics } from '../kernels/segmentStatistics.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { RewardedBatch } from './algorithm.ts';
+import { segments, type Segments } from './segments.ts';
+
+/** Sets of rollouts with the mean and the population variance of a number in each. */
+export interface Moments extends Segments {
+  /** [S] */
+  mean: Float64Array;
+  /** [S] */
+  variance: Float64Array;
+  /** How many rollouts a set has. */
+  size(segment: number): number;
+}
+
+export async function momentsBy(labels: Int32Array, values: Float64Array): Promise<Moments> {
+  const by = segments(labels);
+  const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
+  try {
+    const [means, variances] = await Promise.all([mean.read(), variance.read()]);
+    return { ...by, mean: means, variance: variances, size: (s) => by.starts[s + 1]! - by.starts[s]! };
+  } finally {
+    mean.dispose();
+    variance.dispose();
+  }
+}
+
+/** The standard deviation of a set: over n − 1 (`sample`) or n (`population`). */
+export function deviationOf(moments: Moments, segment: number, std: 'sample' | 'population'): number {
+  const n = moments.size(segment);
+  const variance = moments.variance[segment]!;
+  return Math.sqrt(std === 'sample' && n > 1 ? (variance * n) / (n - 1) : variance);
+}
+
+/** What a group of one does where rollouts are compared with the mean of their group: it is refused, or gets 0. */
+export type Singleton = 'error' | 'zero';
+
+/** @throws INVALID_ARGUMENT  a group has one rollout */
+export function refuseSingletons(name: string, groups: Moments): void {
+  for (let s = 0; s + 1 < groups.starts.length; s++)
+    if (groups.size(s) === 1)
+      refuse(
+        name,
+        'groupIds',
+        'must give every group at least two rollouts',
+        `a group of row ${groups.order[groups.starts[s]!]} alone`,
+      );
+}
+
+/**
+ * @throws SHAPE_MISMATCH  lists that are not of one length
+ * @throws INVALID_ARGUMENT  a group crosses tasks
+ * @throws NON_FINITE  a reward is NaN; where `finite` is asked for, also if it is infinite
+ */
+export function checkBatch(name: string, batch: RewardedBatch, { finite }: { finite: boolean }): void {
+  const B = batch.rewards.length;
+  for (const key of ['groupIds', 'taskIds', 'greedyRewards'] as const) wantLength(name, key, batch[key], B);
+  const { components, tokenStarts } = batch;
+  for (const [key, values] of Object.entries(components ?? {})) wantLength(name, `components.${key}`, values, B);
+  wantLength(name, 'tokenStarts', tokenStarts, B + 1);
+  if (tokenStarts) checkTokenStarts(name, tokenStarts);
+  checkNumbers(name, 'rewards', batch.rewards, finite);
+  for (const [key, values] of Object.entries(components ?? {})) checkNumbers(name, `components.${key}`, values, finite);
+  if (batch.greedyRewards) checkNumbers(name, 'greedyRewards', batch.greedyRewards, finite);
+  const taskOf = new Map<number, number>();
+  for (let b = 0; b < B; b++) {
+    const [group, task] = [batch.groupIds[b]!, batch.taskIds[b]!];
+    const known = taskOf.get(group);
+    if (known === undefined) taskOf.set(group, task);
+    else if (known !== task)
+      refuse(
+        name,
+        'taskIds',
+        'must be the same for all rollouts of a group',
+        `${taskName(batch, task)} in row ${b}, ${taskName(batch, known)} before, for group ${group}`,
+      );
+  }
+}
+
+/** The name under which a task is remembered. */
+export const taskName = ({ taskNames }: RewardedBatch, id: number): string => taskNames?.[id] ?? String(id);
+
+/** @throws SHAPE_MISMATCH  where a list is given and has another length */
+export function wantLength(name: string, argument: string, list: ArrayLike<unknown> | undefined, wanted: number): void {
+  if (list && list.length !== wanted)
+    throw new G2rpoError('SHAPE_MISMATCH', `${name}: ${argument} must have ${wanted} elements; got ${list.length}`, {
+      argument,
+      wanted,
+      got: list.length,
+    });
+}
+
+/** @throws INVALID_ARGUMENT  they do not rise from 0 */
+export function checkTokenStarts(name: string, starts: Int32Array, tokens = starts.at(-1) ?? 0): void {
+  const wrong = starts.findIndex((start, i) => (i === 0 ? start !== 0 : start < starts[i - 1]!));
+  if (starts.length === 0 || wrong >= 0 || starts.at(-1) !== tokens)
+    refuse(
+      name,
+      'tokenStarts',
+      `must rise from 0 to the number of tokens (${tokens})`,
+      starts.length === 0 ? 'no elements' : wrong >= 0 ? `${starts[wrong]} at ${wrong}` : `${starts.at(-1)} at the end`,
+    );
+}
+
+/** @throws NON_FINITE */
+export function checkNumbers(name: string, argument: string, values: ArrayLike<number>, finite: boolean): void {
+  for (let b = 0; b < values.length; b++)
+    if (Number.isNaN(values[b]) || (finite && !Number.isFinite(values[b])))
+      throw new G2rpoError(
+        'NON_FINITE',
+        `${name}: ${argument}[${b}] must be ${finite ? 'finite' : 'a number'}; got ${values[b]}`,
+        { argument, row: b, got: values[b] },
+      );
+}
+
+export function refuse(name: string, argument: string, wanted: string, got: string): never {
+  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, { argument, wanted, got });
+}

@@ -1,0 +1,66 @@
+import { z } from 'zod';
+
+export const KL_KINDS = ['k1', 'abs', 'k2', 'k3', 'k3+'] as const;
+export type KlKind = (typeof KL_KINDS)[number];
+
+export const klConfig = z
+  .strictObject({
+    coef: z.number().min(0).default(0).describe('weight of the KL term; 0 loads no reference policy'),
+    kind: z.enum(KL_KINDS).default('k3').describe('its estimator; in the reward it is always k1'),
+    in: z.enum(['loss', 'reward']).default('loss').describe('where the KL term stands'),
+    target: z.number().positive().exactOptional().describe('KL that an adaptive coefficient steers to'),
+    horizon: z.number().positive().default(10_000).describe('rollouts over which the coefficient adapts'),
+  })
+  .prefault({});
+export type KlConfig = z.output<typeof klConfig>;
+
+/**
+ * [N] How far the policy is from the reference, at the tokens that were sampled; x = logProb − refLogProb.
+ *
+ *   k1 = x    abs = |x|    k2 = x²/2    k3 = e^{−x} + x − 1, −x within ±20 and the value within ±10
+ *   k3+ has the value of k3 and the slope of k2
+ *
+ * `slopes` are by logProb; outside its bounds k3 has none.
+ *
+ * @source J. Schulman, Approximating KL divergence (2020), for k1, k2, k3
+ */
+export function klTerms(
+  kind: KlKind,
+  logProbs: ArrayLike<number>,
+  refLogProbs: ArrayLike<number>,
+): { values: Float64Array; slopes: Float64Array } {
+  const values = new Float64Array(logProbs.length);
+  const slopes = new Float64Array(logProbs.length);
+  for (let i = 0; i < logProbs.length; i++) {
+    const x = logProbs[i]! - refLogProbs[i]!;
+    const [value, slope] = TERMS[kind](x);
+    values[i] = value;
+    slopes[i] = slope;
+  }
+  return { values, slopes };
+}
+
+const TERMS: Record<KlKind, (x: number) => [value: number, slope: number]> = {
+  k1: (x) => [x, 1],
+  abs: (x) => [Math.abs(x), Math.sign(x)],
+  k2: (x) => [(x * x) / 2, x],
+  k3: (x) => {
+    const exponent = Math.min(Math.max(-x, -20), 20);
+    const value = Math.expm1(exponent) + x;
+    const inside = exponent === -x && Math.abs(value) <= 10;
+    return [Math.min(Math.max(value, -10), 10), inside ? -Math.expm1(-x) : 0];
+  },
+  'k3+': (x) => [TERMS.k3(x)[0], x],
+};
+
+/** The coefficient after a batch: β·(1 + clip(KL/target − 1, ±0.2)·rollouts/horizon). @source arXiv:1909.08593 */
+export function adaptedCoefficient(
+  coefficient: number,
+  kl: number,
+  rollouts: number,
+  { target, horizon }: KlConfig,
+): number {
+  if (target === undefined) return coefficient;
+  const error = Math.min(Math.max(kl / target - 1, -0.2), 0.2);
+  return coefficient * (1 + (error * rollouts) / horizon);
+}
