@@ -171,3 +171,15 @@ export interface Reporter {
    */
   rewind(step: number): void | Promise<void>;
 }
+
+/** A row of metrics.jsonl. */
+export type MetricRow = { step: number } & Record<string, number | string>;
+
+/** What one training of an ablation wrote down. */
+export interface TrialRecord {
+  variant: string;
+  seed: number;
+  /** optimizer updates in all */
+  steps: number;
+  rows: readonly MetricRow[];
+}

@@ -28,3 +28,9 @@ export function environment(): Environment {
     color: !NO_COLOR,
   };
 }
+
+/** The environment of a process of ours, which shares the processors with others. */
+export const childEnvironment = ({ threads }: { threads: number }): NodeJS.ProcessEnv => ({
+  ...process.env,
+  G2RPO_THREADS: String(threads),
+});

@@ -7,6 +7,7 @@ export const commands: Group = {
     train: async () => (await import('./train.ts')).train,
     sft: async () => (await import('./sft.ts')).sft,
     eval: async () => (await import('./eval.ts')).evaluation,
+    ablate: async () => (await import('./ablate.ts')).ablate,
     quickstart: async () => (await import('./quickstart.ts')).quickstart,
     generate: async () => (await import('./generate.ts')).generate,
     data: async () => ({
