@@ -41,6 +41,7 @@ export function packBatch(groups: readonly Group[]): RolloutBatch {
     shapingTaskIds: shapingTasks.ids,
     shapingTaskNames: shapingTasks.names,
     components: {
+      overall: component(({ overall }) => overall),
       accuracy: component(({ accuracy }) => accuracy),
       format: component(({ format }) => format),
       structure: component(({ structure = 0 }) => structure),

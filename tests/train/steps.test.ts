@@ -118,21 +118,34 @@ describe('a rollout step', () => {
 
   /** every list that a loss can have */
   const full: Algorithm = {
-    ...g2rpo(),
+    ...createAlgorithm(),
     async prepare(mini, entropies) {
-      const loss = await g2rpo().prepare(mini, entropies);
+      const { loss, metrics } = await createAlgorithm().prepare(mini, entropies);
       const { oldLogProbs, weights } = loss;
       return {
-        ...loss,
-        kind: 'sapo',
-        tau: { positive: 1.5, negative: 2 },
-        kl: { kind: 'k3', refLogProbs: oldLogProbs.map((l, i) => l + Math.sin(i)), weights },
-        logProbSlopes: weights.map((w, i) => w * Math.cos(3 * i)),
+        loss: {
+          ...loss,
+          kind: 'sapo',
+          tau: { positive: 1.5, negative: 2 },
+          kl: { kind: 'k3', refLogProbs: oldLogProbs.map((l, i) => l + Math.sin(i)), weights },
+          logProbSlopes: weights.map((w, i) => w * Math.cos(3 * i)),
+        },
+        metrics,
       };
     },
   };
   it.each([
-    ['ppo', g2rpo()],
+    ['ppo', createAlgorithm()],
+    ['gspo within an entropy band', createAlgorithm({ loss: 'gspo', entropyBand: { coef: 0.1, min: 5, max: 6 } })],
+    ['cispo, seq-mean-token-mean', createAlgorithm({ loss: 'cispo', aggregation: 'seq-mean-token-mean' })],
+    [
+      'Dr.GRPO with sampled entropies',
+      createAlgorithm({
+        name: 'dr-grpo',
+        aggregation: 'seq-mean-token-sum-norm',
+        entropyBand: { coef: 0.1, estimator: 'sampled_nll', min: 5, max: 6 },
+      }),
+    ],
     ['sapo with a KL term and further slopes', full],
   ])('changes the policy in the same way however micro-batches are cut: %s', async (_, algorithm) => {
     const after = async (microBatchTokens: number) => {
