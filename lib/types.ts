@@ -143,6 +143,8 @@ export interface ValidationReport {
   step: number;
   tasks: Record<string, ValidationScore>;
   metrics: Record<string, number>;
+  /** why each of the prompts that could not be read was left out, with its row */
+  skipped: string[];
   /** a few generations, the same prompts every time */
   samples: { task: string; problem: string; response: string; answer: string; reward: Reward }[];
 }

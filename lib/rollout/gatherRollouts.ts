@@ -1,13 +1,12 @@
-import { ofRow } from '../data/promptRow.ts';
-import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import type { RewardRunner } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, ScoredRollout } from '../types.ts';
+import { encodePrompts, type EncodePromptsOptions } from './encodePrompts.ts';
 import { mean, type Group, type RolloutPolicy } from './group.ts';
 
-export interface GatherOptions {
+export interface GatherOptions extends EncodePromptsOptions {
   /** prompts wanted after filtering */
   prompts: number;
   n: number;
@@ -19,10 +18,6 @@ export interface GatherOptions {
   batchPrompts: number;
   filter: { low: number; high: number };
   maxTries: number;
-  maxPromptTokens: number;
-  text: PromptTextOptions;
-  /** 'skip' counts prompts that cannot be encoded and goes on */
-  onBadRow: 'error' | 'skip';
   /** the draws are a pure function of seed, batch and the place in the batch */
   seed: number;
   batch: number;
@@ -161,26 +156,20 @@ async function rollOut(
   return groups;
 }
 
+/** Those that can be encoded; the others are counted. */
 async function encodeAll(
   policy: RolloutPolicy,
   prompts: readonly Prompt[],
-  { maxPromptTokens, text, onBadRow }: GatherOptions,
+  options: GatherOptions,
   counts: GatherCounts,
 ): Promise<{ prompt: Prompt; encoded: EncodedPrompt }[]> {
-  const encoded = await Promise.all(
-    prompts.map(async (prompt) => {
-      try {
-        return { prompt, encoded: await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens }) };
-      } catch (cause) {
-        const error = ofRow(cause, prompt.source);
-        if (!(error instanceof G2rpoError) || onBadRow === 'error') throw error;
-        counts.skipped++;
-        if (counts.reasons.length < 3) counts.reasons.push(error.message);
-        return undefined;
-      }
-    }),
-  );
-  return encoded.filter((e) => e !== undefined);
+  const results = await encodePrompts(policy, prompts, options);
+  return results.flatMap((result, i) => {
+    if (result.skipped === undefined) return [{ prompt: prompts[i]!, encoded: result.encoded }];
+    counts.skipped++;
+    if (counts.reasons.length < 3) counts.reasons.push(result.skipped);
+    return [];
+  });
 }
 
 function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {
