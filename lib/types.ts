@@ -149,6 +149,17 @@ export interface ValidationReport {
   samples: { task: string; problem: string; response: string; answer: string; reward: Reward }[];
 }
 
+/** How far the sampling of a rollout batch is, in prompts. */
+export interface SamplingProgress {
+  /** answered and scored, or found to be unreadable */
+  done: number;
+  /** drawn so far; more are drawn if too few can teach */
+  drawn: number;
+  /** can teach */
+  kept: number;
+  wanted: number;
+}
+
 /** Where a run tells of itself: files, a terminal, both. */
 export interface Reporter {
   /** After every optimizer update. */
@@ -157,6 +168,8 @@ export interface Reporter {
   validation(report: ValidationReport): void | Promise<void>;
   /** Something a person should know, as a sentence. */
   note(text: string): void | Promise<void>;
+  /** While a rollout batch is sampled: at its beginning, and after every `rollout.batchPrompts` prompts. */
+  sampling?(progress: SamplingProgress): void | Promise<void>;
   /** Every scored rollout of a batch, kept or not, before the update with the number `step`. */
   rollouts?(step: number, rollouts: readonly ScoredRollout[]): void | Promise<void>;
   /**

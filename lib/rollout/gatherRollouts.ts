@@ -2,7 +2,7 @@ import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import type { RewardRunner } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
-import type { Prompt, ScoredRollout } from '../types.ts';
+import type { Prompt, SamplingProgress, ScoredRollout } from '../types.ts';
 import { encodePrompts, type EncodePromptsOptions } from './encodePrompts.ts';
 import { mean, type Group, type RolloutPolicy } from './group.ts';
 
@@ -23,6 +23,8 @@ export interface GatherOptions extends EncodePromptsOptions {
   batch: number;
   /** number of the first group; later ones follow */
   firstGroupId: number;
+  /** is told how far it is, after each part of a draw and before the first */
+  onProgress?: (progress: SamplingProgress) => void | Promise<void>;
 }
 
 /** What happened to the prompts that were drawn; counts of groups. */
@@ -85,11 +87,19 @@ export async function gatherRollouts(
     const missing = wanted - groups.length;
     const share = counts.drawn === 0 ? 1 : Math.max(groups.length / counts.drawn, 0.1);
     const drawn = stream.next(Math.min(wanted, Math.ceil(missing / share)));
-    for (const group of await rollOut(policy, rewards, drawn, options, counts)) {
+    const before = counts.drawn + counts.skipped;
+    const tell = () =>
+      options.onProgress?.({
+        done: counts.drawn + counts.skipped,
+        drawn: before + drawn.length,
+        kept: groups.length,
+        wanted,
+      });
+    const sort = (group: Group) => {
       scored.push(...group.rollouts);
       if (group.rollouts.length < 2) {
         counts.unscored++;
-        continue;
+        return;
       }
       const accuracy = mean(group.rollouts.map((r) => r.reward.accuracy));
       const dull = accuracy <= filter.low ? 'allWrong' : accuracy >= filter.high ? 'allRight' : undefined;
@@ -97,62 +107,65 @@ export async function gatherRollouts(
       counts[fate]++;
       (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[fate]++;
       if (fate === 'kept') groups.push(group);
+    };
+    await tell();
+    for (let i = 0; i < drawn.length; i += options.batchPrompts) {
+      const part = drawn.slice(i, i + options.batchPrompts);
+      (await rollOut(policy, rewards, part, options, counts)).forEach(sort);
+      await tell();
     }
   }
   return { groups, scored, counts };
 }
 
-/** Encodes, samples and scores prompts, some at a time. */
+/** Encodes, samples and scores prompts. */
 async function rollOut(
   policy: RolloutPolicy,
   rewards: RewardRunner,
-  drawn: readonly Prompt[],
+  prompts: readonly Prompt[],
   options: GatherOptions,
   counts: GatherCounts,
 ): Promise<Group[]> {
   const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch } = options;
-  const groups: Group[] = [];
-  for (let i = 0; i < drawn.length; i += options.batchPrompts) {
-    const part = await encodeAll(policy, drawn.slice(i, i + options.batchPrompts), options, counts);
-    const responses = await policy.generate(
-      part.map(({ encoded }) => encoded),
-      {
-        ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
-        rolloutOffset: counts.drawn * n,
-      },
-    );
-    const texts = responses.map((group) =>
-      group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
-    );
-    const results = await rewards.score(
-      part.flatMap(({ prompt }, p) =>
-        texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
-      ),
-    );
-    part.forEach(({ prompt, encoded }, p) => {
-      const groupId = options.firstGroupId + counts.drawn + p;
-      const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
-        const reward = results[p * n + j]!;
-        if (!('failed' in reward))
-          return [
-            {
-              groupId,
-              prompt,
-              tokens,
-              text: texts[p]![j]!,
-              rolloutLogProbs: Float32Array.from(logProbs),
-              finish,
-              reward,
-            },
-          ];
-        counts.failedRewards++;
-        if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
-        return [];
-      });
-      groups.push({ groupId, prompt, encoded, rollouts });
+  const part = await encodeAll(policy, prompts, options, counts);
+  const responses = await policy.generate(
+    part.map(({ encoded }) => encoded),
+    {
+      ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
+      rolloutOffset: counts.drawn * n,
+    },
+  );
+  const texts = responses.map((group) =>
+    group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
+  );
+  const results = await rewards.score(
+    part.flatMap(({ prompt }, p) =>
+      texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
+    ),
+  );
+  const groups = part.map(({ prompt, encoded }, p) => {
+    const groupId = options.firstGroupId + counts.drawn + p;
+    const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
+      const reward = results[p * n + j]!;
+      if (!('failed' in reward))
+        return [
+          {
+            groupId,
+            prompt,
+            tokens,
+            text: texts[p]![j]!,
+            rolloutLogProbs: Float32Array.from(logProbs),
+            finish,
+            reward,
+          },
+        ];
+      counts.failedRewards++;
+      if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
+      return [];
     });
-    counts.drawn += part.length;
-  }
+    return { groupId, prompt, encoded, rollouts };
+  });
+  counts.drawn += part.length;
   return groups;
 }
 

@@ -18,6 +18,7 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
     seed: config.seed,
     batch: counters.batch,
     firstGroupId: counters.groups,
+    onProgress: (progress) => run.reporter.sampling?.(progress),
   });
   await run.reporter.rollouts?.(counters.step + 1, gathered.scored);
   for (const reason of gathered.counts.reasons) await run.reporter.note(reason);

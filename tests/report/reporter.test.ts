@@ -71,6 +71,32 @@ describe('a run', () => {
     );
   });
 
+  it('tells that it samples: before its line on a terminal, now and then elsewhere, and never in its files', async () => {
+    const progress = { drawn: 512, kept: 120, wanted: 512 };
+    for (const isTTY of [true, false]) {
+      const written: string[] = [];
+      let time = 0;
+      const screen = { isTTY, columns: 200, write: (text: string) => written.push(text) };
+      const terminal = createTerminal(screen, { color: false, now: () => time });
+      const reporter = createReporter({ dir, terminal });
+      await reporter.rewind(-1);
+      await reporter.sampling?.({ ...progress, done: 0, kept: 0 });
+      await reporter.step({ step: 1, metrics: { 'reward/overall': 0.5 } });
+      for (; time < 65_000; time += 5000) await reporter.sampling?.({ ...progress, done: time / 1000 });
+      await reporter.close();
+      const lines = written.map((text) => text.replaceAll(/\r\u001b\[2K|\n/g, ''));
+      if (isTTY) expect(lines).toContain('sampling 55 of 512 prompts, 120 kept  step 1  reward 0.500');
+      else
+        expect(lines).toEqual([
+          'sampling 0 of 512 prompts, 0 kept',
+          'step 1  reward 0.500',
+          'sampling 30 of 512 prompts, 120 kept',
+          'sampling 60 of 512 prompts, 120 kept',
+        ]);
+      expect(rows('metrics.jsonl')).toEqual([{ step: 1, 'reward/overall': 0.5 }]);
+    }
+  });
+
   it('that goes on compares with its first validation', async () => {
     const first = start();
     await first.reporter.rewind(-1);
