@@ -155,8 +155,21 @@ export interface ValidationReport {
   step: number;
   tasks: Record<string, ValidationScore>;
   metrics: Record<string, number>;
+  /** why each of the prompts that could not be read was left out, with its row */
+  skipped: string[];
   /** a few generations, the same prompts every time */
   samples: { task: string; problem: string; response: string; answer: string; reward: Reward }[];
+}
+
+/** How far the sampling of a rollout batch is, in prompts. */
+export interface SamplingProgress {
+  /** answered and scored, or found to be unreadable */
+  done: number;
+  /** drawn so far; more are drawn if too few can teach */
+  drawn: number;
+  /** can teach */
+  kept: number;
+  wanted: number;
 }
 
 /** Where a run tells of itself: files, a terminal, both. */
@@ -167,6 +180,8 @@ export interface Reporter {
   validation(report: ValidationReport): void | Promise<void>;
   /** Something a person should know, as a sentence. */
   note(text: string): void | Promise<void>;
+  /** While a rollout batch is sampled: at its beginning, and after every `rollout.batchPrompts` prompts. */
+  sampling?(progress: SamplingProgress): void | Promise<void>;
   /** Every scored rollout of a batch, kept or not, before the update with the number `step`. */
   rollouts?(step: number, rollouts: readonly ScoredRollout[]): void | Promise<void>;
   /**

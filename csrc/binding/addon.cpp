@@ -1,3 +1,4 @@
+#include "../core/arena.h"
 #include "binding.h"
 
 namespace g2rpo::binding {
@@ -19,9 +20,13 @@ napi_value error_value(napi_env env, const char* code, const std::string& messag
   return error;
 }
 
+/** On its way to the JavaScript thread. Whoever drops a job, started or not, drops what it holds with it. */
+using CompletionRef = std::shared_ptr<Completion>;
+
 /** Raw Node-API with ignored statuses: the environment may be going down, and then every call fails. */
 void settle(napi_env env, napi_value, void* context, void* data) {
-  std::unique_ptr<Completion> c(static_cast<Completion*>(data));
+  const std::unique_ptr<CompletionRef> handed(static_cast<CompletionRef*>(data));
+  const CompletionRef& c = *handed;
   if (!env) return;
   auto* state = static_cast<Context*>(context);
   if (--state->pending == 0) napi_unref_threadsafe_function(env, state->done);
@@ -41,6 +46,7 @@ void settle(napi_env env, napi_value, void* context, void* data) {
 
 void close_context(void* data) {
   auto* state = static_cast<Context*>(data);
+  state->closing = true;
   state->device.reset();
   if (state->done) napi_release_threadsafe_function(state->done, napi_tsfn_abort);
   state->done = nullptr;
@@ -68,7 +74,7 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  auto* state = new Context{env, nullptr, nullptr, 0};
+  auto* state = new Context{env};
   env.SetInstanceData<Context>(state);
   napi_value name = nullptr;
   napi_create_string_utf8(env, "g2rpo", NAPI_AUTO_LENGTH, &name);
@@ -90,6 +96,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace
 
+/** Comes last: all that JavaScript held of this environment has been freed by then. */
+Context::~Context() { return_free_memory(); }
+
 Context& context_of(Napi::Env env) { return *env.GetInstanceData<Context>(); }
 
 CpuDevice& device_of(Napi::Env env) {
@@ -106,7 +115,7 @@ Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<con
                                 std::function<napi_value(napi_env)> result) {
   auto& state = context_of(env);
   napi_value promise = nullptr;
-  auto* c = new Completion{nullptr, std::move(work), std::move(result), nullptr};
+  auto c = std::make_shared<Completion>(Completion{nullptr, std::move(work), std::move(result), nullptr});
   napi_create_promise(env, &c->deferred, &promise);
   if (state.pending++ == 0) napi_ref_threadsafe_function(env, state.done);
   device_of(env).enqueue([c, done = state.done](Stream& stream) {
@@ -114,7 +123,8 @@ Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<con
     c->failure = guarded(stream, [&] { read_failure = c->work(stream); });
     if (!c->failure) c->failure = read_failure;
     c->work = nullptr;
-    if (napi_call_threadsafe_function(done, c, napi_tsfn_nonblocking) != napi_ok) delete c;
+    auto handed = std::make_unique<CompletionRef>(c);
+    if (napi_call_threadsafe_function(done, handed.get(), napi_tsfn_nonblocking) == napi_ok) handed.release();
   });
   return Napi::Promise(env, promise);
 }

@@ -5,6 +5,7 @@
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -16,10 +17,13 @@ namespace g2rpo::binding {
 
 /** State of one JavaScript environment (the main thread or a worker). */
 struct Context {
+  explicit Context(Napi::Env env) : env(env) {}
   Napi::Env env;
   std::unique_ptr<CpuDevice> device;
   napi_threadsafe_function done = nullptr;
   int pending = 0;  // promises under way; the event loop is kept alive while there are any
+  std::atomic<bool> closing{false};  // the environment is ending: long jobs stop at their next chance
+  ~Context();
 };
 Context& context_of(Napi::Env env);
 /** The device of this environment, started on first use. */

@@ -200,9 +200,9 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto options = sampling_of(info[1].As<Napi::Object>());
     auto out = std::make_shared<std::vector<Generation<T>>>();
     stop = false;
-    auto self = this->shared_from_this();
-    return start(info.Env(),
-                 [=](auto& policy, Stream& s) { *out = policy.generate(s, batch->batch, delta, options, [self] { return self->stop.load(); }); },
+    // the context outlives its device, and so this job
+    const auto stopped = [self = this->shared_from_this(), &closing = context_of(info.Env()).closing] { return self->stop || closing; };
+    return start(info.Env(), [=](auto& policy, Stream& s) { *out = policy.generate(s, batch->batch, delta, options, stopped); },
                  [out](Napi::Env env) {
                    auto list = Napi::Array::New(env, out->size());
                    for (uint32_t i = 0; i < out->size(); i++) {

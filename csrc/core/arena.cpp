@@ -6,6 +6,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "status.h"
 
@@ -46,6 +49,12 @@ void* allocate(size_t bytes) {
 }
 
 void deallocate(void* data, size_t) { std::free(data); }
+
+void return_free_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
 
 void* scratch_take(size_t bytes) {
   bytes = (bytes + 63) / 64 * 64;

@@ -25,4 +25,7 @@ class Scratch {
 void* allocate(size_t bytes);
 void deallocate(void* data, size_t bytes);
 
+/** Hands freed memory back to the system. A thread's heap keeps it otherwise, also when the thread has ended. */
+void return_free_memory();
+
 }  // namespace g2rpo

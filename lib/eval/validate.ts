@@ -1,9 +1,17 @@
+import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, Reward, ValidationReport, ValidationScore } from '../types.ts';
+
+/** A greedy response. */
+export interface Answer {
+  text: string;
+  tokens: number;
+  finish: 'stop' | 'length';
+}
 
 /** A validation needs greedy answers and their scores; where they come from is the caller's. */
 export interface Answerer {
-  /** Greedy responses, one per prompt. */
-  answer(prompts: readonly Prompt[]): Promise<{ text: string; tokens: number; finish: 'stop' | 'length' }[]>;
+  /** Greedy responses, one per prompt, or why the prompt could not be read. */
+  answer(prompts: readonly Prompt[]): Promise<(Answer | { skipped: string })[]>;
   /** Rewards of responses, or why there is none. */
   score(prompts: readonly Prompt[], responses: readonly string[]): Promise<(Reward | { failed: string })[]>;
 }
@@ -19,7 +27,9 @@ export interface ValidateOptions {
 
 /**
  * How the policy fares on held-out prompts, per task type: means of accuracy, format and overall reward, lengths of responses.
- * The macro average weighs tasks alike, however many prompts each has.
+ * The macro average weighs tasks alike, however many prompts each has. Prompts that could not be read are in no mean.
+ *
+ * @throws NO_PROMPTS  none could be read
  */
 export async function validate(
   prompts: readonly Prompt[],
@@ -27,31 +37,38 @@ export async function validate(
   { step, batchPrompts, samples }: ValidateOptions,
 ): Promise<ValidationReport> {
   const byTask = new Map<string, Scored[]>();
+  const skipped: string[] = [];
   for (let i = 0; i < prompts.length; i += batchPrompts) {
     const part = prompts.slice(i, i + batchPrompts);
     const answers = await answerer.answer(part);
+    skipped.push(...answers.flatMap((answer) => ('skipped' in answer ? [answer.skipped] : [])));
+    const answered = answers.flatMap((answer, k) => ('skipped' in answer ? [] : [{ prompt: part[k]!, ...answer }]));
     const rewards = await answerer.score(
-      part,
-      answers.map(({ text }) => text),
+      answered.map(({ prompt }) => prompt),
+      answered.map(({ text }) => text),
     );
-    part.forEach((prompt, k) => {
-      const scored = { prompt, ...answers[k]!, reward: rewards[k]! };
-      const list = byTask.get(prompt.taskType);
+    answered.forEach((each, k) => {
+      const scored = { ...each, reward: rewards[k]! };
+      const list = byTask.get(each.prompt.taskType);
       if (list) list.push(scored);
-      else byTask.set(prompt.taskType, [scored]);
+      else byTask.set(each.prompt.taskType, [scored]);
     });
   }
+  if (skipped.length > 0 && byTask.size === 0)
+    throw new G2rpoError(
+      'NO_PROMPTS',
+      `validation: prompts that can be read were wanted; none of ${prompts.length} could be; the first: ${skipped[0]}`,
+      { skipped: skipped.length },
+    );
   const tasks = Object.fromEntries(
     [...byTask].sort(([a], [b]) => (a < b ? -1 : 1)).map(([task, list]) => [task, scoreOf(list)]),
   );
-  return { step, tasks, metrics: metricsOf(tasks), samples: samplesOf(byTask, samples) };
+  const metrics = { ...metricsOf(tasks), 'val/prompts_skipped': skipped.length };
+  return { step, tasks, metrics, skipped, samples: samplesOf(byTask, samples) };
 }
 
-interface Scored {
+interface Scored extends Answer {
   prompt: Prompt;
-  text: string;
-  tokens: number;
-  finish: 'stop' | 'length';
   reward: Reward | { failed: string };
 }
 

@@ -125,6 +125,7 @@ export const METRICS: readonly Metric[] = [
     '',
     'rewards that could not be had; left out of the means',
   ),
+  metric('val/prompts_skipped', 'prompts', 'held-out prompts', '', 'left out because they could not be read'),
   metric('val_{task}_response_length/mean', 'tokens', 'held-out prompts of a task type', '', 'the stop token counts'),
   metric('val_{task}_response_length/max', 'tokens', 'held-out prompts of a task type', '', 'the longest response'),
   metric(

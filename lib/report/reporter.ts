@@ -26,6 +26,8 @@ const HEADLINE: readonly [label: string, metric: string, digits: number][] = [
   ['entropy', 'actor/entropy', 3],
   ['tokens', 'response_length/mean', 1],
 ];
+/** How often a log that is no terminal is told that the sampling goes on. */
+const SAMPLING_EVERY_MS = 30_000;
 const ACCURACY = /^val\/(.+)_accuracy_reward$/;
 
 /**
@@ -40,6 +42,8 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
   const logs = new Map<string, StepLog>();
   let first: { step: number; accuracies: Accuracies } | undefined;
   const times: number[] = [];
+  /** the line of the last update */
+  let headline = '';
   /** several updates share the rollouts of one batch, and only the first of them brings their metrics */
   let latest: StepReport['metrics'] = {};
 
@@ -70,7 +74,12 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
       await log('metrics').append({ step: report.step, ...report.metrics });
       times.push(now());
       latest = { ...latest, ...report.metrics };
-      terminal.status(stepLine({ step: report.step, metrics: latest }, steps, times));
+      headline = stepLine({ step: report.step, metrics: latest }, steps, times);
+      terminal.status(headline);
+    },
+    sampling({ done, drawn, kept }) {
+      const line = `sampling ${done} of ${drawn} prompts, ${kept} kept`;
+      terminal.status(terminal.live && headline ? `${line}  ${headline}` : line, SAMPLING_EVERY_MS);
     },
     async validation({ step, tasks, metrics, samples }) {
       await log('metrics').append({ step, ...metrics });

@@ -20,6 +20,8 @@ export interface Terminal {
   /** Takes the live line away. */
   close(): void;
   readonly paint: Paint;
+  /** whether the status is a live line */
+  readonly live: boolean;
 }
 
 const CLEAR_LINE = '\r\u001b[2K';
@@ -34,6 +36,7 @@ export function createTerminal(screen: Screen, { color = true, now = Date.now } 
   const redraw = () => void (status !== '' && draw());
   if (live) screen.on?.('resize', redraw);
   return {
+    live,
     paint: paintIn(live && color),
     print(text) {
       screen.write(status === '' ? `${text}\n` : `${CLEAR_LINE}${text}\n`);

@@ -1,14 +1,13 @@
-import { ofRow } from '../data/promptRow.ts';
-import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import type { RewardRunner, Scored } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { fateOf } from '../algorithms/index.ts';
-import type { Prompt, Reward, ScoredRollout } from '../types.ts';
+import type { Prompt, Reward, SamplingProgress, ScoredRollout } from '../types.ts';
+import { encodePrompts, type EncodePromptsOptions } from './encodePrompts.ts';
 import type { Group, RolloutPolicy } from './group.ts';
 
-export interface GatherOptions {
+export interface GatherOptions extends EncodePromptsOptions {
   /** prompts wanted after filtering */
   prompts: number;
   n: number;
@@ -24,15 +23,13 @@ export interface GatherOptions {
   shape?: (rollout: ScoredRollout) => Reward;
   /** also scores the greedy answer to every prompt */
   greedy?: boolean;
-  maxPromptTokens: number;
-  text: PromptTextOptions;
-  /** 'skip' counts prompts that cannot be encoded and goes on */
-  onBadRow: 'error' | 'skip';
   /** the draws are a pure function of seed, batch and the place in the batch */
   seed: number;
   batch: number;
   /** number of the first group; later ones follow */
   firstGroupId: number;
+  /** is told how far it is, after each part of a draw and before the first */
+  onProgress?: (progress: SamplingProgress) => void | Promise<void>;
 }
 
 /** What happened to the prompts that were drawn; counts of groups. */
@@ -95,11 +92,19 @@ export async function gatherRollouts(
     const missing = wanted - groups.length;
     const share = counts.drawn === 0 ? 1 : Math.max(groups.length / counts.drawn, 0.1);
     const drawn = stream.next(Math.min(wanted, Math.ceil(missing / share)));
-    for (const group of await rollOut(policy, rewards, drawn, options, counts)) {
+    const before = counts.drawn + counts.skipped;
+    const tell = () =>
+      options.onProgress?.({
+        done: counts.drawn + counts.skipped,
+        drawn: before + drawn.length,
+        kept: groups.length,
+        wanted,
+      });
+    const sort = (group: Group) => {
       scored.push(...group.rollouts);
       if (group.rollouts.length < 2) {
         counts.unscored++;
-        continue;
+        return;
       }
       const teaches = fateOf(
         group.rollouts.map((r) => r.reward.accuracy),
@@ -109,66 +114,69 @@ export async function gatherRollouts(
       counts[fate]++;
       (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[fate]++;
       if (fate === 'kept') groups.push(group);
+    };
+    await tell();
+    for (let i = 0; i < drawn.length; i += options.batchPrompts) {
+      const part = drawn.slice(i, i + options.batchPrompts);
+      (await rollOut(policy, rewards, part, options, counts)).forEach(sort);
+      await tell();
     }
   }
   return { groups, scored, counts };
 }
 
-/** Encodes, samples and scores prompts, some at a time. */
+/** Encodes, samples and scores prompts. */
 async function rollOut(
   policy: RolloutPolicy,
   rewards: RewardRunner,
-  drawn: readonly Prompt[],
+  prompts: readonly Prompt[],
   options: GatherOptions,
   counts: GatherCounts,
 ): Promise<Group[]> {
   const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch } = options;
-  const groups: Group[] = [];
-  for (let i = 0; i < drawn.length; i += options.batchPrompts) {
-    const part = await encodeAll(policy, drawn.slice(i, i + options.batchPrompts), options, counts);
-    const responses = await policy.generate(
-      part.map(({ encoded }) => encoded),
-      {
-        ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
-        rolloutOffset: counts.drawn * n,
-      },
-    );
-    const texts = responses.map((group) =>
-      group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
-    );
-    const results = await rewards.score(
-      part.flatMap(({ prompt }, p) =>
-        texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
-      ),
-    );
-    const greedyRewards = options.greedy ? await scoreGreedy(policy, rewards, part, maxTokens) : [];
-    part.forEach(({ prompt, encoded }, p) => {
-      const groupId = options.firstGroupId + counts.drawn + p;
-      const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
-        const reward = results[p * n + j]!;
-        if ('failed' in reward) {
-          counts.failedRewards++;
-          if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
-          return [];
-        }
-        const rolloutLogProbs = Float32Array.from(logProbs);
-        const rollout = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish, reward };
-        return [{ ...rollout, reward: options.shape?.(rollout) ?? reward }];
-      });
-      const greedy = greedyRewards[p];
-      if (greedy && 'failed' in greedy) {
-        // without it the others have nothing to be compared with
+  const part = await encodeAll(policy, prompts, options, counts);
+  const responses = await policy.generate(
+    part.map(({ encoded }) => encoded),
+    {
+      ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
+      rolloutOffset: counts.drawn * n,
+    },
+  );
+  const texts = responses.map((group) =>
+    group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
+  );
+  const results = await rewards.score(
+    part.flatMap(({ prompt }, p) =>
+      texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
+    ),
+  );
+  const greedyRewards = options.greedy ? await scoreGreedy(policy, rewards, part, maxTokens) : [];
+  const groups = part.map(({ prompt, encoded }, p): Group => {
+    const groupId = options.firstGroupId + counts.drawn + p;
+    const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
+      const reward = results[p * n + j]!;
+      if ('failed' in reward) {
         counts.failedRewards++;
-        if (counts.reasons.length < 3) counts.reasons.push(greedy.failed);
-        rollouts.length = 0;
+        if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
+        return [];
       }
-      groups.push({
-        ...{ groupId, prompt, encoded, rollouts },
-        ...(greedy && !('failed' in greedy) && { greedyReward: greedy.overall }),
-      });
+      const rolloutLogProbs = Float32Array.from(logProbs);
+      const rollout = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish, reward };
+      return [{ ...rollout, reward: options.shape?.(rollout) ?? reward }];
     });
-    counts.drawn += part.length;
-  }
+    const greedy = greedyRewards[p];
+    if (greedy && 'failed' in greedy) {
+      // without it the others have nothing to be compared with
+      counts.failedRewards++;
+      if (counts.reasons.length < 3) counts.reasons.push(greedy.failed);
+      rollouts.length = 0;
+    }
+    return {
+      ...{ groupId, prompt, encoded, rollouts },
+      ...(greedy && !('failed' in greedy) && { greedyReward: greedy.overall }),
+    };
+  });
+  counts.drawn += part.length;
   return groups;
 }
 
@@ -191,26 +199,20 @@ async function scoreGreedy(
   );
 }
 
+/** Those that can be encoded; the others are counted. */
 async function encodeAll(
   policy: RolloutPolicy,
   prompts: readonly Prompt[],
-  { maxPromptTokens, text, onBadRow }: GatherOptions,
+  options: GatherOptions,
   counts: GatherCounts,
 ): Promise<{ prompt: Prompt; encoded: EncodedPrompt }[]> {
-  const encoded = await Promise.all(
-    prompts.map(async (prompt) => {
-      try {
-        return { prompt, encoded: await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens }) };
-      } catch (cause) {
-        const error = ofRow(cause, prompt.source);
-        if (!(error instanceof G2rpoError) || onBadRow === 'error') throw error;
-        counts.skipped++;
-        if (counts.reasons.length < 3) counts.reasons.push(error.message);
-        return undefined;
-      }
-    }),
-  );
-  return encoded.filter((e) => e !== undefined);
+  const results = await encodePrompts(policy, prompts, options);
+  return results.flatMap((result, i) => {
+    if (result.skipped === undefined) return [{ prompt: prompts[i]!, encoded: result.encoded }];
+    counts.skipped++;
+    if (counts.reasons.length < 3) counts.reasons.push(result.skipped);
+    return [];
+  });
 }
 
 function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {

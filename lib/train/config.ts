@@ -36,7 +36,10 @@ const textConfig = {
     .prefault({})
     .describe('names of the tags around thought and answer'),
   imageDir: z.string().exactOptional().describe('where image paths start; default the folder of each file'),
-  onBadRow: z.enum(['error', 'skip']).default('error').describe('what to do with rows that the format does not allow'),
+  onBadRow: z
+    .enum(['error', 'skip'])
+    .default('error')
+    .describe('what to do with rows that the format does not allow, or whose prompt or pictures cannot be read'),
 };
 
 const dataConfig = z.strictObject({

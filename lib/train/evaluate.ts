@@ -16,14 +16,20 @@ import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   if (!config.data.validation)
     throw new G2rpoError('INVALID_CONFIG', 'data.validation must name held-out prompts; it is not there');
-  const { prompts } = loadDataset(config.data.validation, rowOptionsOf(config));
+  const { prompts, skipped } = loadDataset(config.data.validation, rowOptionsOf(config));
   const { path, maxPromptTokens, ...imageOptions } = config.policy;
   const policy = await Policy.load(path, imageOptions);
   const rewards = await rewardRunnerOf(config);
   try {
     const { maxTokens } = config.rollout;
-    const answerer = answererOf(policy, rewards, { maxTokens, maxPromptTokens, text: config.data });
-    return await validate(prompts, answerer, { ...config.eval, step: 0 });
+    const answerer = answererOf(policy, rewards, {
+      maxTokens,
+      maxPromptTokens,
+      text: config.data,
+      onBadRow: config.data.onBadRow,
+    });
+    const report = await validate(prompts, answerer, { ...config.eval, step: 0 });
+    return { ...report, skipped: [...skipped.map(({ reason }) => reason), ...report.skipped] };
   } finally {
     await rewards.close();
     policy.dispose();

@@ -20,6 +20,7 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
     firstGroupId: counters.groups,
     shape: (rollout) => run.algorithm.shape(rollout, config.rollout),
     greedy: run.algorithm.needs.greedy,
+    onProgress: (progress) => run.reporter.sampling?.(progress),
   });
   await run.reporter.rollouts?.(counters.step + 1, gathered.scored);
   for (const reason of gathered.counts.reasons) await run.reporter.note(reason);

@@ -57,11 +57,16 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       maxTokens: config.rollout.maxTokens,
       maxPromptTokens,
       text: config.data,
+      onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
       if (!heldOut) return;
       after = await validate(heldOut.prompts, answerer, { ...config.eval, step });
       before ??= after;
+      await noteSkipped(
+        after.skipped.map((reason) => ({ reason })),
+        reporter,
+      );
       await reporter.validation(after);
     };
     if (!state && config.eval.before) await validateNow();

@@ -90,11 +90,16 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       maxTokens: config.rollout.maxTokens,
       maxPromptTokens,
       text: config.data,
+      onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
       if (heldOut.length === 0) return;
       after = await validate(heldOut, answerer, { ...config.eval, step: run.counters.step });
       before ??= after;
+      await noteSkipped(
+        after.skipped.map((reason) => ({ reason })),
+        reporter,
+      );
       await reporter.validation(after);
     };
     const save = () => {
@@ -166,7 +171,10 @@ async function read(files: readonly string[], options: DatasetOptions, reporter:
 }
 
 /** Rows that were left out are told, not hidden. */
-export async function noteSkipped(skipped: Dataset['skipped'], reporter: Reporter): Promise<void> {
+export async function noteSkipped(
+  skipped: readonly Pick<Dataset['skipped'][number], 'reason'>[],
+  reporter: Reporter,
+): Promise<void> {
   for (const { reason } of skipped.slice(0, 10)) await reporter.note(`left out: ${reason}`);
   if (skipped.length > 10) await reporter.note(`left out: ${skipped.length - 10} more rows`);
 }

@@ -1,6 +1,8 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { validate, type Answerer } from '../../lib/eval/validate.ts';
+import type { Prompt } from '../../lib/types.ts';
 import { fakePrompt } from '../support/fakePolicy.ts';
+import { rejectionOf } from '../support/thrown.ts';
 
 const prompts = [
   ...['1', '0', '1', 'fail'].map((answer) => fakePrompt(`ocr ${answer}`, { taskType: 'ocr', answer })),
@@ -55,4 +57,33 @@ it('shows the first prompts of every task in turn, the same every time', async (
   expect(await shown(3)).toEqual(['math 0.5', 'ocr 1', 'math 0.5']);
   expect(await shown(0)).toEqual([]);
   expect(await shown(99)).toHaveLength(5);
+});
+
+describe('a prompt that cannot be read', () => {
+  const broken = (part: readonly Prompt[]) => part.map(({ problem }) => !problem.startsWith('ocr 1'));
+  const picky: Answerer = {
+    async answer(part) {
+      const answers = await answerer.answer(part);
+      return broken(part).map((fine, k) =>
+        fine ? answers[k]! : { skipped: `row ${prompts.indexOf(part[k]!)}: torn` },
+      );
+    },
+    score: answerer.score,
+  };
+  const options = { step: 0, batchPrompts: 2, samples: 9 };
+
+  it('is counted, told with its row, and in no mean', async () => {
+    const report = await validate(prompts, picky, options);
+    expect(report.skipped).toEqual(['row 0: torn', 'row 2: torn']);
+    expect(report.metrics['val/prompts_skipped']).toBe(2);
+    expect(report.tasks['ocr']).toMatchObject({ prompts: 2, failed: 1, accuracy: 0, responseLength: { mean: 3 } });
+    expect(report.tasks['math_reasoning']).toMatchObject({ prompts: 2, accuracy: 0.5, responseLength: { mean: 5.5 } });
+    expect(report.samples.map(({ problem }) => problem)).toEqual(['math 0.5', 'ocr 0', 'math 0.5']);
+  });
+
+  it('is no reason to go on when nothing else is there', async () => {
+    const error = await rejectionOf(validate([prompts[0]!, prompts[2]!], picky, options));
+    expect(error.code).toBe('NO_PROMPTS');
+    expect(error.message).toMatch(/none of 2 could be; the first: row 0: torn/);
+  });
 });

@@ -31,6 +31,7 @@ const validation = (step: number, accuracies: Record<string, number>): Validatio
   step,
   tasks: Object.fromEntries(Object.entries(accuracies).map(([task, accuracy]) => [task, score(accuracy)])),
   metrics: Object.fromEntries(Object.entries(accuracies).map(([task, a]) => [`val/${task}_accuracy_reward`, a])),
+  skipped: [],
   samples: [],
 });
 
@@ -68,6 +69,32 @@ describe('a run', () => {
         'all tasks       20      37.5   47.5   +10.0    12.0',
       ].join('\n'),
     );
+  });
+
+  it('tells that it samples: before its line on a terminal, now and then elsewhere, and never in its files', async () => {
+    const progress = { drawn: 512, kept: 120, wanted: 512 };
+    for (const isTTY of [true, false]) {
+      const written: string[] = [];
+      let time = 0;
+      const screen = { isTTY, columns: 200, write: (text: string) => written.push(text) };
+      const terminal = createTerminal(screen, { color: false, now: () => time });
+      const reporter = createReporter({ dir, terminal });
+      await reporter.rewind(-1);
+      await reporter.sampling?.({ ...progress, done: 0, kept: 0 });
+      await reporter.step({ step: 1, metrics: { 'reward/overall': 0.5 } });
+      for (; time < 65_000; time += 5000) await reporter.sampling?.({ ...progress, done: time / 1000 });
+      await reporter.close();
+      const lines = written.map((text) => text.replaceAll(/\r\u001b\[2K|\n/g, ''));
+      if (isTTY) expect(lines).toContain('sampling 55 of 512 prompts, 120 kept  step 1  reward 0.500');
+      else
+        expect(lines).toEqual([
+          'sampling 0 of 512 prompts, 0 kept',
+          'step 1  reward 0.500',
+          'sampling 30 of 512 prompts, 120 kept',
+          'sampling 60 of 512 prompts, 120 kept',
+        ]);
+      expect(rows('metrics.jsonl')).toEqual([{ step: 1, 'reward/overall': 0.5 }]);
+    }
   });
 
   it('that goes on compares with its first validation', async () => {

@@ -4,7 +4,7 @@ import { createRewardRunner } from '../../lib/rewards/index.ts';
 import { gatherRollouts, type GatherOptions } from '../../lib/rollout/gatherRollouts.ts';
 import type { RolloutPolicy } from '../../lib/rollout/group.ts';
 import { G2rpoError } from '../../lib/runtime/errors.ts';
-import type { Prompt, RewardInput } from '../../lib/types.ts';
+import type { Prompt, RewardInput, SamplingProgress } from '../../lib/types.ts';
 import { encodeLetters, fakePolicy, fakePrompt } from '../support/fakePolicy.ts';
 import { goldenCases } from '../support/golden.ts';
 import { rejectionOf } from '../support/thrown.ts';
@@ -76,6 +76,19 @@ describe('the filter', () => {
     expect(surplus.groups.map(({ prompt }) => prompt.source.row)).toEqual([1, 2]);
     expect(surplus.counts).toMatchObject({ drawn: 4, kept: 2, surplus: 1, tries: 2 });
     expect(surplus.counts.tasks).toEqual({ ocr: { allWrong: 0, allRight: 1, surplus: 1, kept: 2 } });
+  });
+
+  it('tells how far it is, part by part', async () => {
+    const told: SamplingProgress[] = [];
+    const options = { prompts: 3, batchPrompts: 2, onProgress: (each: SamplingProgress) => void told.push(each) };
+    await gather([right, mixed, mixed, mixed], options);
+    expect(told.map(({ done, drawn, kept, wanted }) => [done, drawn, kept, wanted])).toEqual([
+      [0, 3, 0, 3],
+      [2, 3, 1, 3],
+      [3, 3, 2, 3],
+      [3, 5, 2, 3],
+      [5, 5, 3, 3],
+    ]);
   });
 
   it('gives every drawing of a prompt a group of its own', async () => {

@@ -112,6 +112,21 @@ describe('a bad row is named', () => {
     expect(stderr).toMatch(/INVALID_IMAGE .*cutValidation\.jsonl row 3: .*cut\.png: truncated/);
   });
 
+  it('and left out of the validation where that was asked for', async () => {
+    const file = badRows('validation.jsonl', 'skippedValidation.jsonl', cutPicture);
+    const skip = [`data.validation=${file}`, 'data.onBadRow=skip', 'eval.before=true'];
+    const { code, stdout, stderr } = await train(`output=${at('d')}`, ...skip);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/left out: .*skippedValidation\.jsonl row 3: .*cut\.png: truncated/);
+    expect(stdout).toMatch(/^all tasks +5 /m);
+    const rows = readFileSync(at('d/metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(rows.filter((row) => row.includes('"val/prompts_skipped":1'))).toHaveLength(2);
+    const again = await g2rpo(['eval', at('train.yaml'), ...skip]);
+    expect(again.code, again.stderr).toBe(0);
+    expect(again.stdout).toMatch(/^all tasks +5 /m);
+    expect(again.stderr).toMatch(/left out: .*skippedValidation\.jsonl row 3: /);
+  });
+
   it('when a picture of a demonstration is cut short', async () => {
     const file = badRows('demonstrations.jsonl', 'cutDemonstrations.jsonl', cutPicture);
     const { code, stderr } = await sft(`output=${at('b')}`, `phases.0.demonstrations.0.files=${file}`);

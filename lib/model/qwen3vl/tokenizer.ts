@@ -1,6 +1,6 @@
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { G2rpoError } from '../../runtime/errors.ts';
-import { isCount, isObject } from './configReader.ts';
+import { describe, isCount, isObject } from './configReader.ts';
 import { readJsonFile } from './jsonFile.ts';
 
 export interface DecodeOptions {
@@ -51,15 +51,17 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const file = `${dir}/tokenizer.json`;
   const json = await readJsonFile(file);
   const settings = await readJsonFile(`${dir}/tokenizer_config.json`);
-  const { vocab, added } = readVocabulary(json, file);
+  const { vocab: idOf, added } = readVocabulary(json, file);
   const generation = await readJsonFile(`${dir}/generation_config.json`, { optional: true });
   const encoder = buildEncoder(json, settings, file);
 
   const bytesOf: (Uint8Array | undefined)[] = [];
-  for (const [token, id] of vocab) bytesOf[id] = byteLevelBytes(token);
-  for (const { id, content } of added) bytesOf[id] = new TextEncoder().encode(content);
+  for (const [token, id] of idOf) bytesOf[id] = byteLevelBytes(token);
+  for (const { id, content } of added) {
+    bytesOf[id] = new TextEncoder().encode(content);
+    idOf.set(content, id);
+  }
   const special = new Set(added.filter((token) => token.special).map((token) => token.id));
-  const idOf = new Map([...vocab, ...added.map(({ content, id }) => [content, id] as const)]);
   const control = added.filter((token) => token.special).map((token) => token.content);
 
   const bytesFor = (id: number, skipSpecial = false) => (skipSpecial && special.has(id) ? undefined : bytesOf[id]);
@@ -83,7 +85,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   };
 }
 
-function readVocabulary(json: unknown, file: string): { vocab: [string, number][]; added: AddedToken[] } {
+function readVocabulary(json: unknown, file: string): { vocab: Map<string, number>; added: AddedToken[] } {
   const model = isObject(json) ? json['model'] : undefined;
   const vocab = isObject(model) && model['type'] === 'BPE' ? model['vocab'] : undefined;
   const added: unknown = isObject(json) ? (json['added_tokens'] ?? []) : undefined;
@@ -94,7 +96,31 @@ function readVocabulary(json: unknown, file: string): { vocab: [string, number][
     throw new G2rpoError('INVALID_CHECKPOINT', `${file}: added_tokens must be a list of {id, content, special}`, {
       file,
     });
-  return { vocab: Object.entries(vocab) as [string, number][], added: added as AddedToken[] };
+  const ids = new Map(Object.entries(vocab) as [string, number][]);
+  checkMerges((model as Record<string, unknown>)['merges'], ids, file);
+  return { vocab: ids, added: added as AddedToken[] };
+}
+
+/** Merges are ["a", "b"] or "a b", all in one spelling; a, b and ab are of the vocabulary. What is not would never be merged. */
+function checkMerges(merges: unknown, vocab: ReadonlyMap<string, number>, file: string): void {
+  if (!Array.isArray(merges))
+    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: model.merges must be a list; got ${describe(merges)}`, {
+      file,
+    });
+  const inLists = Array.isArray(merges[0]);
+  const refuse = (index: number, wanted: string): never => {
+    const got = describe(merges[index]);
+    const message = `${file}: model.merges[${index}] must be ${wanted}; got ${got}`;
+    throw new G2rpoError('INVALID_CHECKPOINT', message, { file, index, wanted, got });
+  };
+  merges.forEach((merge: unknown, index) => {
+    const pair: unknown = inLists ? merge : typeof merge === 'string' ? merge.split(' ') : undefined;
+    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== 'string' || typeof pair[1] !== 'string')
+      return refuse(index, `a pair of tokens, ["a", "b"] or "a b", as the others are`);
+    const [a, b] = pair as [string, string];
+    for (const token of [a, b, a + b])
+      if (!vocab.has(token)) refuse(index, `of tokens of model.vocab, which has no ${JSON.stringify(token)}`);
+  });
 }
 
 function buildEncoder(json: unknown, settings: unknown, file: string): Encoder {

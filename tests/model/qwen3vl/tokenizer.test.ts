@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -109,6 +109,52 @@ describe('unusable files', () => {
     const error = await rejectionOf(loadTokenizer(folderWith(change)));
     expect(error.code).toBe('INVALID_CHECKPOINT');
     expect(error.message).toMatch(message);
+  });
+
+  describe('merges', () => {
+    type Merges = (string | [string, string])[];
+    const withMerges = (change: (merges: [string, string][]) => unknown) =>
+      folderWith((dir) => {
+        const json = JSON.parse(readFileSync(`${dir}/tokenizer.json`, 'utf8')) as { model: { merges: Merges } };
+        const pairs = json.model.merges.map((merge) =>
+          typeof merge === 'string' ? (merge.split(' ') as [string, string]) : merge,
+        );
+        json.model.merges = change(pairs) as Merges;
+        writeFileSync(`${dir}/tokenizer.json`, JSON.stringify(json));
+      });
+    const asTexts = (pairs: [string, string][]) => pairs.map((pair) => pair.join(' '));
+    const third = (to: unknown) => (pairs: [string, string][]) => Object.assign([...pairs], { 3: to });
+
+    it.each<[string, (pairs: [string, string][]) => unknown]>([
+      ['pairs', (pairs) => pairs],
+      ['texts', asTexts],
+    ])('may be spelled as %s', async (_, change) => {
+      const tokenizer = await loadTokenizer(withMerges(change));
+      const { text, ids } = golden.strings.find((each) => each.ids.nano.length > 20)!;
+      expect([...tokenizer.encode(text)]).toEqual(ids.nano);
+    });
+
+    const pair = /model\.merges\[3\] must be a pair of tokens, \["a", "b"\] or "a b", as the others are; got /;
+    it.each<[string, (pairs: [string, string][]) => unknown, RegExp]>([
+      ['missing', () => undefined, /model\.merges must be a list; got undefined/],
+      ['three parts', third(['a', 'b', 'c']), pair],
+      ['a number in a pair', third(['a', 1]), pair],
+      ['no pair', third(7), pair],
+      ['a text among pairs', third('a b'), pair],
+      ['a text of one token', (pairs) => third('ab')(asTexts(pairs) as never), pair],
+      ['a text of three tokens', (pairs) => third('a b c')(asTexts(pairs) as never), pair],
+      ['a pair among texts', (pairs) => third(['a', 'b'])(asTexts(pairs) as never), pair],
+      [
+        'a part out of the vocabulary',
+        third(['a', '汉']),
+        /tokenizer\.json: model\.merges\[3\] must be of tokens of model\.vocab, which has no "汉"; got \["a","汉"\]/,
+      ],
+      ['a result out of the vocabulary', third(['Z', 'Q']), /merges\[3\] .* has no "ZQ"; got \["Z","Q"\]/],
+    ])('are refused: %s', async (_, change, message) => {
+      const error = await rejectionOf(loadTokenizer(withMerges(change)));
+      expect(error.code).toBe('INVALID_CHECKPOINT');
+      expect(error.message).toMatch(message);
+    });
   });
 
   it('without generation_config.json the eos token stops', async () => {

@@ -1,0 +1,163 @@
+// The backward pass of one run: weights are computed anew from the scores and their log-sum. Hot files only.
+#pragma once
+#include "../../core/arena.h"
+#include "functions.h"
+#include "op.h"
+#include "segments.h"
+
+namespace g2rpo {
+
+namespace {
+
+constexpr size_t kTileBackward = 64;  // keys of a tile: there are two matrices of scores
+constexpr size_t kBlock = 4;          // columns of such a matrix
+
+/** A run's queries and what came back to them. */
+template <class T> struct Returned {
+  T* query;      // [column][width][lane], times scale · log₂e
+  T* out;        // the gradients of the outputs, likewise, unscaled
+  T* query_row;  // [lane][padded], unscaled
+  T* out_row;
+  T* d_query;  // [column][even][lane]
+  T* total;    // log₂ of the sum of weights
+  T* mean;     // do·o
+  T* limit;
+};
+
+template <class T> struct Tile {
+  T *keys, *values, *d_keys, *d_values;  // [key][even] and [key][padded]
+  T *weight, *slope;                     // [key][kBlock vectors]: p and ds
+};
+
+/** `count` ≤ kBlock columns against the n keys of a tile, of which keys from `open` on are not seen by every lane. */
+template <class T>
+void meet_back(const Shape& s, const Returned<T>& q, size_t w, size_t count, const Tile<T>& t, size_t n, size_t open, size_t at) {
+  constexpr size_t L = kLanes<T>, ld = kBlock * L;
+  product<T, false, false>(n, count, s.width, t.keys, s.even, q.query + w * s.width * L, L, s.width * L, t.weight, ld, L);
+  product<T, false, false>(n, count, s.width, t.values, s.even, q.out + w * s.width * L, L, s.width * L, t.slope, ld, L);
+  const size_t rows = round_up(n, 4);
+  for (size_t v = 0; v < count; v++) {
+    const Vec<T> total = simd::load(q.total + (w + v) * L), mean = simd::load(q.mean + (w + v) * L);
+    T *weight = t.weight + v * L, *slope = t.slope + v * L;
+    size_t j = 0;
+    for (; j < open; j++) {
+      const Vec<T> p = exp2(simd::load(weight + j * ld) - total);
+      simd::store(weight + j * ld, p);
+      simd::store(slope + j * ld, p * (simd::load(slope + j * ld) - mean));
+    }
+    if (j == rows) continue;
+    const Vec<T> limit = open < n ? simd::load(q.limit + (w + v) * L) : Vec<T>{};
+    for (; j < rows; j++) {
+      const Mask<T> seen = simd::splat(static_cast<T>(at + j)) < limit;
+      const Vec<T> p = seen ? exp2(simd::load(weight + j * ld) - total) : Vec<T>{};
+      simd::store(weight + j * ld, p);
+      simd::store(slope + j * ld, seen ? p * (simd::load(slope + j * ld) - mean) : Vec<T>{});
+    }
+  }
+  product<T, true, true>(s.even, count, n, t.keys, s.even, t.slope, ld, L, q.d_query + w * s.even * L, L, s.even * L);
+  const size_t wide = s.padded / L, depth = count * L;
+  product<T, true, false>(n, wide, depth, t.weight, ld, q.out_row + w * L * s.padded, s.padded, L, t.d_values, s.padded, L);
+  product<T, true, false>(n, wide, depth, t.slope, ld, q.query_row + w * L * s.padded, s.padded, L, t.d_keys, s.padded, L);
+}
+
+/** do·o of the lanes of a column. */
+template <class T> Vec<T> row_products(const T* const (&a)[kLanes<T>], const T* const (&b)[kLanes<T>], size_t width) {
+  constexpr size_t L = kLanes<T>;
+  Vec<T> sum[L];
+  for (size_t l = 0; l < L; l++) {
+    Vec<T> x = Vec<T>{};
+    if (a[l]) {
+      const size_t whole = width / L * L;
+      for (size_t d = 0; d < whole; d += L) x = simd::fma(simd::load(a[l] + d), simd::load(b[l] + d), x);
+      if (whole < width) x = simd::fma(simd::load_n(a[l] + whole, width - whole), simd::load_n(b[l] + whole, width - whole), x);
+    }
+    sum[l] = x;
+  }
+  transpose<T>(sum);
+  for (size_t n = L / 2; n > 0; n /= 2)
+    for (size_t l = 0; l < n; l++) sum[l] += sum[l + n];
+  return sum[0];
+}
+
+template <class T> void backward_run(const AttentionBackward<T>& op, const Shape& s, const Run& run, size_t g, T* partial) {
+  constexpr size_t L = kLanes<T>;
+  Scratch scratch;
+  Column* columns = scratch.take<Column>(column_bound<T>(run, s.group));
+  const size_t count = find_columns<T>(op.segmentStarts, run, s.group, columns);
+  Returned<T> q;
+  q.query = scratch.take<T>(count * s.width * L);
+  q.out = scratch.take<T>(count * s.width * L);
+  q.query_row = scratch.take<T>(count * L * s.padded);
+  q.out_row = scratch.take<T>(count * L * s.padded);
+  q.d_query = scratch.take<T>(count * s.even * L);
+  q.total = scratch.take<T>(count * L);
+  q.mean = scratch.take<T>(count * L);
+  q.limit = scratch.take<T>(count * L);
+  Tile<T> t;
+  t.keys = scratch.take<T>(kTileBackward * s.even + L);
+  t.values = scratch.take<T>(kTileBackward * s.even + L);
+  t.d_keys = scratch.take<T>(kTileBackward * s.padded);
+  t.d_values = scratch.take<T>(kTileBackward * s.padded);
+  t.weight = scratch.take<T>(kTileBackward * kBlock * L);
+  t.slope = scratch.take<T>(kTileBackward * kBlock * L);
+  zero(q.d_query, count * s.even * L);
+  for (size_t w = 0; w < count; w++) {
+    const T *query[L], *d_out[L], *out[L];
+    pointers<T>(columns[w], s, g, op.query.data, s.query_stride, query);
+    pointers<T>(columns[w], s, g, op.dOutput.data, s.heads * s.width, d_out);
+    pointers<T>(columns[w], s, g, op.output.data, s.heads * s.width, out);
+    to_lanes<T>(query, s.width, static_cast<T>(op.scale * kLog2E), q.query + w * s.width * L);
+    to_lanes<T>(d_out, s.width, T(1), q.out + w * s.width * L);
+    for (size_t l = 0; l < L; l++) {
+      T *a = q.query_row + (w * L + l) * s.padded, *b = q.out_row + (w * L + l) * s.padded;
+      if (query[l]) copy_rows(query[l], 0, 1, s.width, s.padded, a), copy_rows(d_out[l], 0, 1, s.width, s.padded, b);
+      else zero(a, s.padded), zero(b, s.padded);
+    }
+    simd::store(q.mean + w * L, row_products<T>(d_out, out, s.width));
+    each_lane<T>(columns[w], s.group, [&](size_t l, bool there, size_t row, size_t h) {
+      q.total[w * L + l] = there ? op.logSumExp[row * s.heads + g * s.group + h] * static_cast<T>(kLog2E) : T(0);
+    });
+  }
+  if (s.causal) find_limits(columns, count, s, q.limit);
+
+  // columns [from, to) against rows [begin, end), whose gradients go to `d_key` and `d_value`
+  const auto visit = [&](size_t from, size_t to, size_t begin, size_t end, bool own, T* d_key, T* d_value, size_t stride) {
+    for (size_t at = 0; at < end - begin; at += kTileBackward) {
+      const size_t tile = least(kTileBackward, end - begin - at);
+      take_tile(s, op.key.data, op.value.data, g, begin + at, tile, t.keys, t.values);
+      zero(t.d_keys, round_up(tile, 4) * s.padded);
+      zero(t.d_values, round_up(tile, 4) * s.padded);
+      for (size_t w = from; w < to; w += kBlock) {
+        const size_t width = least(to - w, kBlock);
+        size_t n = tile, open = tile;
+        if (own && s.causal) {
+          const size_t least_seen = static_cast<size_t>(q.limit[w * L]), most_seen = static_cast<size_t>(q.limit[(w + width) * L - 1]);
+          if (most_seen <= at) continue;
+          n = least(tile, most_seen - at);
+          open = least_seen <= at ? 0 : least(n, least_seen - at);
+        }
+        meet_back(s, q, w, width, t, n, open, at);
+      }
+      give_rows<T, false>(t.d_keys, s.padded, tile, s.width, static_cast<T>(op.scale), d_key + at * stride, stride);
+      give_rows<T, false>(t.d_values, s.padded, tile, s.width, T(1), d_value + at * stride, stride);
+    }
+  };
+  const size_t length = run.prefix_end - run.prefix_begin;
+  if (length > 0) visit(0, count, run.prefix_begin, run.prefix_end, false, partial, partial + length * s.padded, s.padded);
+  for (size_t from = 0, to; from < count; from = to) {
+    const size_t begin = columns[from].begin;
+    for (to = from + 1; to < count && columns[to].begin == begin; to++) {}
+    const size_t offset = begin * s.key_stride + g * s.width;
+    visit(from, to, begin, begin + columns[from].rows, true, op.dKey.data + offset, op.dValue.data + offset, s.key_stride);
+  }
+
+  for (size_t w = 0; w < count; w++) {
+    T* rows[L];
+    pointers<T>(columns[w], s, g, op.dQuery.data, s.query_stride, rows);
+    to_rows<T>(q.d_query + w * s.even * L, s.width, simd::splat(static_cast<T>(op.scale)), rows);
+  }
+}
+
+}  // namespace
+
+}  // namespace g2rpo

@@ -1,0 +1,39 @@
+import { ofRow } from '../data/promptRow.ts';
+import { assemblePrompt, type PromptTextOptions } from '../data/promptText.ts';
+import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { Prompt } from '../types.ts';
+import type { RolloutPolicy } from './group.ts';
+
+export interface EncodePromptsOptions {
+  maxPromptTokens: number;
+  text: PromptTextOptions;
+  /** 'skip' says why a prompt cannot be encoded, and goes on */
+  onBadRow: 'error' | 'skip';
+}
+
+/** A prompt as the policy reads it, or why it cannot be: the message of the error, with the row it is about. */
+export type EncodedOrSkipped = { encoded: EncodedPrompt; skipped?: never } | { skipped: string };
+
+/**
+ * Prompts as the policy reads them, in the same order.
+ *
+ * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped; the message names the row
+ */
+export function encodePrompts(
+  policy: Pick<RolloutPolicy, 'encode'>,
+  prompts: readonly Prompt[],
+  { maxPromptTokens, text, onBadRow }: EncodePromptsOptions,
+): Promise<EncodedOrSkipped[]> {
+  return Promise.all(
+    prompts.map(async (prompt) => {
+      try {
+        return { encoded: await policy.encode(assemblePrompt(prompt, text), { maxPromptTokens }) };
+      } catch (cause) {
+        const error = ofRow(cause, prompt.source);
+        if (!(error instanceof G2rpoError) || onBadRow === 'error') throw error;
+        return { skipped: error.message };
+      }
+    }),
+  );
+}
