@@ -22,7 +22,7 @@ if (unknown !== undefined) {
 
 const { flops, bytes } = measurePeaks();
 console.log(
-  `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32, ${(bytes / 1e9).toFixed(1)} GB/s copying`,
+  `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32, ${(bytes / 1e9).toFixed(1)} GB/s copying; shares are of peaks measured beside each sample`,
 );
 for (const name of wanted.length ? wanted : known) {
   const bench = (await import(new URL(name === 'step' ? `../${name}${suffix}` : `${name}${suffix}`, folder).href)) as {

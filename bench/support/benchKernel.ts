@@ -5,7 +5,7 @@ import { shapeOf } from '../../lib/kernels/signature.ts';
 import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
-import { measurePeaks } from './peaks.ts';
+import { measurePeaks, type Peaks } from './peaks.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
 type AnyKernel = Kernel<any, any, any, any>;
@@ -38,7 +38,8 @@ export const median = (x: number[]) => x.toSorted((a, b) => a - b)[Math.floor(x.
 
 /**
  * One thread, CPU time, medians, peers interleaved in one run. Prints the time, what moves and happens per second, the share
- * of the measured peak that `work` implies, and the ratio to each peer. The time is that of the kernel on its stream, without
+ * of the peak that `work` implies, and the ratio to each peer. The peak is the median of those measured in the same rounds, so
+ * that a clock which drifts, or neighbours, move both alike. The time is that of the kernel on its stream, without
  * the way there and back. A peak of bytes is that of memory: what stays in a cache may exceed it.
  */
 export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promise<void> {
@@ -49,6 +50,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     const plain = bench.generate(dims);
     const args = tensorsOf(kernel, plain, dims, scope);
     const own: number[] = [];
+    const peaks: Peaks[] = [];
     const first = await kernel.time(args as never, 3);
     const count = countFor(first);
     const peers = (bench.peers ?? []).map((p) => {
@@ -59,9 +61,11 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     await inRounds(`${name} ${label.join(', ')}`, async () => {
       own.push(await kernel.time(args as never, count));
       for (const p of peers) p.times.push(secondsOf(p.run, p.count));
+      peaks.push(measurePeaks());
     });
     const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
-    console.log(row(kernel, dims, variantOf(kernel, plain), median(own), ratios));
+    const peak = { flops: median(peaks.map((p) => p.flops)), bytes: median(peaks.map((p) => p.bytes)) };
+    console.log(row(kernel, dims, variantOf(kernel, plain), median(own), peak, ratios));
   }
 }
 
@@ -122,6 +126,7 @@ function row(
   dims: Dims,
   variant: 'f32' | 'f64',
   time: number,
+  peak: Peaks,
   ratios: { name: string; ratio: number }[],
 ): string {
   const d = kernel.declaration;
@@ -129,8 +134,7 @@ function row(
   // of the first thing that the kernel writes
   const [written, spec] = Object.entries({ ...d.outputs, ...d.updates } as Record<string, TensorSpec>)[0]!;
   const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1);
-  const peaks = measurePeaks();
-  const floor = Math.max(bytes / peaks.bytes, flops / (variant === 'f64' ? peaks.flops / 2 : peaks.flops));
+  const floor = Math.max(bytes / peak.bytes, flops / (variant === 'f64' ? peak.flops / 2 : peak.flops));
   const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
   return [
     `${d.name} ${variant} ${label.join(', ')}`.padEnd(52),

@@ -9,6 +9,9 @@ testKernel(normalQuantile, {
     none: { p: [] },
     one: { p: [0.3] },
     outside: { p: [-0.1, 1.1, Number.NaN] },
+    'both tails in one vector': {
+      p: Float64Array.from({ length: 37 }, (_, i) => 10 ** -(i * 3 + 1)).map((x, i) => (i % 3 ? x : 1 - x)),
+    },
     'more than a chunk': { p: Float64Array.from({ length: 5001 }, (_, i) => (i + 0.5) / 5001) },
   },
   tolerance: 1e-14, // the reference sums a series in f64; the golden cases below hold the kernel to 1e-15

@@ -1,59 +1,14 @@
-#include <cmath>
-#include <limits>
-
+// hot
 #include "op.h"
+#include "quantile.h"
 
 namespace g2rpo {
 
-namespace {
-
-template <int N> double polynomial(const double (&c)[N], double x) {
-  double y = c[N - 1];
-  for (int i = N - 2; i >= 0; i--) y = y * x + c[i];
-  return y;
-}
-
-// Rational approximations of AS 241: numerator and denominator for the centre, the near and the far tail.
-constexpr double kA[] = {3.3871328727963666080e0, 1.3314166789178437745e+2, 1.9715909503065514427e+3, 1.3731693765509461125e+4,
-                         4.5921953931549871457e+4, 6.7265770927008700853e+4, 3.3430575583588128105e+4, 2.5090809287301226727e+3};
-constexpr double kB[] = {1.0, 4.2313330701600911252e+1, 6.8718700749205790830e+2, 5.3941960214247511077e+3,
-                         2.1213794301586595867e+4, 3.9307895800092710610e+4, 2.8729085735721942674e+4, 5.2264952788528545610e+3};
-constexpr double kC[] = {1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
-                         1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4};
-constexpr double kD[] = {1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
-                         1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9};
-constexpr double kE[] = {6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
-                         2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7};
-constexpr double kF[] = {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
-                         7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15};
-
-}  // namespace
-
-double normal_quantile(double p) {
-  const double q = p - 0.5;
-  if (std::fabs(q) <= 0.425) {
-    const double r = 0.180625 - q * q;
-    return q * polynomial(kA, r) / polynomial(kB, r);
-  }
-  const double tail = q < 0 ? p : 1 - p;
-  if (!(tail > 0)) return tail == 0 ? std::copysign(std::numeric_limits<double>::infinity(), q) : std::nan("");
-  double r = std::sqrt(-std::log(tail));
-  if (r <= 5) {
-    r -= 1.6;
-    r = polynomial(kC, r) / polynomial(kD, r);
-  } else {
-    r -= 5;
-    r = polynomial(kE, r) / polynomial(kF, r);
-  }
-  return q < 0 ? -r : r;
-}
-
 KERNEL(cpu, NormalQuantile) {
-  constexpr size_t kChunk = 4096;
   const size_t n = op.p.size;
-  parallel_for(stream, (n + kChunk - 1) / kChunk, [&](size_t c) {
-    const size_t end = (c + 1) * kChunk < n ? (c + 1) * kChunk : n;
-    for (size_t i = c * kChunk; i < end; i++) op.quantiles[i] = normal_quantile(op.p[i]);
+  parallel_for(stream, (n + kQuantiles - 1) / kQuantiles, [&](size_t c) {
+    const size_t i = c * kQuantiles;
+    quantiles_of(op.p.data + i, n - i < kQuantiles ? n - i : kQuantiles, op.quantiles.data + i);
   });
 }
 

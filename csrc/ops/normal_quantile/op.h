@@ -4,8 +4,6 @@
 namespace g2rpo {
 
 /** Φ⁻¹(p) in f64, relative error below 1e-15; ∓∞ at 0 and 1, NaN outside [0, 1]. Wichura, AS 241 (PPND16). */
-double normal_quantile(double p);
-
 struct NormalQuantile {
   static constexpr auto kName = "normal_quantile";
   static constexpr auto kSignature = "p f64[N] -> quantiles f64[N]";
