@@ -33,7 +33,7 @@ export interface EstimatorChoice {
 }
 
 /** What other systems call them. */
-const ALIASES: Readonly<Record<string, string>> = {
+export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
   gs_grpo: 'g2rpo',
   gs_gdpo: 'gaussian-gdpo',
   drgrpo: 'dr-grpo',
@@ -46,7 +46,7 @@ const ALIASES: Readonly<Record<string, string>> = {
 
 /** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
 export function estimatorNamed(name: string): EstimatorChoice {
-  const found = ESTIMATORS.get(ALIASES[name] ?? name);
+  const found = ESTIMATORS.get(ESTIMATOR_ALIASES[name] ?? name);
   if (found) return found;
   const names = [...ESTIMATORS.keys()];
   const nearest = nearestName(name, names);
@@ -92,7 +92,7 @@ export const algorithmConfig = z
     const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
     const isObject = typeof clipRange === 'object' && clipRange !== null;
     return {
-      name: (typeof name === 'string' && ALIASES[name]) || name,
+      name: (typeof name === 'string' && ESTIMATOR_ALIASES[name]) || name,
       ...rest,
       // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
       clipRange:
