@@ -15,7 +15,7 @@ export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
 export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
-export { policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
+export { KL_KINDS, policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';

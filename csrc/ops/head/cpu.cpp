@@ -305,15 +305,10 @@ KERNEL_REAL(cpu, HeadBackward) {
 }
 
 KERNEL_REAL(cpu, HeadPolicyLoss) {
-  constexpr size_t w = lanes<T>;
   const Problem<T> p = problem_of(op);
   if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
-  if (const char* problem = simd::TokenLoss<T>::problem(op.kind, op.clipLow, op.clipHigh, op.clipDual)) {
-    char message[96];
-    snprintf(message, sizeof message, "%s: %s", op.kName, problem);
-    return fail(stream, "INVALID_ARGUMENT", message);
-  }
-  const simd::TokenLoss<T> token_loss(op.kind, op.clipLow, op.clipHigh, op.clipDual);
+  if (!simd::TokenLoss<T>::arguments_hold(stream, op)) return;
+  const simd::TokenLoss<T> token_loss(op);
   const Plan plan(p.vocabulary);
   const bool whole = plan.rows >= p.vocabulary;
   Scratch scratch;
@@ -331,15 +326,8 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
       const size_t at = block.first;
       for (size_t t = 0; t < block.tokens; t++)
         statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exps[at + t]);
-      for (size_t i = at; i < at + block.tokens; i += w) {
-        const size_t m = least(w, at + block.tokens - i);
-        const Vec<T> weight = simd::load_n<T>(op.weights.data + i, m);
-        const auto r = token_loss(simd::load_n<T>(op.logProbs.data + i, m), simd::load_n<T>(op.oldLogProbs.data + i, m),
-                                  simd::load_n<T>(op.advantages.data + i, m));
-        simd::store_n<T>(op.loss.data + i, weight * r.loss, m);
-        simd::store_n<T>(d_log_probs + i, weight * r.slope, m);
-        for (size_t k = 0; k < m; k++) op.clipped[i + k] = static_cast<int32_t>(r.clipped[k]);
-      }
+      simd::token_losses<T>(token_loss, op.logProbs.data, at, at + block.tokens, op.loss.data, d_log_probs, op.clipped.data);
+      for (size_t i = at; i < at + block.tokens; i++) d_log_probs[i] += op.logProbSlopes[i];
       if (!whole) return;
       Slopes<T>(block, d_log_probs + at, op.entropySlopes.data + at, log_sum_exps + at, op.entropy.data + at)
           .apply(p, block, z, 0, p.vocabulary);
