@@ -14,9 +14,18 @@ import { reinforcePlusPlus, reinforcePlusPlusBaseline } from './reinforcePlusPlu
 import { remax } from './remax/index.ts';
 import { rloo } from './rloo/index.ts';
 
-export type { Algorithm, CurrentScores, Estimator, MiniBatch, PreparedLoss, RewardedBatch } from './algorithm.ts';
+export type {
+  Algorithm,
+  CurrentScores,
+  Estimator,
+  MiniBatch,
+  ObservedBatch,
+  PreparedLoss,
+  RewardedBatch,
+} from './algorithm.ts';
 export { segments } from './segments.ts';
 export { fateOf } from './shaping/dynamicFilter.ts';
+export { lengthOf } from './shaping/lengthReward.ts';
 
 const DEFINITIONS = [
   ...[g2rpo, gaussianGdpo, grpo, drGrpo, emaGrpo, gdpo],

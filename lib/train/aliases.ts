@@ -91,7 +91,7 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 /** Spellings that configurations of ours are read in. */
 export const SPELLING: Spelling = {
   names: new Map(Object.entries(NAMES)),
-  values: new Map(Object.entries(VALUES)),
+  values: VALUES,
   named: ['algorithm.entropyBand.tasks', 'algorithm.lengthReward.tasks', 'algorithm.componentWeights'],
   switches,
 };

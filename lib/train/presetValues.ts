@@ -77,7 +77,11 @@ export const paper: PresetValue[] = [
     const source = 'unknown; decision: read off the curves of the paper’s figures';
     return [`algorithm.lengthReward.tasks.${task}`, [...thresholds], source];
   }),
-  ['rewards.structureBonus', 'none', 'decision: that of the released code takes the reward up to 1.5; unknown in the paper'],
+  [
+    'rewards.structureBonus',
+    'none',
+    'decision: that of the released code takes the reward up to 1.5; unknown in the paper',
+  ],
 ];
 
 export const referenceCode: PresetValue[] = [
@@ -147,7 +151,11 @@ export const dapo: PresetValue[] = [
   ['algorithm.clipRange.dual', 0, `${DAPO}, whose objective has no such bound`],
   ['algorithm.aggregation', 'token-mean', `${DAPO}, token-level loss`],
   ['algorithm.kl.coef', 0, `${DAPO}: no KL term`],
-  ['algorithm.overlong.factor', 0.5, `${DAPO}, soft overlong punishment: 1 where answers earn ±1, so half where they earn 0 or 1`],
+  [
+    'algorithm.overlong.factor',
+    0.5,
+    `${DAPO}, soft overlong punishment: 1 where answers earn ±1, so half where they earn 0 or 1`,
+  ],
   ['algorithm.overlong.buffer', 4096, DAPO],
   ['rollout.prompts', 512, DAPO],
   ['rollout.n', 16, DAPO],

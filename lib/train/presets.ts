@@ -17,7 +17,11 @@ const list: readonly Preset[] = [
   { name: 'reference-code', summary: 'G²RPO as its released code runs it, shaping off', values: values.referenceCode },
   { name: 'easyr1', summary: 'GRPO as EasyR1 runs it when nothing is changed', values: values.easyr1 },
   { name: 'grpo', summary: 'GRPO as its paper describes it', values: values.grpo },
-  { name: 'dapo', summary: 'DAPO: clip-higher, token-level loss, dynamic sampling, overlong penalty', values: values.dapo },
+  {
+    name: 'dapo',
+    summary: 'DAPO: clip-higher, token-level loss, dynamic sampling, overlong penalty',
+    values: values.dapo,
+  },
   { name: 'dr-grpo', summary: 'Dr. GRPO: no division by deviation or length', values: values.drGrpo },
   { name: 'ema-grpo', summary: 'EMA-GRPO as OneThinker runs it', values: values.emaGrpo },
   { name: 'gspo', summary: 'GSPO: ratios of whole responses', values: values.gspo },
