@@ -120,6 +120,13 @@ export const algorithmConfig = z
         message: `must be loss: ${config.name} compares the components of a reward, from which a KL term cannot be taken off`,
         input: 'reward',
       });
+    if (config.calibration.everyBatches > 0 && config.lengthReward.weight === 0 && config.entropyBand.coef === 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['calibration', 'everyBatches'],
+        message: 'must be 0 where lengthReward.weight and entropyBand.coef are 0: there is no shaping to calibrate',
+        input: config.calibration.everyBatches,
+      });
   });
 export type AlgorithmConfig = z.output<typeof algorithmConfig>;
 export type AlgorithmInput = { name?: string } & Record<string, unknown>;
