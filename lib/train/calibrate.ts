@@ -54,8 +54,8 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
   checkOptions(options);
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
-  const { path, maxPromptTokens: _, ...imageOptions } = config.policy;
-  const policy = await Policy.load(path, imageOptions);
+  const { path, minPixels, maxPixels } = config.policy;
+  const policy = await Policy.load(path, { ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) });
   const rewards = await rewardRunnerOf(config);
   try {
     return await calibrateWith(policy, rewards, prompts, config, options);

@@ -41,7 +41,7 @@ function merged(lists: readonly (readonly string[])[]): string[] {
 /** Every value of the smallest configuration with a preset, by dotted key; the name of the preset left out. */
 function resolved(preset?: string): Map<string, unknown> {
   const least = { output: '.', policy: { path: '.' }, data: { train: '.' }, train: { steps: 1 } };
-  const { preset: _, ...config } = loadTrainConfig(preset === undefined ? least : { ...least, preset });
+  const config = loadTrainConfig(preset === undefined ? least : { ...least, preset });
   const values = new Map<string, unknown>();
   const walk = (value: unknown, path: string): void => {
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
@@ -49,6 +49,7 @@ function resolved(preset?: string): Map<string, unknown> {
     else values.set(path, value);
   };
   walk(config, '');
+  values.delete('preset');
   // thresholds that are not written are there all the same
   for (const [task, thresholds] of Object.entries(LENGTH_THRESHOLDS)) {
     const key = `algorithm.lengthReward.tasks.${task}`;
