@@ -51,8 +51,10 @@ export {
   type Parameter,
   type PolicyOptions,
 } from './model/qwen3vl/policy.ts';
+export { calibrate, type CalibrateOptions, type TaskCalibration } from './train/calibrate.ts';
 export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';
 export { evaluate } from './train/evaluate.ts';
+export { PRESETS, type Preset } from './train/presets.ts';
 export { sft } from './train/sft.ts';
 export { train, type TrainResult } from './train/train.ts';
 export { createReporter, type ReporterOptions } from './report/reporter.ts';

@@ -62,6 +62,8 @@ export interface Rollout {
   text: string;
   /** natural log-probability of each token under the sampling policy, at the sampling temperature */
   rolloutLogProbs: Float32Array;
+  /** mean over its tokens under the sampling policy, nats; where the engine that sampled tells it */
+  entropy?: number;
   /** why it ended */
   finish: 'stop' | 'length';
 }

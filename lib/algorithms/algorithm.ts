@@ -38,6 +38,18 @@ export interface MiniBatch {
   refLogProbs?: Float32Array;
 }
 
+/** What bounds of the shaping may follow: B rollouts that have been learned from. */
+export interface ObservedBatch {
+  /** [B] the task type of each */
+  tasks: readonly string[];
+  /** [B] in the unit of the length reward */
+  lengths: ArrayLike<number>;
+  /** [B] */
+  accuracies: ArrayLike<number>;
+  /** [B] mean over the tokens of each, under the policy that sampled it; nats */
+  entropies: ArrayLike<number>;
+}
+
 /** What the policy, as it is now, says of every token of a mini-batch. */
 export interface CurrentScores {
   /** [N] */
@@ -101,6 +113,8 @@ export interface Algorithm {
    * @param scores  asks the policy, as it is now, about every token; may cost a forward pass
    */
   prepare(mini: MiniBatch, scores: () => Promise<CurrentScores>): Promise<PreparedLoss>;
+  /** Told of every rollout batch once it has been learned from: bounds of the shaping may follow it. */
+  observe(batch: ObservedBatch): void;
   /** What it remembers between batches, as JSON. */
   state(): unknown;
   /** @throws INVALID_CHECKPOINT  the state is not its own */

@@ -14,9 +14,18 @@ import { reinforcePlusPlus, reinforcePlusPlusBaseline } from './reinforcePlusPlu
 import { remax } from './remax/index.ts';
 import { rloo } from './rloo/index.ts';
 
-export type { Algorithm, CurrentScores, Estimator, MiniBatch, PreparedLoss, RewardedBatch } from './algorithm.ts';
+export type {
+  Algorithm,
+  CurrentScores,
+  Estimator,
+  MiniBatch,
+  ObservedBatch,
+  PreparedLoss,
+  RewardedBatch,
+} from './algorithm.ts';
 export { segments } from './segments.ts';
 export { fateOf } from './shaping/dynamicFilter.ts';
+export { lengthOf } from './shaping/lengthReward.ts';
 
 const DEFINITIONS = [
   ...[g2rpo, gaussianGdpo, grpo, drGrpo, emaGrpo, gdpo],
@@ -33,7 +42,7 @@ export interface EstimatorChoice {
 }
 
 /** What other systems call them. */
-const ALIASES: Readonly<Record<string, string>> = {
+export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
   gs_grpo: 'g2rpo',
   gs_gdpo: 'gaussian-gdpo',
   drgrpo: 'dr-grpo',
@@ -46,7 +55,7 @@ const ALIASES: Readonly<Record<string, string>> = {
 
 /** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
 export function estimatorNamed(name: string): EstimatorChoice {
-  const found = ESTIMATORS.get(ALIASES[name] ?? name);
+  const found = ESTIMATORS.get(ESTIMATOR_ALIASES[name] ?? name);
   if (found) return found;
   const names = [...ESTIMATORS.keys()];
   const nearest = nearestName(name, names);
@@ -92,7 +101,7 @@ export const algorithmConfig = z
     const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
     const isObject = typeof clipRange === 'object' && clipRange !== null;
     return {
-      name: (typeof name === 'string' && ALIASES[name]) || name,
+      name: (typeof name === 'string' && ESTIMATOR_ALIASES[name]) || name,
       ...rest,
       // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
       clipRange:
@@ -110,6 +119,13 @@ export const algorithmConfig = z
         path: ['kl', 'in'],
         message: `must be loss: ${config.name} compares the components of a reward, from which a KL term cannot be taken off`,
         input: 'reward',
+      });
+    if (config.calibration.everyBatches > 0 && config.lengthReward.weight === 0 && config.entropyBand.coef === 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['calibration', 'everyBatches'],
+        message: 'must be 0 where lengthReward.weight and entropyBand.coef are 0: there is no shaping to calibrate',
+        input: config.calibration.everyBatches,
       });
   });
 export type AlgorithmConfig = z.output<typeof algorithmConfig>;

@@ -4,10 +4,10 @@ import type { Algorithm, CurrentScores, Estimator, MiniBatch, PreparedLoss } fro
 import { lossConfig } from './losses/config.ts';
 import { adaptedCoefficient, klTerms } from './losses/kl.ts';
 import { separableLoss } from './losses/policyLoss.ts';
-import { bandOfTask, entropyBandConfig, entropyPenalty } from './shaping/entropyBand.ts';
+import { calibrationConfig, createCalibration } from './shaping/calibration.ts';
+import { entropyBandConfig, entropyPenalty } from './shaping/entropyBand.ts';
 import {
-  characters,
-  LENGTH_THRESHOLDS,
+  lengthOf,
   lengthRewardConfig,
   overlongConfig,
   overlongPenalty,
@@ -22,10 +22,11 @@ export const objectiveConfig = {
   entropyBand: entropyBandConfig,
   lengthReward: lengthRewardConfig,
   overlong: overlongConfig,
+  calibration: calibrationConfig,
 };
 export type ObjectiveConfig = z.output<z.ZodObject<typeof objectiveConfig>>;
 
-const stateOf = z.strictObject({ estimator: z.unknown(), klCoef: z.number().min(0) });
+const stateOf = z.strictObject({ estimator: z.unknown(), klCoef: z.number().min(0), calibration: z.unknown() });
 
 /**
  * An objective of a way to compare rollouts, a policy loss, and shaping.
@@ -37,6 +38,7 @@ const stateOf = z.strictObject({ estimator: z.unknown(), klCoef: z.number().min(
 export function createObjective(estimator: Estimator, config: ObjectiveConfig): Algorithm {
   const { kl, entropyBand, lengthReward, overlong } = config;
   let klCoef = kl.coef;
+  const calibration = createCalibration(config.calibration, config);
   const sequence = config.loss === 'gspo' || config.loss === 'gspo-token';
 
   return {
@@ -44,9 +46,8 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
     needs: { reference: kl.coef > 0, greedy: estimator.needs.includes('greedyRewards') },
 
     shape(rollout, { maxTokens }) {
-      const thresholds = lengthReward.tasks[rollout.prompt.taskType] ?? LENGTH_THRESHOLDS[rollout.prompt.taskType];
-      const at = lengthReward.unit === 'tokens' ? rollout.tokens.length : characters(rollout.text);
-      const reward = withLength(rollout.reward, trapezoid(at, thresholds ?? LENGTH_THRESHOLDS['other']!), lengthReward);
+      const score = trapezoid(lengthOf(rollout, lengthReward.unit), calibration.thresholdsOf(rollout.prompt.taskType));
+      const reward = withLength(rollout.reward, score, lengthReward);
       if (overlong.factor === 0) return reward;
       const penalty = overlongPenalty(rollout.tokens.length, maxTokens, overlong.buffer);
       return { ...reward, overall: reward.overall + overlong.factor * penalty };
@@ -87,19 +88,26 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
             kl: { kind: kl.kind, refLogProbs: mini.refLogProbs!, weights: Float32Array.from(lists.klWeights) },
           }),
         },
-        metrics: { ...(kl.coef > 0 && { 'actor/kl_coef': klCoef }), ...shaped?.metrics },
+        metrics: {
+          ...(kl.coef > 0 && { 'actor/kl_coef': klCoef }),
+          ...shaped?.metrics,
+          ...calibration.metrics([...new Set(mini.shapingTaskIds)].map((id) => taskOf(mini, id))),
+        },
       } satisfies PreparedLoss;
     },
 
-    state: () => ({ estimator: estimator.state(), klCoef }),
+    observe: (batch) => calibration.observe(batch),
+
+    state: () => ({ estimator: estimator.state(), klCoef, calibration: calibration.state() }),
     restore(state) {
       const parsed = stateOf.safeParse(state);
       if (!parsed.success)
         throw new G2rpoError(
           'INVALID_CHECKPOINT',
-          `${estimator.name}: the state must hold estimator and klCoef; got ${JSON.stringify(state)}`,
+          `${estimator.name}: the state must hold estimator, klCoef and calibration; got ${JSON.stringify(state)}`,
         );
       estimator.restore(parsed.data.estimator);
+      calibration.restore(parsed.data.calibration);
       klCoef = parsed.data.klCoef;
     },
   };
@@ -118,12 +126,12 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
     return { ...batch, rewards };
   }
 
-  function shapedEntropy({ shapingTaskIds, shapingTaskNames, tokenStarts }: MiniBatch, scores: CurrentScores) {
+  function shapedEntropy(mini: MiniBatch, scores: CurrentScores) {
     const { coef, estimator: of } = entropyBand;
     const values = of === 'exact' ? scores.entropy : scores.logProbs.map((v) => -v);
-    const name = (id: number) => shapingTaskNames[id] ?? 'other';
-    const bandOf = (id: number) => bandOfTask(entropyBand, name(id));
-    const { penalty, slopes, tasks } = entropyPenalty(values, shapingTaskIds, tokenStarts, bandOf);
+    const name = (id: number) => taskOf(mini, id);
+    const bandOf = (id: number) => calibration.bandOf(name(id));
+    const { penalty, slopes, tasks } = entropyPenalty(values, mini.shapingTaskIds, mini.tokenStarts, bandOf);
     // −log-probability falls where log-probability rises
     const weighted = (sign: 1 | -1) => Float32Array.from(slopes, (slope) => sign * coef * slope);
     return {
@@ -136,6 +144,8 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
     };
   }
 }
+
+const taskOf = ({ shapingTaskNames }: MiniBatch, id: number): string => shapingTaskNames[id] ?? 'other';
 
 const missing = (name: string, what: string, why: string) =>
   new G2rpoError('INVALID_ARGUMENT', `${name}: ${what} are wanted by ${why}; got none`, { argument: what });

@@ -28,6 +28,17 @@ export function truncate(text: string, columns: number): string {
   return columns < 1 ? '' : `${shown}…`;
 }
 
+/** Lines of at most so many columns, broken between words; a longer word has a line of its own. */
+export function wrapText(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const longer = lines.length > 0 ? `${lines.at(-1)} ${word}` : word;
+    if (lines.length > 0 && displayWidth(longer) <= columns) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** Text of unknown origin on one line, without what would command a terminal. */
 export const plainLine = (text: string): string =>
   stripVTControlCharacters(text)

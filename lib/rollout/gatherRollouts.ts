@@ -5,20 +5,16 @@ import { G2rpoError } from '../runtime/errors.ts';
 import { fateOf } from '../algorithms/index.ts';
 import type { Prompt, Reward, SamplingProgress, ScoredRollout } from '../types.ts';
 import { encodePrompts, type EncodePromptsOptions } from './encodePrompts.ts';
-import type { Group, RolloutPolicy } from './group.ts';
+import { mean, type Group, type RolloutPolicy } from './group.ts';
 
-export interface GatherOptions extends EncodePromptsOptions {
-  /** prompts wanted after filtering */
-  prompts: number;
+/** How prompts are sampled and scored. */
+export interface RollOutOptions extends EncodePromptsOptions {
   n: number;
   maxTokens: number;
   temperature: number;
   topP: number;
   topK: number;
   repetitionPenalty: number;
-  batchPrompts: number;
-  filter: { low: number; high: number };
-  maxTries: number;
   /** the reward of a rollout with what an objective adds to it */
   shape?: (rollout: ScoredRollout) => Reward;
   /** also scores the greedy answer to every prompt */
@@ -28,6 +24,15 @@ export interface GatherOptions extends EncodePromptsOptions {
   batch: number;
   /** number of the first group; later ones follow */
   firstGroupId: number;
+}
+
+export interface GatherOptions extends RollOutOptions {
+  /** prompts wanted after filtering */
+  prompts: number;
+  /** prompts sampled at a time */
+  batchPrompts: number;
+  filter: { low: number; high: number };
+  maxTries: number;
   /** is told how far it is, after each part of a draw and before the first */
   onProgress?: (progress: SamplingProgress) => void | Promise<void>;
 }
@@ -81,11 +86,7 @@ export async function gatherRollouts(
   const { prompts: wanted, filter, maxTries } = options;
   const groups: Group[] = [];
   const scored: ScoredRollout[] = [];
-  const counts: GatherCounts = {
-    ...{ drawn: 0, kept: 0, allRight: 0, allWrong: 0, surplus: 0, unscored: 0, skipped: 0, failedRewards: 0, tries: 0 },
-    tasks: {},
-    reasons: [],
-  };
+  const counts = noCounts();
   while (groups.length < wanted) {
     if (counts.tries === maxTries) throw tooFew(groups.length, wanted, counts);
     counts.tries++;
@@ -125,12 +126,23 @@ export async function gatherRollouts(
   return { groups, scored, counts };
 }
 
-/** Encodes, samples and scores prompts. */
-async function rollOut(
+/** Nothing has been drawn. */
+export const noCounts = (): GatherCounts => ({
+  ...{ drawn: 0, kept: 0, allRight: 0, allWrong: 0, surplus: 0, unscored: 0, skipped: 0, failedRewards: 0, tries: 0 },
+  tasks: {},
+  reasons: [],
+});
+
+/**
+ * Encodes, samples and scores prompts. Prompts that are skipped have no group; `counts` is added to, and says where the draws go on.
+ *
+ * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped
+ */
+export async function rollOut(
   policy: RolloutPolicy,
   rewards: RewardRunner,
   prompts: readonly Prompt[],
-  options: GatherOptions,
+  options: RollOutOptions,
   counts: GatherCounts,
 ): Promise<Group[]> {
   const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch } = options;
@@ -153,7 +165,7 @@ async function rollOut(
   const greedyRewards = options.greedy ? await scoreGreedy(policy, rewards, part, maxTokens) : [];
   const groups = part.map(({ prompt, encoded }, p): Group => {
     const groupId = options.firstGroupId + counts.drawn + p;
-    const rollouts = responses[p]!.flatMap(({ tokens, logProbs, finish }, j): ScoredRollout[] => {
+    const rollouts = responses[p]!.flatMap(({ tokens, logProbs, entropy, finish }, j): ScoredRollout[] => {
       const reward = results[p * n + j]!;
       if ('failed' in reward) {
         counts.failedRewards++;
@@ -161,7 +173,8 @@ async function rollOut(
         return [];
       }
       const rolloutLogProbs = Float32Array.from(logProbs);
-      const rollout = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish, reward };
+      const sampled = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish };
+      const rollout = { ...sampled, entropy: mean([...entropy]), reward };
       return [{ ...rollout, reward: options.shape?.(rollout) ?? reward }];
     });
     const greedy = greedyRewards[p];
@@ -203,7 +216,7 @@ async function scoreGreedy(
 async function encodeAll(
   policy: RolloutPolicy,
   prompts: readonly Prompt[],
-  options: GatherOptions,
+  options: RollOutOptions,
   counts: GatherCounts,
 ): Promise<{ prompt: Prompt; encoded: EncodedPrompt }[]> {
   const results = await encodePrompts(policy, prompts, options);

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { algorithmConfig } from '../algorithms/index.ts';
+import { SPELLING } from './aliases.ts';
 import { parseConfig } from './parseConfig.ts';
+import { presetProblem, withPreset } from './presets.ts';
 
 const positive = z.int().min(1);
 const files = z.union([
@@ -123,8 +125,18 @@ const common = {
   seed: z.int().default(1),
 };
 
+const presetName = z
+  .string()
+  .superRefine((name, context) => {
+    const message = presetProblem(name);
+    if (message) context.addIssue({ code: 'custom', message, input: name });
+  })
+  .exactOptional()
+  .describe('values that stand under what is written here; g2rpo presets lists them');
+
 export const trainConfig = z
   .strictObject({
+    preset: presetName,
     ...common,
     policy: policyConfig,
     data: dataConfig,
@@ -134,7 +146,15 @@ export const trainConfig = z
     train: trainSection,
     eval: evalConfig,
   })
-  .superRefine(({ rollout, train }, context) => {
+  .superRefine(({ rollout, rewards, algorithm, train }, context) => {
+    const [format, length] = [rewards.formatWeight, algorithm.lengthReward.weight];
+    if (format + length > 1 + 1e-9)
+      context.addIssue({
+        code: 'custom',
+        path: ['algorithm', 'lengthReward', 'weight'],
+        message: `must be at most 1 with rewards.formatWeight (${format}), or accuracy would be held against an answer`,
+        input: length,
+      });
     if (rollout.prompts % train.updatePrompts !== 0)
       context.addIssue({
         code: 'custom',
@@ -179,72 +199,18 @@ export const sftConfig = z.strictObject({
 });
 export type SftConfig = z.output<typeof sftConfig>;
 
-/** What users of EasyR1 and verl call things. */
-export const ALIASES: ReadonlyMap<string, string> = new Map(
-  Object.entries({
-    'worker.actor.model.modelPath': 'policy.path',
-    'data.maxPromptLength': 'policy.maxPromptTokens',
-    'data.minPixels': 'policy.minPixels',
-    'data.maxPixels': 'policy.maxPixels',
-    'data.trainFiles': 'data.train',
-    'data.valFiles': 'data.validation',
-    'data.seed': 'seed',
-    'data.rolloutBatchSize': 'rollout.prompts',
-    'data.trainBatchSize': 'rollout.prompts',
-    'data.maxResponseLength': 'rollout.maxTokens',
-    'worker.rollout.n': 'rollout.n',
-    'worker.rollout.temperature': 'rollout.temperature',
-    'worker.rollout.topP': 'rollout.topP',
-    'worker.rollout.topK': 'rollout.topK',
-    'algorithm.advEstimator': 'algorithm.name',
-    'algorithm.filterLow': 'rollout.filter.low',
-    'algorithm.filterHigh': 'rollout.filter.high',
-    'trainer.maxTryMakeBatch': 'rollout.maxTries',
-    'worker.reward.rewardFunction': 'rewards.file',
-    'worker.actor.globalBatchSize': 'train.updatePrompts',
-    'worker.actor.clipRatioLow': 'algorithm.clipRange.low',
-    'worker.actor.clipRatioHigh': 'algorithm.clipRange.high',
-    'worker.actor.clipRatioDual': 'algorithm.clipRange.dual',
-    'worker.actor.maxGradNorm': 'train.maxGradNorm',
-    'worker.actor.optim.lr': 'train.learningRate',
-    'worker.actor.optim.weightDecay': 'train.weightDecay',
-    'worker.actor.optim.betas': 'train.betas',
-    'trainer.maxSteps': 'train.steps',
-    'trainer.saveFreq': 'train.saveEverySteps',
-    'trainer.saveLimit': 'train.keepLast',
-    'trainer.saveCheckpointPath': 'output',
-    'trainer.valFreq': 'eval.everySteps',
-    'trainer.valBeforeTrain': 'eval.before',
-    'trainer.valGenerationsToLog': 'eval.samples',
-    'actorRolloutRef.model.path': 'policy.path',
-    'actorRolloutRef.rollout.n': 'rollout.n',
-    'actorRolloutRef.rollout.temperature': 'rollout.temperature',
-    'actorRolloutRef.rollout.topP': 'rollout.topP',
-    'actorRolloutRef.rollout.topK': 'rollout.topK',
-    'actorRolloutRef.actor.ppoMiniBatchSize': 'train.updatePrompts',
-    'actorRolloutRef.actor.clipRatioLow': 'algorithm.clipRange.low',
-    'actorRolloutRef.actor.clipRatioHigh': 'algorithm.clipRange.high',
-    'actorRolloutRef.actor.clipRatioC': 'algorithm.clipRange.dual',
-    'actorRolloutRef.actor.gradClip': 'train.maxGradNorm',
-    'actorRolloutRef.actor.optim.lr': 'train.learningRate',
-    'actorRolloutRef.actor.optim.weightDecay': 'train.weightDecay',
-    'trainer.totalTrainingSteps': 'train.steps',
-    'trainer.testFreq': 'eval.everySteps',
-    'trainer.defaultLocalDir': 'output',
-  }),
-);
-
 /** Keys that hold a path or a list of them. */
 export const PATHS = ['output', 'policy.path', 'data.train', 'data.validation', 'data.imageDir', 'rewards.file'];
 
 /** @throws INVALID_CONFIG  all problems at once */
 export function loadTrainConfig(input: unknown, baseDir?: string): TrainConfig {
-  return parseConfig(trainConfig, input, { aliases: ALIASES, paths: PATHS, ...(baseDir !== undefined && { baseDir }) });
+  const dir = baseDir === undefined ? {} : { baseDir };
+  return parseConfig(trainConfig, input, { spelling: SPELLING, complete: withPreset, paths: PATHS, ...dir });
 }
 
 /** @throws INVALID_CONFIG  all problems at once */
 export function loadSftConfig(input: unknown, baseDir = '.'): SftConfig {
-  const config = parseConfig(sftConfig, input, { aliases: ALIASES, paths: PATHS, baseDir });
+  const config = parseConfig(sftConfig, input, { spelling: SPELLING, paths: PATHS, baseDir });
   for (const phase of config.phases)
     for (const source of phase.demonstrations)
       source.files = parseConfig(

@@ -65,6 +65,7 @@ export function updateMetrics(update: Update): Record<string, number> {
 export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<string, number> {
   const lengths = scored.map(({ tokens }) => tokens.length);
   const overall = ({ reward }: ScoredRollout) => reward.overall;
+  const shaped = scored.filter(({ reward }) => reward.length !== undefined);
   const kept = groups.flatMap(({ rollouts }) => rollouts.map(overall));
   const one = (value: number) => ({ sum: value, count: 1 });
   return {
@@ -74,6 +75,8 @@ export function rolloutMetrics({ groups, scored, counts }: Gathered): Record<str
     'reward/overall': mean(scored.map(overall)),
     'reward/accuracy': mean(scored.map(({ reward }) => reward.accuracy)),
     'reward/format': mean(scored.map(({ reward }) => reward.format)),
+    ...(shaped.length > 0 && { 'reward/length': mean(shaped.map(({ reward }) => reward.length!)) }),
+    ...perTask(shaped, 'reward/length', ({ reward }) => one(reward.length!)),
     ...perTask(scored, 'reward/accuracy', ({ reward }) => one(reward.accuracy)),
     ...perTask(scored, 'response_length/mean', ({ tokens }) => one(tokens.length)),
     'response_length/mean': mean(lengths),

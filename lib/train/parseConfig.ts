@@ -2,16 +2,31 @@ import { isAbsolute, resolve } from 'node:path';
 import type { z } from 'zod';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 
-type Json = Record<string, unknown>;
-const isObject = (value: unknown): value is Json =>
+/** Keys and values, as they are written. */
+export type ConfigTree = Record<string, unknown>;
+const isObject = (value: unknown): value is ConfigTree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** snake_case and kebab-case are our camelCase. */
 const camel = (key: string) => key.replace(/[_-]([a-z0-9])/g, (_, c: string) => c.toUpperCase());
 
+/** How others spell a configuration of ours. Dotted keys are in camelCase. */
+export interface Spelling {
+  /** their keys, and ours */
+  names: ReadonlyMap<string, string>;
+  /** by a key of ours, their values and ours */
+  values?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** keys of ours under which names stand that are no keys */
+  named?: readonly string[];
+  /** rewrites what is more than another name, before names are; adds problems to the list */
+  switches?: (config: ConfigTree, problems: string[]) => void;
+}
+const OURS: Spelling = { names: new Map() };
+
 export interface ParseOptions {
-  /** dotted keys of other systems (in camelCase) and ours */
-  aliases?: ReadonlyMap<string, string>;
+  spelling?: Spelling;
+  /** fills in what stands under what is written, keys in our spelling */
+  complete?: (config: ConfigTree) => ConfigTree;
   /** dotted keys that hold a path or a list of paths, taken relative to `baseDir` */
   paths?: readonly string[];
   /** folder of the configuration file; default the working directory */
@@ -27,10 +42,10 @@ export interface ParseOptions {
 export function parseConfig<S extends z.ZodType>(
   schema: S,
   input: unknown,
-  { aliases = new Map(), paths = [], baseDir = '.' }: ParseOptions = {},
+  { spelling, complete = (written) => written, paths = [], baseDir = '.' }: ParseOptions = {},
 ): z.output<S> {
-  const { config: named, problems } = canonicalConfig(input, aliases);
-  const parsed = schema.safeParse(named, { reportInput: true });
+  const { config: written, problems } = canonicalConfig(input, spelling);
+  const parsed = schema.safeParse(complete(written), { reportInput: true });
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describe(issue, schema)));
   if (problems.length > 0)
     throw new G2rpoError(
@@ -40,35 +55,43 @@ export function parseConfig<S extends z.ZodType>(
         problems,
       },
     );
-  const config = parsed.data as Json;
+  const config = parsed.data as ConfigTree;
   for (const path of paths) updateAt(config, path.split('.'), (value) => absolute(value, baseDir));
   return config as z.output<S>;
 }
 
-/** The same configuration under our names, and where one thing is said under two of them. */
+/** The same configuration in our spelling, and where one thing is said under two names. */
 export function canonicalConfig(
   input: unknown,
-  aliases: ReadonlyMap<string, string>,
-): { config: Record<string, unknown>; problems: string[] } {
+  { names, values = {}, named = [], switches }: Spelling = OURS,
+): { config: ConfigTree; problems: string[] } {
   if (!isObject(input)) throw new G2rpoError('INVALID_CONFIG', 'the configuration must be a mapping of keys to values');
-  const [config, problems]: [Json, string[]] = [renameKeys(input), []];
-  applyAliases(config, aliases, problems);
+  const [config, problems] = [renameKeys(input, [], named) as ConfigTree, [] as string[]];
+  switches?.(config, problems);
+  applyNames(config, names, problems);
+  for (const [key, ours] of Object.entries(values))
+    updateAt(config, key.split('.'), (value) => (isObject(value) ? value : (ownValue(ours, String(value)) ?? value)));
   return { config, problems };
 }
 
-function renameKeys(value: unknown): Json {
-  const rename = (v: unknown): unknown =>
-    Array.isArray(v)
-      ? v.map(rename)
-      : isObject(v)
-        ? Object.fromEntries(Object.entries(v).map(([k, x]) => [camel(k), rename(x)]))
-        : v;
-  return rename(value) as Json;
+const ownValue = (of: Readonly<Record<string, unknown>>, key: string): unknown =>
+  Object.hasOwn(of, key) ? of[key] : undefined;
+
+function renameKeys(value: unknown, path: readonly string[], named: readonly string[]): unknown {
+  if (Array.isArray(value)) return value.map((each) => renameKeys(each, path, named));
+  if (!isObject(value)) return value;
+  const keep = named.includes(path.join('.'));
+  return Object.fromEntries(
+    Object.entries(value).map(([given, inner]) => {
+      const key = keep ? given : camel(given);
+      return [key, renameKeys(inner, [...path, key], named)];
+    }),
+  );
 }
 
 /** Moves what stands under another system's key to ours; both at once is a problem. */
-function applyAliases(config: Json, aliases: ReadonlyMap<string, string>, problems: string[]): void {
-  for (const [theirs, ours] of aliases) {
+function applyNames(config: ConfigTree, names: ReadonlyMap<string, string>, problems: string[]): void {
+  for (const [theirs, ours] of names) {
     const value = takeAt(config, theirs.split('.'));
     if (value === undefined) continue;
     if (getAt(config, ours.split('.')) !== undefined)
@@ -77,13 +100,14 @@ function applyAliases(config: Json, aliases: ReadonlyMap<string, string>, proble
   }
 }
 
-function getAt(config: Json, path: readonly string[]): unknown {
+export function getAt(config: ConfigTree, path: readonly string[]): unknown {
   let at: unknown = config;
   for (const key of path) at = isObject(at) ? at[key] : undefined;
   return at;
 }
 
-function takeAt(config: Json, [key, ...rest]: readonly string[]): unknown {
+/** Takes a value away, and the groups of keys that are empty without it. */
+export function takeAt(config: ConfigTree, [key, ...rest]: readonly string[]): unknown {
   const inner = config[key!];
   if (inner === undefined) return undefined;
   if (rest.length === 0) {
@@ -96,12 +120,12 @@ function takeAt(config: Json, [key, ...rest]: readonly string[]): unknown {
   return value;
 }
 
-function setAt(config: Json, [key, ...rest]: readonly string[], value: unknown): void {
+export function setAt(config: ConfigTree, [key, ...rest]: readonly string[], value: unknown): void {
   if (rest.length === 0) config[key!] = value;
-  else setAt((config[key!] = isObject(config[key!]) ? config[key!] : {}) as Json, rest, value);
+  else setAt((config[key!] = isObject(config[key!]) ? config[key!] : {}) as ConfigTree, rest, value);
 }
 
-function updateAt(config: Json, path: readonly string[], f: (value: unknown) => unknown): void {
+function updateAt(config: ConfigTree, path: readonly string[], f: (value: unknown) => unknown): void {
   const value = getAt(config, path);
   if (value !== undefined) setAt(config, path, f(value));
 }

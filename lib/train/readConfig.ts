@@ -2,15 +2,17 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Document, isCollection, isMap, isScalar, isSeq, parseDocument, type Node } from 'yaml';
 import { G2rpoError } from '../runtime/errors.ts';
-import { ALIASES, loadSftConfig, loadTrainConfig, PATHS, type SftConfig, type TrainConfig } from './config.ts';
-import { canonicalConfig } from './parseConfig.ts';
+import { SPELLING } from './aliases.ts';
+import { loadSftConfig, loadTrainConfig, PATHS, type SftConfig, type TrainConfig } from './config.ts';
+import { canonicalConfig, type ConfigTree } from './parseConfig.ts';
+import { presetUnder } from './presets.ts';
 
 /** A change of what a file says: `rollout.n`, in any spelling, and its value. List elements are named by their index. */
 export interface ConfigChange {
   path: string;
   value: unknown;
 }
-export type Origin = 'default' | 'file' | 'command line';
+export type Origin = 'default' | 'preset' | 'file' | 'command line';
 
 /** A configuration, and where each of its values comes from, by dotted key. */
 export interface ReadConfig<C> {
@@ -26,34 +28,36 @@ export interface ReadConfig<C> {
  * @throws INVALID_CONFIG  all problems at once
  */
 export const readTrainConfig = (file: string, changes: readonly ConfigChange[] = []): ReadConfig<TrainConfig> =>
-  read(file, changes, loadTrainConfig);
+  read(file, changes, loadTrainConfig, presetUnder);
 
 /** The same for a cold start. @throws IO, INVALID_CONFIG  as `readTrainConfig` */
 export const readSftConfig = (file: string, changes: readonly ConfigChange[] = []): ReadConfig<SftConfig> =>
   read(file, changes, loadSftConfig);
 
-type Json = Record<string, unknown>;
-const isObject = (value: unknown): value is Json =>
+const isObject = (value: unknown): value is ConfigTree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function read<C>(
   file: string,
   changes: readonly ConfigChange[],
   load: (input: unknown, baseDir: string) => C,
+  under: (written: ConfigTree) => ReadonlyMap<string, unknown> = () => new Map(),
 ): ReadConfig<C> {
-  const { config: written, problems } = canonicalConfig(parseFile(file), ALIASES);
+  const { config: written, problems } = canonicalConfig(parseFile(file), SPELLING);
   if (problems.length > 0) throw new G2rpoError('INVALID_CONFIG', `${file}: ${problems.join('\n')}`, { problems });
   const given = new Map([...leaves(written)].map(([path]): [string, Origin] => [path, 'file']));
   for (const { path, value } of changes) {
     const nested = path.split('.').reduceRight<unknown>((inner, key) => ({ [key]: inner }), value);
-    const { config: change } = canonicalConfig(nested, ALIASES);
+    const { config: change, problems } = canonicalConfig(nested, SPELLING);
+    if (problems.length > 0) throw new G2rpoError('INVALID_CONFIG', problems.join('\n'), { problems });
     for (const [key, leaf] of leaves(change)) {
       setAt(written, key.split('.'), PATHS.includes(key) ? fromHere(leaf) : leaf);
       given.set(key, 'command line');
     }
   }
+  for (const key of under(written).keys()) given.set(key, 'preset');
   const config = load(written, dirname(resolve(file)));
-  const origins = [...leaves(config as Json)].map(([path]): [string, Origin] => [path, given.get(path) ?? 'default']);
+  const origins = [...leaves(config)].map(([path]): [string, Origin] => [path, given.get(path) ?? 'default']);
   return { config, origins: new Map(origins) };
 }
 
@@ -80,11 +84,12 @@ function* leaves(value: unknown, path: string[] = []): Generator<[string, unknow
   else if (path.length > 0 && value !== undefined) yield [path.join('.'), value];
 }
 
-function setAt(at: Json, [key, ...rest]: readonly string[], value: unknown): void {
+/** Also changes elements of lists, by their index. */
+function setAt(at: ConfigTree, [key, ...rest]: readonly string[], value: unknown): void {
   if (rest.length === 0) at[key!] = value;
   else {
     if (typeof at[key!] !== 'object' || at[key!] === null) at[key!] = {};
-    setAt(at[key!] as Json, rest, value);
+    setAt(at[key!] as ConfigTree, rest, value);
   }
 }
 

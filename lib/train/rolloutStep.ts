@@ -1,6 +1,8 @@
+import { lengthOf, type ObservedBatch } from '../algorithms/index.ts';
 import { gatherRollouts } from '../rollout/gatherRollouts.ts';
-import { packBatch } from '../rollout/packBatch.ts';
+import { packBatch, type RolloutBatch } from '../rollout/packBatch.ts';
 import type { StepReport } from '../types.ts';
+import { mean } from '../rollout/group.ts';
 import { logProbDifference, rolloutMetrics } from './metrics.ts';
 import { now, type Run } from './run.ts';
 import { scoresOf } from './scoring.ts';
@@ -61,7 +63,19 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
     await run.reporter.step(report);
     reports.push(report);
   }
+  run.algorithm.observe(observed(run, batch, scores.entropy));
   return reports;
+}
+
+/** What the algorithm is told of a batch that has been learned from. */
+function observed({ config }: Run, { groups, tokenStarts }: RolloutBatch, entropy: Float32Array): ObservedBatch {
+  const rollouts = groups.flatMap((group) => group.rollouts);
+  return {
+    tasks: rollouts.map(({ prompt }) => prompt.taskType),
+    lengths: rollouts.map((rollout) => lengthOf(rollout, config.algorithm.lengthReward.unit)),
+    accuracies: rollouts.map(({ reward }) => reward.accuracy),
+    entropies: rollouts.map((_, b) => mean([...entropy.subarray(tokenStarts[b], tokenStarts[b + 1])])),
+  };
 }
 
 /** Time of a phase, and its response tokens per second. */

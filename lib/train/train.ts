@@ -55,6 +55,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   if (state)
     sameConfig(state.config, config, [
       ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
+      'preset', // its values are compared as they are
       ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
     ]);
 

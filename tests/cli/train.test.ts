@@ -90,7 +90,17 @@ describe('a run', () => {
     expect(rows('run', 'rollouts.jsonl')).toHaveLength(8);
     const cold = await g2rpo(['sft', at('sft.yaml')]);
     expect(cold.code, cold.stderr).toBe(0);
-    const names = new Set([...metrics, ...rows('cold', 'metrics.jsonl')].flatMap((row) => Object.keys(row)));
+    const everything = [
+      'kl.coef=0.01',
+      'lengthReward.weight=0.1',
+      'entropyBand.coef=0.02',
+      'calibration.everyBatches=1',
+    ];
+    const changes = [`output=${at('shaped')}`, 'train.steps=1', ...everything.map((each) => `algorithm.${each}`)];
+    const shaped = await g2rpo(['train', at('run.yaml'), ...changes]);
+    expect(shaped.code, shaped.stderr).toBe(0);
+    const others = [...rows('cold', 'metrics.jsonl'), ...rows('shaped', 'metrics.jsonl')];
+    const names = new Set([...metrics, ...others].flatMap((row) => Object.keys(row)));
     names.delete('step');
     expect([...names].filter((name) => metricNamed(name) === undefined)).toEqual([]);
     const explained = new Set([...names].map((name) => metricNamed(name)!.name));

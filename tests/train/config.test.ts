@@ -12,7 +12,8 @@ const least = {
 /** The problems of a configuration that is right but for these keys. */
 function problemsOf(changes: Record<string, object>): string[] {
   const raw: Record<string, object | string> = { ...least };
-  for (const [section, keys] of Object.entries(changes)) raw[section] = { ...(raw[section] as object), ...keys };
+  for (const [section, keys] of Object.entries(changes))
+    raw[section] = typeof keys === 'object' ? { ...(raw[section] as object), ...keys } : keys;
   const error = thrownBy(() => loadTrainConfig(raw));
   expect(error.code).toBe('INVALID_CONFIG');
   const problems = error.details['problems'] as string[];
@@ -35,7 +36,7 @@ describe('a configuration', () => {
         maxTries: 20,
       },
       rewards: { formatWeight: 0.1, structureBonus: 'none' },
-      algorithm: { name: 'g2rpo', advantages: 'group_then_task', clipRange: { low: 0.2, high: 0.3, dual: 3 } },
+      algorithm: { name: 'g2rpo', mode: 'group_then_task', clipRange: { low: 0.2, high: 0.3, dual: 3 } },
       train: {
         updatePrompts: 128,
         learningRate: 2e-6,
@@ -132,8 +133,8 @@ describe('a wrong configuration', () => {
   });
 
   it('names the algorithms there are', () => {
-    expect(problemsOf({ algorithm: { adv_estimator: 'grpo' } })).toEqual([
-      expect.stringMatching(/^algorithm\.name: must be g2rpo/),
+    expect(problemsOf({ algorithm: { adv_estimator: 'grpoo' } })).toEqual([
+      expect.stringMatching(/^algorithm\.name: name must be g2rpo, .*got grpoo; did you mean grpo\?/),
     ]);
   });
 
@@ -153,6 +154,22 @@ describe('a wrong configuration', () => {
       { policy: { minPixels: 9, maxPixels: 3 } },
       /policy\.minPixels: must be at most policy\.maxPixels/,
     ],
+    [
+      'more than all of a reward for format and length',
+      { rewards: { formatWeight: 0.5 }, algorithm: { lengthReward: { weight: 0.6 } } },
+      /algorithm\.lengthReward\.weight: must be at most 1 with rewards\.formatWeight \(0\.5\).*got 0\.6/,
+    ],
+    [
+      'calibration of nothing',
+      { algorithm: { calibration: { everyBatches: 2 } } },
+      /algorithm\.calibration\.everyBatches: must be 0 where lengthReward\.weight and entropyBand\.coef are 0.*got 2/,
+    ],
+    [
+      'a task that is none',
+      { algorithm: { lengthReward: { tasks: { math_reasonin: [1, 2, 3, 4] } } } },
+      /algorithm\.lengthReward\.tasks\.math_reasonin: .*did you mean math_reasoning\?/,
+    ],
+    ['a preset that is none', { preset: 'dpao' }, /^preset: must be one of paper, .*did you mean dapo\?; got "dpao"/],
     ['one tag for two', { data: { tags: { think: 'answer' } } }, /data\.tags: must be two different names/],
     ['no sampling', { rollout: { temperature: 0 } }, /rollout\.temperature: .*got 0/],
     [

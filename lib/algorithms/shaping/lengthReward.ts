@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Reward } from '../../types.ts';
+import { CORRECT } from './proposal.ts';
 import { taskBounds } from './tasks.ts';
 
 /** Where the reward of a length begins to rise, is full, begins to fall, and ends. */
@@ -77,13 +78,22 @@ export const overlongConfig = z
   .prefault({});
 export type OverlongConfig = z.output<typeof overlongConfig>;
 
+export const thresholdsOfTask = ({ tasks }: LengthRewardConfig, task: string): LengthThresholds =>
+  tasks[task] ?? LENGTH_THRESHOLDS[task] ?? LENGTH_THRESHOLDS['other']!;
+
+/** How long a response is, in the unit that its reward is told in. */
+export const lengthOf = (
+  { tokens, text }: { tokens: ArrayLike<number>; text: string },
+  unit: LengthRewardConfig['unit'],
+): number => (unit === 'tokens' ? tokens.length : characters(text));
+
 /** Characters as the released code counts them: white space around tags and slashes is not counted. */
 export const characters = (response: string): number => [...response.replaceAll(/\s*([<>/])\s*/g, '$1')].length;
 
 /** The reward with the share of the length in it: overall − w·accuracy + w·R_len. */
 export function withLength(reward: Reward, lengthScore: number, { weight, gate }: LengthRewardConfig): Reward {
   if (weight === 0) return reward;
-  const earned = gate === 'none' || (gate === 'format' ? reward.format === 1 : reward.accuracy >= 0.5);
+  const earned = gate === 'none' || (gate === 'format' ? reward.format === 1 : reward.accuracy >= CORRECT);
   const score = earned ? lengthScore : 0;
   return { ...reward, length: score, overall: reward.overall + weight * (score - reward.accuracy) };
 }
