@@ -66,48 +66,40 @@ export function estimatorNamed(name: string): EstimatorChoice {
   );
 }
 
-const option = <Name extends string, Shape extends z.ZodRawShape>(name: Name, shape: Shape) =>
-  z.strictObject({ name: z.literal(name).default(name), ...shape, ...objectiveConfig });
-const union = z.discriminatedUnion(
-  'name',
-  [
-    option('g2rpo', g2rpo.config),
-    option('gaussian-gdpo', gaussianGdpo.config),
-    option('grpo', grpo.config),
-    option('dr-grpo', drGrpo.config),
-    option('ema-grpo', emaGrpo.config),
-    option('gdpo', gdpo.config),
-    option('rloo', rloo.config),
-    option('reinforce++', reinforcePlusPlus.config),
-    option('reinforce++-baseline', reinforcePlusPlusBaseline.config),
-    option('remax', remax.config),
-    option('pass-at-k', passAtK.config),
-  ],
-  {
-    error({ code, input }) {
-      if (code !== 'invalid_union') return undefined;
-      const given = String((input as { name?: unknown }).name);
-      const nearest = nearestName(given, ESTIMATORS.keys());
-      return `name must be ${[...ESTIMATORS.keys()].join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`;
-    },
-  },
+/** A configuration of any algorithm: keys that all have, and those of its estimator. */
+export type AlgorithmConfig = { name: string } & ObjectiveConfig & Record<string, unknown>;
+
+const [first, ...others] = DEFINITIONS.map(({ name, config }) =>
+  z.strictObject({ name: z.literal(name).default(name), ...(config as z.ZodRawShape), ...objectiveConfig }),
 );
+// its type is said, because that of a union of them all would take the compiler longer than the rest of the house
+const union = z.discriminatedUnion('name', [first!, ...others], {
+  error({ code, input }) {
+    if (code !== 'invalid_union') return undefined;
+    const given = String((input as { name?: unknown }).name);
+    const nearest = nearestName(given, ESTIMATORS.keys());
+    return `name must be ${[...ESTIMATORS.keys()].join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`;
+  },
+});
 
 /** The algorithm's part of a configuration; `name` says how rollouts are compared. */
 export const algorithmConfig = z
-  .preprocess((value) => {
-    if (typeof value !== 'object' || value === null) return value;
-    const { name = 'g2rpo', clipRange = {}, ...rest } = value as Record<string, unknown>;
-    const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
-    const isObject = typeof clipRange === 'object' && clipRange !== null;
-    return {
-      name: (typeof name === 'string' && ESTIMATOR_ALIASES[name]) || name,
-      ...rest,
-      // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
-      clipRange:
-        isObject && loss !== 'sapo' && loss !== 'reinforce' ? { ...CLIP_RANGES[loss], ...clipRange } : clipRange,
-    };
-  }, union)
+  .preprocess(
+    (value) => {
+      if (typeof value !== 'object' || value === null) return value;
+      const { name = 'g2rpo', clipRange = {}, ...rest } = value as Record<string, unknown>;
+      const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
+      const isObject = typeof clipRange === 'object' && clipRange !== null;
+      return {
+        name: (typeof name === 'string' && ESTIMATOR_ALIASES[name]) || name,
+        ...rest,
+        // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
+        clipRange:
+          isObject && loss !== 'sapo' && loss !== 'reinforce' ? { ...CLIP_RANGES[loss], ...clipRange } : clipRange,
+      };
+    },
+    union as unknown as z.ZodType<AlgorithmConfig>,
+  )
   .superRefine((config, context) => {
     if (
       config.kl.coef > 0 &&
@@ -128,7 +120,6 @@ export const algorithmConfig = z
         input: config.calibration.everyBatches,
       });
   });
-export type AlgorithmConfig = z.output<typeof algorithmConfig>;
 export type AlgorithmInput = { name?: string } & Record<string, unknown>;
 
 /** The keys that are an estimator's own. */
@@ -147,5 +138,5 @@ export function createAlgorithm(settings: AlgorithmInput | AlgorithmConfig = {})
       parsed.error.issues.map((issue) => `${['algorithm', ...issue.path].join('.')}: ${issue.message}`).join('\n'),
     );
   const config = parsed.data;
-  return createObjective(estimatorNamed(config.name).make(ownSettings(config)), config as ObjectiveConfig);
+  return createObjective(estimatorNamed(config.name).make(ownSettings(config)), config);
 }
