@@ -1,120 +1,243 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createAlgorithm } from '../lib/algorithms/index.ts';
 import { writeSmallPolicy } from '../lib/data/gallery/index.ts';
+import { encodePng } from '../lib/data/gallery/png.ts';
 import type { EncodedPrompt } from '../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy } from '../lib/model/qwen3vl/policy.ts';
-import { native } from '../lib/runtime/native.ts';
-import { packBatch } from '../lib/rollout/packBatch.ts';
 import type { Group } from '../lib/rollout/group.ts';
+import { packBatch } from '../lib/rollout/packBatch.ts';
+import { environment } from '../lib/runtime/env.ts';
+import { native } from '../lib/runtime/native.ts';
 import { loadTrainConfig } from '../lib/train/config.ts';
 import { createOptimizer } from '../lib/train/optimizer.ts';
 import type { Run } from '../lib/train/run.ts';
 import { scoresOf } from '../lib/train/scoring.ts';
 import { trainStep } from '../lib/train/trainStep.ts';
 import { median } from './support/benchKernel.ts';
+import { startLinePeer } from './support/linePeer.ts';
 
-// The step that notes elsewhere measure TRL on: 16 prompts × 8 rollouts × 32 tokens, 64 visual tokens a picture.
-const [PROMPTS, ROLLOUTS, TOKENS, VISUAL] = [16, 8, 32, 64];
+const [PROMPTS, ROLLOUTS, TOKENS] = [16, 8, 32];
+const VISUAL_TOKENS = [16, 64];
 const ROUNDS = 5;
 
-/** One whole step by phases: rollout, log-probabilities, update; CPU time of one thread, medians. */
-export default async function stepBench(): Promise<void> {
-  native().setThreads(1);
-  const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-step-')), 'policy');
-  const side = 16 * Math.sqrt(VISUAL);
-  await writeSmallPolicy(dir, { imageSize: side, visionDepth: 6 });
-  const policy = await Policy.load(dir);
-  const run = {
-    config: loadTrainConfig({
-      output: dir,
-      policy: { path: dir },
-      data: { train: 'none' },
-      rollout: { prompts: PROMPTS, n: ROLLOUTS, maxTokens: TOKENS },
-      train: { steps: 1e6, updatePrompts: PROMPTS, learningRate: 1e-6 },
-    }),
-    policy,
-    algorithm: createAlgorithm({
-      ...loadTrainConfig({
-        output: dir,
-        policy: { path: dir },
-        data: { train: 'none' },
-        train: { steps: 1, updatePrompts: 1 },
-      }).algorithm,
-    }),
-    optimizer: createOptimizer(policy.parameters, {
-      betas: [0.9, 0.999],
-      epsilon: 1e-8,
-      weightDecay: 0.01,
-      maxGradNorm: 1,
-    }),
-    counters: { step: 0, batch: 0, groups: 0 },
-  } as unknown as Run;
-
-  const prompts = await Promise.all(Array.from({ length: PROMPTS }, (_, i) => promptOf(policy, i, side)));
-  const times = { rollout: [] as number[], 'log-probabilities': [] as number[], update: [] as number[] };
-  let rows = 0;
-  for (let round = 0; round <= ROUNDS; round++) {
-    const begin = cpuSeconds();
-    const sampled = await policy.generate(prompts, { n: ROLLOUTS, maxTokens: TOKENS, seed: round });
-    const generated = cpuSeconds();
-    const groups = prompts.map((encoded, g) => groupOf(encoded, g, sampled[g]!));
-    const batch = packBatch(groups);
-    rows = batch.tokenStarts.at(-1)!;
-    const { logProbs, entropy } = await scoresOf(run, batch);
-    const scored = cpuSeconds();
-    const advantages = await run.algorithm.advantages(batch);
-    await trainStep(run, { batch, advantages, oldLogProbs: logProbs, entropy }, true);
-    const end = cpuSeconds();
-    if (round === 0) continue; // the first one warms up
-    times.rollout.push(generated - begin);
-    times['log-probabilities'].push(scored - generated);
-    times.update.push(end - scored);
-  }
-  console.log(
-    `a step of ${PROMPTS} × ${ROLLOUTS} rollouts of ${TOKENS} tokens, ${VISUAL} visual tokens a picture, one thread (CPU time)`,
-  );
-  for (const [phase, values] of Object.entries(times)) {
-    const time = median(values);
-    console.log(
-      `${phase.padEnd(20)}${(1000 * time).toFixed(0).padStart(7)} ms${(rows / time).toFixed(0).padStart(9)} response tokens/s`,
-    );
-  }
-  const whole = times.rollout.map((t, i) => t + times['log-probabilities'][i]! + times.update[i]!);
-  console.log(
-    `${'whole step'.padEnd(20)}${(1000 * median(whole)).toFixed(0).padStart(7)} ms${(rows / median(whole)).toFixed(0).padStart(9)} response tokens/s`,
-  );
-  policy.dispose();
+/** Seconds of a step by phase: [CPU of all threads, wall]. */
+type Phases = Record<string, [cpu: number, wall: number]>;
+interface Answer {
+  phases: Phases;
+  tokens: number;
+  memoryMb: number;
+}
+interface Ready {
+  versions: Record<string, string>;
+  memoryMb: number;
 }
 
-const cpuSeconds = () => {
+/**
+ * One whole step by phases, beside TRL on the same checkpoint, prompts and pictures where `G2RPO_PEER_PYTHON` names a Python
+ * that has it. CPU time of one thread and medians, or with more threads (`G2RPO_THREADS`) wall time and the best of the rounds.
+ */
+export default async function stepBench(): Promise<void> {
+  const { threads = 1, peerPython } = environment();
+  native().setThreads(threads);
+  for (const visual of VISUAL_TOKENS) {
+    const folder = mkdtempSync(join(tmpdir(), 'g2rpo-step-'));
+    try {
+      await measure(folder, { visual, threads, peerPython });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+  if (peerPython === undefined)
+    console.log(
+      'for the ratio to TRL: pip install torch transformers trl datasets accelerate peft safetensors pillow, and name that python in G2RPO_PEER_PYTHON',
+    );
+}
+
+async function measure(
+  folder: string,
+  { visual, threads, peerPython }: { visual: number; threads: number; peerPython: string | undefined },
+): Promise<void> {
+  const own = await ownStep(folder, visual);
+  const script = fileURLToPath(new URL('./peers/step.py', import.meta.url));
+  const sizes = ['--rollouts', `${ROLLOUTS}`, '--tokens', `${TOKENS}`, '--threads', `${threads}`];
+  const peer =
+    peerPython === undefined
+      ? undefined
+      : await startLinePeer<Ready, Answer>(peerPython, [script, own.policyDir, own.promptsFile, ...sizes]);
+  const [ours, theirs]: [Answer[], Answer[]] = [[], []];
+  for (let round = 0; round <= ROUNDS; round++) {
+    ours.push(await own.step(round));
+    if (peer) theirs.push(await peer.work());
+  }
+  peer?.close();
+  own.dispose();
+  const how = threads === 1 ? 'one thread, CPU time, medians' : `${threads} threads, wall time, best of ${ROUNDS}`;
+  console.log(
+    `a step of ${PROMPTS} × ${ROLLOUTS} rollouts of ${TOKENS} tokens, ${visual} visual tokens a picture; ${how}`,
+  );
+  // the first round warms up
+  console.log(table(ours.slice(1), theirs.slice(1), threads, peer?.ready));
+}
+
+/** Rows: what they are called, our phases, theirs. */
+const ROWS: [string, string[], string[]][] = [
+  ['prompts', ['prompts'], ['prompts']],
+  ['rollout', ['rollout'], ['rollout']],
+  // TRL takes none apart where a rollout batch is one update: those that its loss differentiates are the old ones
+  ['log-probabilities', ['log-probabilities'], []],
+  ['forward, backward', ['update'], ['forward', 'backward']],
+  // ours are one pass: the gradient of a token's logits is made where they are
+  ['  of it forward', [], ['forward']],
+  ['  of it backward', [], ['backward']],
+  ['optimizer', ['optimizer'], ['optimizer']],
+  ['whole step', ['step'], ['step']],
+];
+
+function table(ours: Answer[], theirs: Answer[], threads: number, ready: Ready | undefined): string {
+  const timeOf = (answers: Answer[], names: string[]) => {
+    const sums = answers.map(({ phases }) =>
+      names.reduce((sum, name) => sum + (phases[name]?.[threads === 1 ? 0 : 1] ?? 0), 0),
+    );
+    return threads === 1 ? median(sums) : Math.min(...sums);
+  };
+  const line = (name: string, ...cells: string[]) => name.padEnd(20) + cells.map((cell) => cell.padStart(11)).join('');
+  const ms = (seconds: number) => `${(1000 * seconds).toFixed(0)} ms`;
+  const peak = (answers: Answer[]) => Math.max(...answers.map(({ memoryMb }) => memoryMb));
+  const rate = (seconds: number) => `${(ours[0]!.tokens / seconds).toFixed(0)} response tokens/s`;
+  if (!ready)
+    return [
+      ...ROWS.filter(([, phases]) => phases.length > 0).map(([name, phases]) => {
+        const time = timeOf(ours, phases);
+        return `${line(name, ms(time))}  ${rate(time)}`;
+      }),
+      line('peak memory', `${peak(ours).toFixed(0)} MB`),
+    ].join('\n');
+
+  const cells = (own: number, peer: number, text: (value: number) => string) => [
+    own > 0 ? text(own) : '',
+    peer > 0 ? text(peer) : '',
+    ...(own > 0 && peer > 0 ? [`${(peer / own).toFixed(1)}×`] : []),
+  ];
+  const versions = Object.entries(ready.versions).map(([name, version]) => `${name} ${version}`);
+  return [
+    `beside ${versions.join(', ')}; response tokens ${ours[0]!.tokens} and ${theirs[0]!.tokens}`,
+    line('', 'ours', 'TRL', 'ratio'),
+    ...ROWS.map(([name, phases, peerPhases]) =>
+      line(name, ...cells(timeOf(ours, phases), timeOf(theirs, peerPhases), ms)).trimEnd(),
+    ),
+    line('peak memory', ...cells(peak(ours), peak(theirs), (mb) => `${mb.toFixed(0)} MB`)),
+  ].join('\n');
+}
+
+/** The step, on a new policy in the folder, with prompts and pictures that a peer can read. */
+async function ownStep(folder: string, visual: number) {
+  const policyDir = join(folder, 'policy');
+  const side = 16 * Math.sqrt(visual);
+  await writeSmallPolicy(policyDir, { imageSize: side, visionDepth: 6 });
+  neverStop(policyDir);
+  const prompts = Array.from({ length: PROMPTS }, (_, i) => ({
+    text: `Colour of the shape number ${i}?`,
+    image: join(folder, `${i}.png`),
+  }));
+  for (const [i, { image }] of prompts.entries()) writeFileSync(image, picture(side, i));
+  const promptsFile = join(folder, 'prompts.json');
+  writeFileSync(promptsFile, JSON.stringify(prompts));
+  const policy = await Policy.load(policyDir);
+  const run = runOf(policy, policyDir);
+  const { optimizer } = run;
+
+  async function step(round: number): Promise<Answer> {
+    const phases: Phases = {};
+    const timed = async <T>(phase: string, work: () => Promise<T>): Promise<T> => {
+      const begin = now();
+      const result = await work();
+      phases[phase] = now().map((t, i) => t - begin[i]!) as [number, number];
+      return result;
+    };
+    const update = async (learningRate: number) => {
+      const report = await optimizer.step(learningRate);
+      await policy.parameters.at(-1)!.weight.read(); // kernels are enqueued: waits for the last of them
+      return report;
+    };
+    const timedOptimizer = { ...optimizer, step: (rate: number) => timed('optimizer', () => update(rate)) };
+    const tokens = await timed('step', async () => {
+      const encoded = await timed('prompts', () =>
+        Promise.all(
+          prompts.map(({ text, image }) =>
+            policy.encode([
+              { type: 'image', image },
+              { type: 'text', text },
+            ]),
+          ),
+        ),
+      );
+      const sampled = await timed('rollout', () =>
+        policy.generate(encoded, { n: ROLLOUTS, maxTokens: TOKENS, seed: round }),
+      );
+      const batch = packBatch(encoded.map((prompt, g) => groupOf(prompt, g, sampled[g]!)));
+      const { logProbs, entropy } = await timed('log-probabilities', () => scoresOf(run, batch));
+      const advantages = await run.algorithm.advantages(batch);
+      const part = { batch, advantages, oldLogProbs: logProbs, entropy };
+      await timed('update', () => trainStep({ ...run, optimizer: timedOptimizer }, part, true));
+      return batch.tokenStarts.at(-1)!;
+    });
+    phases['update'] = phases['update']!.map((t, i) => t - phases['optimizer']![i]!) as [number, number];
+    return { phases, tokens, memoryMb: peakMemoryMb() };
+  }
+  resetPeakMemory();
+  return { policyDir, promptsFile, step, dispose: () => policy.dispose() };
+}
+
+function runOf(policy: Policy, path: string): Run {
+  const config = loadTrainConfig({
+    output: path,
+    policy: { path },
+    data: { train: 'none' },
+    rollout: { prompts: PROMPTS, n: ROLLOUTS, maxTokens: TOKENS },
+    train: { steps: 1e6, updatePrompts: PROMPTS, learningRate: 1e-6 },
+  });
+  return {
+    config,
+    policy,
+    algorithm: createAlgorithm(config.algorithm),
+    optimizer: createOptimizer(policy.parameters, config.train),
+    counters: { step: 0, batch: 0, groups: 0 },
+  } as unknown as Run;
+}
+
+/** Every response gets all its tokens: what ends one is a placeholder, which is never sampled. */
+function neverStop(policyDir: string): void {
+  const config = JSON.parse(readFileSync(join(policyDir, 'config.json'), 'utf8')) as { vision_start_token_id: number };
+  writeFileSync(
+    join(policyDir, 'generation_config.json'),
+    JSON.stringify({ eos_token_id: config.vision_start_token_id }),
+  );
+}
+
+const picture = (side: number, i: number) =>
+  encodePng(
+    Uint8Array.from({ length: side * side * 3 }, (_, p) => (p * 31 + i * 17) % 256),
+    side,
+    side,
+  );
+
+const now = (): [cpu: number, wall: number] => {
   const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
+  return [(user + system) / 1e6, performance.now() / 1000];
 };
 
-async function promptOf(policy: Policy, i: number, side: number): Promise<EncodedPrompt> {
-  const text = await policy.encode([{ type: 'text', text: `Colour of the shape number ${i}?` }]);
-  const { ids } = policy.config;
-  const visual = VISUAL;
-  const inputIds = Int32Array.from([
-    ids.visionStart,
-    ...Array<number>(visual).fill(ids.image),
-    ids.visionEnd,
-    ...text.inputIds,
-  ]);
-  const positionIds = new Int32Array(3 * inputIds.length);
-  for (let axis = 0; axis < 3; axis++)
-    for (let r = 0; r < inputIds.length; r++) positionIds[axis * inputIds.length + r] = r;
-  const patches = side / 8;
-  const pixels = Uint8Array.from({ length: side * side * 3 }, (_, p) => (p * 31 + i * 17) % 256);
-  return {
-    inputIds,
-    positionIds,
-    ropeDelta: 0,
-    images: [{ pixels, height: side, width: side, gridThw: [1, patches, patches], visualTokens: visual }],
-    visualRows: Int32Array.from({ length: visual }, (_, v) => v + 1),
-  };
+const peakMemoryMb = () => Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024;
+
+/** Forgets what stood in memory before, where the system allows it. */
+function resetPeakMemory(): void {
+  try {
+    writeFileSync('/proc/self/clear_refs', '5');
+  } catch {
+    // the peak is then that of the whole process
+  }
 }
 
 function groupOf(

@@ -10,6 +10,8 @@ export interface Environment {
   debug: number;
   /** `G2RPO_BENCH_SAVE`: folder for the records of benches */
   benchSave: string | undefined;
+  /** `G2RPO_PEER_PYTHON`: a Python with TRL, for benches to measure themselves beside */
+  peerPython: string | undefined;
   /** `CUDA_HOME`: where the CUDA toolkit stands */
   cudaHome: string | undefined;
   /** `NO_COLOR` is unset, as the convention of no-color.org wants */
@@ -17,13 +19,23 @@ export interface Environment {
 }
 
 export function environment(): Environment {
-  const { G2RPO_DEVICE, G2RPO_THREADS, G2RPO_ISA, G2RPO_DEBUG, G2RPO_BENCH_SAVE, CUDA_HOME, NO_COLOR } = process.env;
+  const {
+    G2RPO_DEVICE,
+    G2RPO_THREADS,
+    G2RPO_ISA,
+    G2RPO_DEBUG,
+    G2RPO_BENCH_SAVE,
+    G2RPO_PEER_PYTHON,
+    CUDA_HOME,
+    NO_COLOR,
+  } = process.env;
   return {
     device: G2RPO_DEVICE || undefined,
     threads: G2RPO_THREADS ? Number(G2RPO_THREADS) : undefined,
     isa: G2RPO_ISA || undefined,
     debug: Number(G2RPO_DEBUG ?? 0),
     benchSave: G2RPO_BENCH_SAVE || undefined,
+    peerPython: G2RPO_PEER_PYTHON || undefined,
     cudaHome: CUDA_HOME || undefined,
     color: !NO_COLOR,
   };

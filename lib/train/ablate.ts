@@ -8,6 +8,7 @@ import { childEnvironment } from '../runtime/env.ts';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import { packageRoot } from '../runtime/native.ts';
 import type { MetricRow, TrialRecord } from '../types.ts';
+import { SPELLING } from './aliases.ts';
 import type { TrainConfig } from './config.ts';
 import { parseConfig } from './parseConfig.ts';
 import { readTrainConfig, type ConfigChange } from './readConfig.ts';
@@ -66,7 +67,8 @@ export function readAblation(file: string): Ablation {
   const document = parseDocument(text);
   if (document.errors.length > 0)
     throw new G2rpoError('INVALID_CONFIG', `${file}: ${document.errors[0]!.message.split('\n')[0]}`, { file });
-  const options = { paths: ['output', 'base'], baseDir: dirname(resolve(file)) };
+  const named = SPELLING.named!.map((key) => `variants.${key}`); // tasks and the like are names, not keys of ours
+  const options = { paths: ['output', 'base'], baseDir: dirname(resolve(file)), spelling: { names: new Map(), named } };
   const config = parseConfig(ablationConfig, document.toJS() ?? {}, options);
   const variants = config.variants.map((each) => each.name);
   const reference = config.reference ?? variants.at(-1)!;
