@@ -73,7 +73,13 @@ export const METRICS: readonly Metric[] = [
   ),
   metric('rollout/log_prob_diff_max', 'nats', 'tokens learned from', 'after', 'the largest of these'),
 
-  metric('actor/pg_loss', 'nats', 'tokens of the update', 'after', 'the loss whose gradient was taken'),
+  metric(
+    'actor/pg_loss',
+    'nats',
+    'tokens of the update',
+    'after',
+    'the loss whose gradient was taken, a KL term in it included',
+  ),
   metric(
     'actor/entropy',
     'nats',
@@ -116,6 +122,13 @@ export const METRICS: readonly Metric[] = [
   ),
   metric('shaping/entropy_min/{task}', 'nats', 'the update', '', 'lower bound of its entropy, as calibration has it'),
   metric('shaping/entropy_max/{task}', 'nats', 'the update', '', 'upper bound of its entropy, as calibration has it'),
+  metric(
+    'actor/kl_loss',
+    'nats',
+    'tokens of the update',
+    'after',
+    'mean KL term to the reference policy, before its weight',
+  ),
   metric('actor/kl_coef', '', 'the update', '', 'weight of the KL term'),
   metric('actor/pg_clipfrac', '0–1', 'tokens of the update', 'after', 'share whose ratio was clipped'),
   metric('actor/pg_clipfrac_lower', '0–1', 'tokens of the update', 'after', 'share where the dual bound acted'),

@@ -1,3 +1,4 @@
+import { klTerms, type KlKind } from '../algorithms/losses/kl.ts';
 import type { Gathered } from '../rollout/gatherRollouts.ts';
 import { mean } from '../rollout/group.ts';
 import type { RolloutBatch } from '../rollout/packBatch.ts';
@@ -9,6 +10,8 @@ export interface Update {
   /** [N] */
   advantages: Float64Array;
   oldLogProbs: Float32Array;
+  /** [N] of the reference policy, where there is one */
+  refLogProbs?: Float32Array;
   loss: TokenLoss;
   scores: { logProbs: Float32Array; entropy: Float32Array; loss: Float32Array; clipped: Int32Array };
   learningRate: number;
@@ -39,6 +42,7 @@ export function updateMetrics(update: Update): Record<string, number> {
     'actor/pg_clipfrac': over((i) => Number(scores.clipped[i] === 1)),
     'actor/pg_clipfrac_lower': over((i) => Number(scores.clipped[i] === 2)),
     'actor/ppo_kl': over((i) => oldLogProbs[i]! - scores.logProbs[i]!),
+    ...(update.refLogProbs && klMetric(scores.logProbs, update.refLogProbs, loss.kl?.kind ?? 'k1')),
     'actor/grad_norm': gradNorm,
     'actor/lr': learningRate,
     'actor/skipped_updates': Number(skipped),
@@ -56,6 +60,11 @@ export function updateMetrics(update: Update): Record<string, number> {
       (sum) => sum / (n * over(pull) || 1),
     ),
   };
+}
+
+function klMetric(logProbs: Float32Array, refLogProbs: Float32Array, kind: KlKind): Record<string, number> {
+  const { values } = klTerms(kind, logProbs, refLogProbs);
+  return { 'actor/kl_loss': values.reduce((sum, v) => sum + v, 0) / values.length };
 }
 
 /**
