@@ -7,7 +7,7 @@ import { estimatorNamed } from './index.ts';
 import type { LossConfig } from './losses/config.ts';
 import { lossConfig } from './losses/config.ts';
 import { separableLoss } from './losses/policyLoss.ts';
-import { entropyPenalty, type Band, type TaskEntropy } from './shaping/entropyBand.ts';
+import { bandPenalty, entropyPenalty, type Band, type TaskEntropy } from './shaping/entropyBand.ts';
 import { trapezoid, type LengthThresholds } from './shaping/lengthReward.ts';
 import { z } from 'zod';
 
@@ -101,8 +101,11 @@ export interface PolicyLossInput<A extends Reals = Reals> {
   rolloutLogProbs?: A;
   /** of the reference policy */
   refLogProbs?: A;
+  /** multiply the policy loss of every token: a correction of your own, beside or instead of `rolloutCorrection` */
+  importanceWeights?: A;
 }
 
+const NEEDED = ['oldLogProbs', 'advantages'] as const;
 const lossSettings = z.strictObject(lossConfig);
 export type PolicyLossSettings = z.input<typeof lossSettings>;
 
@@ -122,7 +125,7 @@ export async function policyLoss<A extends Reals>(
   const config = settingsOf(settings);
   const { logProbs } = input;
   const N = logProbs.length;
-  for (const key of ['oldLogProbs', 'advantages', 'rolloutLogProbs', 'refLogProbs'] as const) {
+  for (const key of [...NEEDED, 'rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const) {
     const list = input[key];
     wantLength('policyLoss', key, list, N);
     if (list && list.constructor !== logProbs.constructor)
@@ -133,7 +136,7 @@ export async function policyLoss<A extends Reals>(
   }
   const tokenStarts = input.tokenStarts ?? Int32Array.of(0, N);
   checkTokenStarts('policyLoss', tokenStarts, N);
-  for (const key of ['rolloutLogProbs', 'refLogProbs'] as const)
+  for (const key of ['rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const)
     if (input[key]) checkNumbers('policyLoss', key, input[key], true);
   const klOn = config.kl.coef > 0 && config.kl.in === 'loss';
   if (klOn && !input.refLogProbs) refuse('policyLoss', 'refLogProbs', 'are wanted by a KL term', 'none');
@@ -198,12 +201,15 @@ export interface EntropyBandInput {
  *
  * @param bands  by task, or one for all
  * @param coef  multiplies penalty and gradient
+ * @param absent  tasks that have a band and no token: `skip` leaves them out, `count` adds what an entropy of 0 costs them, as the
+ *   number does that the released code logs; it has no gradient
  * @throws INVALID_ARGUMENT  a band with min above max; a task without a band
  */
 export function entropyBand(
   { entropy, tasks, tokenStarts }: EntropyBandInput,
   bands: Band | Readonly<Record<string, Band>>,
   coef = 1,
+  absent: 'skip' | 'count' = 'skip',
 ): { penalty: number; dEntropy: Float64Array; tasks: Record<string, TaskEntropy> } {
   wantLength('entropyBand', 'tokenStarts', tokenStarts, tasks.length + 1);
   checkTokenStarts('entropyBand', tokenStarts, entropy.length);
@@ -220,11 +226,12 @@ export function entropyBand(
     return band;
   };
   const found = entropyPenalty(entropy, ids, tokenStarts, bandOf);
-  return {
-    penalty: coef * found.penalty,
-    dEntropy: found.slopes.map((slope) => coef * slope),
-    tasks: Object.fromEntries([...found.tasks].map(([id, task]) => [names[id]!, task])),
-  };
+  const present = Object.fromEntries([...found.tasks].map(([id, task]) => [names[id]!, task]));
+  let penalty = found.penalty;
+  if (absent === 'count' && !isBand(bands))
+    for (const [name, band] of Object.entries(bands))
+      if (!Object.hasOwn(present, name)) penalty += bandPenalty(0, band).penalty;
+  return { penalty: coef * penalty, dEntropy: found.slopes.map((slope) => coef * slope), tasks: present };
 }
 
 /**

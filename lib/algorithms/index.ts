@@ -57,6 +57,15 @@ export function estimatorNamed(name: string): EstimatorChoice {
   );
 }
 
+/**
+ * A way to compare rollouts that remembers what it has to between batches.
+ *
+ * @param settings  keys of the estimator, as in a configuration
+ * @throws INVALID_ARGUMENT  there is no such estimator (with the nearest), or a setting is out of its domain
+ */
+export const createEstimator = (name: string, settings: Readonly<Record<string, unknown>> = {}): Estimator =>
+  estimatorNamed(name).make(settings);
+
 const option = <Name extends string, Shape extends z.ZodRawShape>(name: Name, shape: Shape) =>
   z.strictObject({ name: z.literal(name).default(name), ...shape, ...objectiveConfig });
 const union = z.discriminatedUnion(
