@@ -95,28 +95,32 @@ export type RewardFunction = (input: RewardInput) => number | Reward | Promise<n
 
 /**
  * A loss that is separable by token, all lists [N]: what passes from the algorithm to the policy. What it must know of the
- * whole mini-batch is in its weights.
+ * whole mini-batch is in its weights. Its gradient is that of
+ *
+ *   Σ weights·l + Σ kl.weights·kl + Σ logProbSlopes·logProbs + Σ entropySlopes·entropy
+ *
+ * with l and kl as the kernel `policyLoss` has them. The first two terms are the loss that the policy reports.
  */
-export interface TokenLoss {
+export interface TokenLoss<Reals extends Float32Array | Float64Array = Float32Array> {
   kind: 'reinforce' | 'ppo' | 'cispo' | 'sapo';
   /** of the proximal policy: the denominator of the ratio */
-  oldLogProbs: Float32Array;
-  advantages: Float32Array;
+  oldLogProbs: Reals;
+  advantages: Reals;
   /** multiply each token's loss: 1 / tokens of the mini-batch for a mean over tokens */
-  weights: Float32Array;
+  weights: Reals;
   /** the derivative of the loss by each token's entropy */
-  entropySlopes: Float32Array;
+  entropySlopes: Reals;
+  /** the derivative, by each token's log-probability, of what is not separable by token; none if left out */
+  logProbSlopes?: Reals;
   /** distances of the two bounds from 1 */
   clipLow: number;
   clipHigh: number;
   /** bound on the ratio where the advantage is negative; 0 is none */
   clipDual: number;
-  /** how sharply sapo falls off, by the sign of the advantage */
+  /** how sharply sapo's gate closes, by the sign of the advantage; 1 and 1.05 if left out */
   tau?: { positive: number; negative: number };
-  /** the KL term: its estimator, and two lists [N] */
-  kl?: { kind: 'k1' | 'abs' | 'k2' | 'k3' | 'k3+'; refLogProbs: Float32Array; weights: Float32Array };
-  /** [N] added to the derivative of the loss by each token's log-probability */
-  logProbSlopes?: Float32Array;
+  /** a weighted KL term to a reference policy */
+  kl?: { kind: 'k1' | 'abs' | 'k2' | 'k3' | 'k3+'; refLogProbs: Reals; weights: Reals };
 }
 
 /** A rollout with what it earned. */

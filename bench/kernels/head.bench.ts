@@ -21,6 +21,7 @@ export default () =>
       oldLogProbs: f32(randoms(4, N!)).map((x) => x - Math.log(V!)),
       advantages: f32(randoms(5, N!)),
       weights: new Float32Array(N!).fill(1 / N!),
+      logProbSlopes: new Float32Array(N!),
       entropySlopes: new Float32Array(N!),
       dWeight: new Float32Array(V! * H!),
     }),

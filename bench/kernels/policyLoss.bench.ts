@@ -1,22 +1,30 @@
-import { policyLoss } from '../../lib/kernels/policyLoss.ts';
+import { KL_KINDS, POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
+import type { Dims } from '../../lib/kernels/signature.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel } from '../support/benchKernel.ts';
 
 const f32 = (x: Float64Array) => Float32Array.from(x);
 
-export default () =>
-  benchKernel(policyLoss, {
+/** `kind` and `klKind` stand in the sizes, so that the table shows them. */
+const generate = ({ N, kind = POLICY_LOSS_KINDS.ppo, klKind = KL_KINDS.none }: Dims) => {
+  const oldLogProbs = randoms(1, N!).map((x) => x - 1.5);
+  return {
+    logProbs: f32(randoms(2, N!).map((x, i) => oldLogProbs[i]! + 0.4 * x)),
+    oldLogProbs: f32(oldLogProbs),
+    advantages: f32(randoms(3, N!)),
+    weights: new Float32Array(N!).fill(1 / N!),
+    refLogProbs: f32(randoms(4, N!).map((x, i) => oldLogProbs[i]! + 0.4 * x)),
+    klWeights: new Float32Array(N!).fill(1 / N!),
+    clipDual: 3,
+    kind,
+    klKind,
+  };
+};
+
+export default async () => {
+  await benchKernel(policyLoss, {
     sizes: [{ N: 6000 }, { N: 100_000 }],
-    generate: ({ N }) => {
-      const oldLogProbs = randoms(1, N!).map((x) => x - 1.5);
-      return {
-        logProbs: f32(randoms(2, N!).map((x, i) => oldLogProbs[i]! + 0.4 * x)),
-        oldLogProbs: f32(oldLogProbs),
-        advantages: f32(randoms(3, N!)),
-        weights: new Float32Array(N!).fill(1 / N!),
-        clipDual: 3,
-      };
-    },
+    generate,
     peers: [
       {
         name: 'TypeScript',
@@ -41,3 +49,13 @@ export default () =>
       },
     ],
   });
+  const { cispo, sapo, ppo } = POLICY_LOSS_KINDS;
+  await benchKernel(policyLoss, {
+    sizes: [
+      { N: 6000, kind: cispo },
+      { N: 6000, kind: sapo },
+      { N: 6000, kind: ppo, klKind: KL_KINDS.k3 },
+    ],
+    generate,
+  });
+};

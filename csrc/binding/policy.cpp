@@ -90,18 +90,36 @@ template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o
   return b;
 }
 
+/** What a name stands for. */
+template <class Kind>
+Kind kind_of(const Napi::Object& o, const char* name, std::initializer_list<std::pair<const char*, Kind>> kinds) {
+  const std::string given = member(o, name).ToString();
+  std::string known;
+  for (const auto& [text, kind] : kinds) {
+    if (given == text) return kind;
+    known += known.empty() ? text : std::string(", ") + text;
+  }
+  throw Error("INVALID_ARGUMENT", "loss." + std::string(name) + " must be one of " + known + "; got " + given);
+}
+
 template <class T> std::shared_ptr<TokenLoss<T>> loss_of(const Napi::Object& o) {
   auto loss = std::make_shared<TokenLoss<T>>();
-  const std::string kind = member(o, "kind").ToString();
-  if (kind != "reinforce" && kind != "ppo") throw Error("INVALID_ARGUMENT", "loss.kind must be reinforce or ppo; got " + kind);
-  loss->kind = kind == "ppo" ? PolicyLossKind::ppo : PolicyLossKind::reinforce;
+  loss->kind = kind_of<PolicyLossKind>(o, "kind", {{"reinforce", PolicyLossKind::reinforce}, {"ppo", PolicyLossKind::ppo},
+                                                   {"cispo", PolicyLossKind::cispo}, {"sapo", PolicyLossKind::sapo}});
+  loss->kl = kind_of<KlKind>(o, "klKind", {{"none", KlKind::none}, {"k1", KlKind::k1}, {"abs", KlKind::abs}, {"k2", KlKind::k2},
+                                           {"k3", KlKind::k3}, {"k3+", KlKind::k3_plus}});
   loss->clip_low = number(o, "clipLow");
   loss->clip_high = number(o, "clipHigh");
   loss->clip_dual = number(o, "clipDual");
+  loss->tau_positive = number(o, "tauPositive");
+  loss->tau_negative = number(o, "tauNegative");
   loss->old_log_probs = array<T>(o, "oldLogProbs");
   loss->advantages = array<T>(o, "advantages");
   loss->weights = array<T>(o, "weights");
+  loss->log_prob_slopes = array<T>(o, "logProbSlopes");
   loss->entropy_slopes = array<T>(o, "entropySlopes");
+  loss->ref_log_probs = array<T>(o, "refLogProbs");
+  loss->kl_weights = array<T>(o, "klWeights");
   return loss;
 }
 

@@ -1,5 +1,5 @@
 import { defineKernel, i32, integer, number, real } from './defineKernel.ts';
-import { POLICY_LOSS_KINDS, tokenLossReference } from './policyLoss.ts';
+import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from './policyLoss.ts';
 
 /**
  * Log-probability of each token's target, and entropy, under the softmax of the logits divided by the temperature.
@@ -75,16 +75,21 @@ export const headBackward = defineKernel({
 });
 
 /**
- * `head`, `policyLoss` and `headBackward` in one pass over the logits: the gradient of Σ loss + Σ entropySlopes·entropy.
+ * `head`, `policyLoss` and `headBackward` in one pass over the logits: the gradient of
+ * Σ loss + Σ logProbSlopes·logProbs + Σ entropySlopes·entropy.
  *
- *   loss = weights·l(logProbs, oldLogProbs, advantages),  dLogProbs = ∂loss/∂logProbs,  dEntropy = entropySlopes
+ *   loss = weights·l(logProbs, oldLogProbs, advantages) + klWeights·kl(logProbs − refLogProbs)
+ *   dLogProbs = ∂loss/∂logProbs + logProbSlopes,  dEntropy = entropySlopes
  *
- * Losses are minimised. Weights multiply loss and gradient, entropy slopes are taken as given. Where kind is reinforce and all
- * advantages are 1 this is weighted cross-entropy. Above a vocabulary of 16,384 the logits are computed twice, because
- * those of a chunk of tokens no longer fit in memory that a core keeps near.
+ * Losses are minimised; l and kl are those of `policyLoss`. Weights multiply loss and gradient; the slopes are taken as given
+ * and are no part of `loss`. Where kind is reinforce and all advantages are 1 this is weighted cross-entropy. Above a
+ * vocabulary of 16,384 the logits are computed twice, because those of a chunk of tokens no longer fit in memory that a core
+ * keeps near.
  *
- * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite; kind or clip distances as in policyLoss
+ * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite; kinds, clip distances, taus and
+ *                           the lists of the KL term as in policyLoss
  * @throws NON_FINITE        a logit, loss or slope is NaN or infinite, naming its token
+ * @source as policyLoss
  */
 export const headPolicyLoss = defineKernel({
   name: 'head_policy_loss',
@@ -95,6 +100,12 @@ export const headPolicyLoss = defineKernel({
     oldLogProbs: real('N'),
     advantages: real('N'),
     weights: real('N'),
+    /** of the frozen reference; not read where klKind is none */
+    refLogProbs: real('N?'),
+    /** multiply the KL term and its slope; not read where klKind is none */
+    klWeights: real('N?'),
+    /** ∂(objective)/∂logProbs of each token, besides that of the loss */
+    logProbSlopes: real('N'),
     /** ∂(objective)/∂entropy of each token */
     entropySlopes: real('N'),
   },
@@ -107,6 +118,10 @@ export const headPolicyLoss = defineKernel({
     clipHigh: number(0.2),
     /** 0 is off */
     clipDual: number(0),
+    tauPositive: number(1),
+    tauNegative: number(1.05),
+    /** one of KL_KINDS */
+    klKind: integer(KL_KINDS.none),
   },
   outputs: { logProbs: real('N'), entropy: real('N'), loss: real('N'), clipped: i32('N'), dHidden: real('N,H') },
   reference({ dWeight, dims, ...args }, out) {
@@ -114,10 +129,10 @@ export const headPolicyLoss = defineKernel({
     const logSumExp = new Float64Array(targets.length);
     head.declaration.reference({ hidden, weight, targets, temperature, dims }, { ...out, logSumExp });
     const dLogProbs = out.loss.map((_, i) => {
-      const token = tokenLossReference(out.logProbs[i]!, args.oldLogProbs[i]!, args.advantages[i]!, args);
-      out.loss[i] = args.weights[i]! * token.loss;
+      const token = weightedLossReference(i, out.logProbs[i]!, args);
+      out.loss[i] = token.loss;
       out.clipped[i] = token.clipped;
-      return args.weights[i]! * token.slope;
+      return token.slope + args.logProbSlopes[i]!;
     });
     headBackward.declaration.reference(
       { ...args, dLogProbs, dEntropy: entropySlopes, logSumExp, entropy: out.entropy, dWeight, dims },

@@ -37,14 +37,8 @@ export async function backward(
   const all = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
   for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
     const [begin, end] = tokensOf(slices, batch.tokenStarts);
-    const part: TokenLoss = {
-      ...loss,
-      oldLogProbs: loss.oldLogProbs.subarray(begin, end),
-      advantages: loss.advantages.subarray(begin, end),
-      weights: loss.weights.subarray(begin, end),
-      entropySlopes: loss.entropySlopes.subarray(begin, end),
-    };
     const micro = packSlices(slices, run.policy.config.vision.merge);
+    const part = partOf(loss, begin, end);
     const scores: LossScores = await run.policy.forwardBackward(micro, part, temperature(run));
     all.logProbs.set(scores.logProbs, begin);
     all.entropy.set(scores.entropy, begin);
@@ -52,6 +46,21 @@ export async function backward(
     all.clipped.set(scores.clipped, begin);
   }
   return all;
+}
+
+/** The loss of the tokens [begin, end). */
+function partOf(loss: TokenLoss, begin: number, end: number): TokenLoss {
+  const { kl, logProbSlopes } = loss;
+  const cut = (list: Float32Array) => list.subarray(begin, end);
+  return {
+    ...loss,
+    oldLogProbs: cut(loss.oldLogProbs),
+    advantages: cut(loss.advantages),
+    weights: cut(loss.weights),
+    entropySlopes: cut(loss.entropySlopes),
+    ...(logProbSlopes && { logProbSlopes: cut(logProbSlopes) }),
+    ...(kl && { kl: { ...kl, refLogProbs: cut(kl.refLogProbs), weights: cut(kl.weights) } }),
+  };
 }
 
 const temperature = ({ config }: Run) => ({ temperature: config.rollout.temperature });

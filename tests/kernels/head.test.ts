@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { head, headBackward, headPolicyLoss } from '../../lib/kernels/head.ts';
-import { POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
+import { KL_KINDS, POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { goldenCases } from '../support/golden.ts';
 import {
@@ -14,7 +14,8 @@ import {
   type Case,
 } from '../support/testKernel.ts';
 
-const { reinforce } = POLICY_LOSS_KINDS;
+const { reinforce, cispo, sapo } = POLICY_LOSS_KINDS;
+const { k1, abs, k2, k3, 'k3+': k3Plus } = KL_KINDS;
 
 /** Hidden states and a weight whose logits spread over about ±2·spread. */
 const forward = (seed: number, N: number, H: number, V: number, spread = 1): Case => ({
@@ -41,7 +42,7 @@ const backward = (seed: number, N: number, H: number, V: number, temperature = 1
   };
 };
 
-/** Old log-probabilities near the new ones, so that some ratios are cut and some are not, none of them within rounding. */
+/** Old and reference log-probabilities near the new ones, so that some ratios are cut and some are not, none of them within rounding. */
 const fused = (seed: number, N: number, H: number, V: number, temperature = 1): Case => {
   const c = { ...forward(seed, N, H, V), temperature };
   const { logProbs } = runReference(head, c) as Record<string, Float64Array<ArrayBuffer>>;
@@ -50,6 +51,9 @@ const fused = (seed: number, N: number, H: number, V: number, temperature = 1): 
     oldLogProbs: randoms(seed + 3, N).map((x, i) => logProbs![i]! + 0.5 * x),
     advantages: randoms(seed + 4, N).map((x) => 2 * x),
     weights: randoms(seed + 5, N).map((x) => (x + 1.1) / N),
+    refLogProbs: randoms(seed + 8, N).map((x, i) => logProbs![i]! + x),
+    klWeights: randoms(seed + 9, N).map((x) => (x + 1.1) / N),
+    logProbSlopes: randoms(seed + 10, N).map((x) => x / N),
     entropySlopes: randoms(seed + 6, N).map((x) => x / N),
     dWeight: randoms(seed + 7, V, H),
   };
@@ -104,14 +108,25 @@ testKernel(headPolicyLoss, {
     'no tokens': {
       ...fused(21, 1, 5, 7),
       ...none('hidden', 0, 5),
-      ...Object.fromEntries(['targets', 'oldLogProbs', 'advantages', 'weights', 'entropySlopes'].map((k) => [k, []])),
+      ...Object.fromEntries(
+        ['targets', 'oldLogProbs', 'advantages', 'weights', 'entropySlopes']
+          .concat('refLogProbs', 'klWeights', 'logProbSlopes')
+          .map((k) => [k, []]),
+      ),
+      klKind: k3,
     },
     'one token': fused(22, 1, 16, 50),
+    'one token, sapo and k3': { ...fused(22, 1, 16, 50), kind: sapo, klKind: k3 },
     '65 tokens, odd sizes': fused(23, 65, 37, 101),
     'reinforce at a temperature of 0.7': { ...fused(24, 37, 20, 61, 0.7), kind: reinforce },
     'the dual bound': { ...fused(25, 90, 8, 33), clipDual: 1.1, clipHigh: 0.05 },
     'several tiles and several chunks': fused(26, 1100, 3, 1100),
     'the vocabulary in slices': fused(27, 66, 2, 16_500),
+    'cispo and k2, 65 tokens': { ...fused(28, 65, 37, 101), kind: cispo, clipLow: 0, clipHigh: 0.4, klKind: k2 },
+    'sapo and k3 at a temperature of 0.7': { ...fused(29, 37, 20, 61, 0.7), kind: sapo, tauPositive: 3, klKind: k3 },
+    'ppo and k1': { ...fused(30, 90, 8, 33), klKind: k1 },
+    'reinforce and abs, several chunks': { ...fused(34, 1100, 3, 1100), kind: reinforce, klKind: abs },
+    'sapo and k3+, the vocabulary in slices': { ...fused(35, 66, 2, 16_500), kind: sapo, klKind: k3Plus },
   },
   tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: ratios are exponentials of differences that round by 1e-6
 });
@@ -176,6 +191,7 @@ describe('one pass and three', () => {
   it.each([
     ['the logits of a chunk held', fused(41, 150, 12, 1300)],
     ['the vocabulary in slices', fused(42, 66, 2, 16_500)],
+    ['sapo with a KL term', { ...fused(43, 150, 12, 1300), kind: sapo, klKind: k3 }],
   ])('agree to the last bit: %s', async (_, c) => {
     const once = await runKernel(headPolicyLoss, c, 'f32');
     const { logProbs, entropy, logSumExp } = await runKernel(
@@ -185,14 +201,17 @@ describe('one pass and three', () => {
     );
     const { loss, dLogProbs, clipped } = await runKernel(
       policyLoss,
-      { ...pick(c, ['oldLogProbs', 'advantages', 'weights']), logProbs },
+      {
+        ...pick(c, ['oldLogProbs', 'advantages', 'weights', 'refLogProbs', 'klWeights', 'kind', 'klKind']),
+        logProbs,
+      },
       'f32',
     );
     const back = await runKernel(
       headBackward,
       {
         ...pick(c, ['hidden', 'weight', 'targets', 'dWeight', 'temperature']),
-        dLogProbs,
+        dLogProbs: (dLogProbs as Float32Array).map((d, i) => d + Math.fround((c['logProbSlopes'] as Float64Array)[i]!)),
         dEntropy: c['entropySlopes'],
         logSumExp,
         entropy,
@@ -269,5 +288,25 @@ describe('what it refuses', () => {
     );
     await expect(runKernel(headPolicyLoss, { ...good.fused, clipDual: 0.5 }, 'f32')).rejects.toThrow('clipDual');
     await expect(runKernel(headPolicyLoss, { ...good.fused, kind: 7 }, 'f32')).rejects.toThrow('kind must be 0');
+    await expect(runKernel(headPolicyLoss, { ...good.fused, tauNegative: 0 }, 'f32')).rejects.toThrow('tauNegative');
+    await expect(runKernel(headPolicyLoss, { ...good.fused, klKind: 9 }, 'f32')).rejects.toThrow('klKind must be 0');
+    const bare = { ...good.fused, klKind: k3, klWeights: undefined };
+    await expect(runKernel(headPolicyLoss, bare, 'f32')).rejects.toThrow(
+      'head_policy_loss: klKind must be 0 (none) where refLogProbs or klWeights is missing; got 4',
+    );
+  });
+  it.each([
+    ['refLogProbs', 'the loss'],
+    ['klWeights', 'the loss'],
+    ['logProbSlopes', 'the slope'],
+  ])('NaN in %s; without a KL term its lists are not read', async (key, what) => {
+    const list = Float64Array.from(good.fused[key] as Float64Array);
+    list[7] = Number.NaN;
+    await expect(runKernel(headPolicyLoss, { ...good.fused, [key]: list, klKind: k3 }, 'f32')).rejects.toThrow(
+      `${what} of token 7`,
+    );
+    const without = runKernel(headPolicyLoss, { ...good.fused, [key]: list }, 'f32');
+    if (key === 'logProbSlopes') await expect(without).rejects.toThrow('the slope of token 7');
+    else expect(await without).toEqual(await runKernel(headPolicyLoss, good.fused, 'f32'));
   });
 });

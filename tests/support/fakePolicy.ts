@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { tokenLossReference, POLICY_LOSS_KINDS } from '../../lib/kernels/policyLoss.ts';
+import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../lib/kernels/policyLoss.ts';
 import type { EncodedPrompt } from '../../lib/model/qwen3vl/encodePrompt.ts';
 import type { PolicyBatch } from '../../lib/model/qwen3vl/policyBatch.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
@@ -113,12 +113,19 @@ export function fakePolicy({
     async forwardBackward(batch, loss, { temperature = 1 } = {}) {
       calls.push(`forwardBackward ${batch.targetIds.length}`);
       const scores = score(batch, (await weight.read()) as Float32Array, temperature);
-      const kind = POLICY_LOSS_KINDS[loss.kind];
-      const tokens = scores.map(({ logProb }, i) =>
-        tokenLossReference(logProb, loss.oldLogProbs[i]!, loss.advantages[i]!, { ...loss, kind }),
-      );
+      const { kl, tau = { positive: 1, negative: 1.05 }, logProbSlopes } = loss;
+      const args = {
+        ...loss,
+        kind: POLICY_LOSS_KINDS[loss.kind],
+        tauPositive: tau.positive,
+        tauNegative: tau.negative,
+        klKind: KL_KINDS[kl?.kind ?? 'none'],
+        refLogProbs: kl?.refLogProbs ?? [],
+        klWeights: kl?.weights ?? [],
+      };
+      const tokens = scores.map(({ logProb }, i) => weightedLossReference(i, logProb, args));
       scores.forEach(({ token, logProbs }, i) => {
-        const slope = (loss.weights[i]! * tokens[i]!.slope) / temperature;
+        const slope = (tokens[i]!.slope + (logProbSlopes?.[i] ?? 0)) / temperature;
         logProbs.forEach((l, v) => {
           sums[token * VOCAB + v]! += slope * (Number(v === batch.targetIds[i]) - Math.exp(l));
         });
@@ -128,7 +135,7 @@ export function fakePolicy({
       return {
         logProbs: Float32Array.from(scores, ({ logProb }) => logProb),
         entropy: Float32Array.from(scores, ({ entropy }) => entropy),
-        loss: Float32Array.from(tokens, (token, i) => loss.weights[i]! * token.loss),
+        loss: Float32Array.from(tokens, (token) => token.loss),
         clipped: Int32Array.from(tokens, ({ clipped }) => clipped),
       };
     },

@@ -116,9 +116,27 @@ describe('a rollout step', () => {
     for (const [asked, mini] of lengths) expect(asked).toBe(mini);
   });
 
-  it('changes the policy in the same way however micro-batches are cut', async () => {
+  /** every list that a loss can have */
+  const full: Algorithm = {
+    ...g2rpo(),
+    async prepare(mini, entropies) {
+      const loss = await g2rpo().prepare(mini, entropies);
+      const { oldLogProbs, weights } = loss;
+      return {
+        ...loss,
+        kind: 'sapo',
+        tau: { positive: 1.5, negative: 2 },
+        kl: { kind: 'k3', refLogProbs: oldLogProbs.map((l, i) => l + Math.sin(i)), weights },
+        logProbSlopes: weights.map((w, i) => w * Math.cos(3 * i)),
+      };
+    },
+  };
+  it.each([
+    ['ppo', g2rpo()],
+    ['sapo with a KL term and further slopes', full],
+  ])('changes the policy in the same way however micro-batches are cut: %s', async (_, algorithm) => {
     const after = async (microBatchTokens: number) => {
-      const { run, weights, steps, calls } = await startRun({ train: { microBatchTokens } });
+      const { run, weights, steps, calls } = await startRun({ train: { microBatchTokens }, algorithm });
       for (let i = 0; i < 3; i++) await rolloutStep(run);
       return {
         weights: await weights(),

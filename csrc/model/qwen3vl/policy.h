@@ -20,8 +20,10 @@ template <class T> struct Batch {
 /** A loss that is separable by token, with what it must know of the whole mini-batch already in its weights. */
 template <class T> struct TokenLoss {
   PolicyLossKind kind;
-  double clip_low, clip_high, clip_dual;
-  std::vector<T> old_log_probs, advantages, weights, entropy_slopes;  // [N]
+  double clip_low, clip_high, clip_dual, tau_positive, tau_negative;
+  std::vector<T> old_log_probs, advantages, weights, log_prob_slopes, entropy_slopes;  // [N]
+  KlKind kl;
+  std::vector<T> ref_log_probs, kl_weights;  // [N]; not looked at where kl is none
 };
 
 template <class T> struct Scores {

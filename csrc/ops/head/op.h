@@ -45,21 +45,27 @@ template <class T> struct HeadBackward {
   }
 };
 
-/** Head, PolicyLoss and HeadBackward in one: logits are computed once per chunk of tokens. dEntropy is entropySlopes. */
+/** Head, PolicyLoss and HeadBackward in one: logits are computed once per chunk of tokens. dLogProbs is the slope of the loss plus
+ * logProbSlopes, dEntropy is entropySlopes. */
 template <class T> struct HeadPolicyLoss {
   using Real = T;
   static constexpr auto kName = "head_policy_loss";
   static constexpr auto kSignature =
       "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], oldLogProbs {f32|f64}[N], "
-      "advantages {f32|f64}[N], weights {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight "
-      "{f32|f64}[V,H], temperature f64, kind i32, clipLow f64, clipHigh f64, clipDual f64 -> logProbs "
-      "{f32|f64}[N], entropy {f32|f64}[N], loss {f32|f64}[N], clipped i32[N], dHidden {f32|f64}[N,H]";
+      "advantages {f32|f64}[N], weights {f32|f64}[N], refLogProbs {f32|f64}[N]?, klWeights {f32|f64}[N]?, "
+      "logProbSlopes {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight {f32|f64}[V,H], temperature f64, "
+      "kind i32, clipLow f64, clipHigh f64, clipDual f64, tauPositive f64, tauNegative f64, klKind i32 -> "
+      "logProbs {f32|f64}[N], entropy {f32|f64}[N], loss {f32|f64}[N], clipped i32[N], "
+      "dHidden {f32|f64}[N,H]";
   View<const T> hidden;
   View<const T> weight;
   View<const int32_t> targets;
   View<const T> oldLogProbs;
   View<const T> advantages;
   View<const T> weights;
+  View<const T> refLogProbs;
+  View<const T> klWeights;
+  View<const T> logProbSlopes;
   View<const T> entropySlopes;
   View<T> dWeight;
   double temperature;
@@ -67,13 +73,16 @@ template <class T> struct HeadPolicyLoss {
   double clipLow;
   double clipHigh;
   double clipDual;
+  double tauPositive;
+  double tauNegative;
+  int32_t klKind;
   View<T> logProbs;
   View<T> entropy;
   View<T> loss;
   View<int32_t> clipped;
   View<T> dHidden;
   G2_INLINE static HeadPolicyLoss read(KernelArgs a) {
-    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
+    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
 };
 

@@ -1,6 +1,7 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import { tensor, zeros, type Tensor } from '../../runtime/tensor.ts';
+import type { TokenLoss } from '../../types.ts';
 import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
@@ -20,26 +21,6 @@ export interface Parameter {
   shape: readonly number[];
   weight: Tensor<'f32' | 'f64'>;
   gradient: Tensor<'f32' | 'f64'>;
-}
-
-/**
- * A loss that is separable by token, all lists [N]. What it must know of the whole mini-batch is in its weights.
- *
- *   reinforce   w · (−A · logp)
- *   ppo         w · max(−A·ρ, −A·clip(ρ, 1 − clipLow, 1 + clipHigh)), bounded by −A·clipDual where A < 0; ρ = exp(logp − oldLogp)
- *
- * `entropySlopes` is the derivative of the loss by each token's entropy.
- */
-export interface TokenLoss {
-  kind: 'reinforce' | 'ppo';
-  oldLogProbs: Reals;
-  advantages: Reals;
-  weights: Reals;
-  entropySlopes: Reals;
-  clipLow: number;
-  clipHigh: number;
-  /** above 1, or 0 for none */
-  clipDual: number;
 }
 
 /** Per target token: natural log-probability and entropy (nats) of softmax(logits / temperature). */
@@ -172,21 +153,32 @@ export class Policy {
   /**
    * The same, with the gradient of the loss added to `parameters[i].gradient`. Logits are computed once. After a rejection the
    * gradients are undefined until `zeroGradients`.
+   *
+   * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
+   * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
    */
   async forwardBackward(
     batch: PolicyBatch,
-    loss: TokenLoss,
+    loss: TokenLoss<Reals>,
     { temperature = 1 }: { temperature?: number } = {},
   ): Promise<LossScores> {
     const input = await toNative(batch, this.imageProcessor, this.dtype);
-    const real = (x: Reals) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
+    const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
+    const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
     const lists = {
       oldLogProbs: real(loss.oldLogProbs),
       advantages: real(loss.advantages),
       weights: real(loss.weights),
       entropySlopes: real(loss.entropySlopes),
+      logProbSlopes: real(loss.logProbSlopes ?? new Float32Array(batch.targetIds.length)),
+      refLogProbs: real(kl?.refLogProbs ?? []),
+      klWeights: real(kl?.weights ?? []),
     };
-    return this.#call(() => this.#native.forwardBackward(input, { ...loss, ...lists }, temperature));
+    const { kind, clipLow, clipHigh, clipDual } = loss;
+    const scalars = { kind, clipLow, clipHigh, clipDual, tauPositive: tau.positive, tauNegative: tau.negative };
+    return this.#call(() =>
+      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature),
+    );
   }
 
   /** Logits of some rows, [rows, vocab], before any temperature. */

@@ -14,8 +14,7 @@ export const combinedReward = defineKind<Inputs>({
   name: 'reward of parts',
   inputs: ['accuracy', 'format', 'structure', 'length', 'format_weight', 'length_weight'],
   compute({ accuracy, format, structure, length, format_weight, length_weight }) {
-    const reward = combineReward(accuracy, format, format_weight);
-    const whole = { ...reward, structure, overall: reward.overall + structure };
-    return { overall: withLength(whole, length, { weight: length_weight, gate: 'none' }).overall };
+    const reward = combineReward(accuracy, format, format_weight, structure);
+    return { overall: withLength(reward, length, { weight: length_weight, gate: 'none' }).overall };
   },
 });

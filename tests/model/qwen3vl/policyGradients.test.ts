@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
+import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib/kernels/policyLoss.ts';
+import { Policy, type PolicyBatch, type Reals } from '../../../lib/model/qwen3vl/policy.ts';
+import type { TokenLoss } from '../../../lib/types.ts';
 import { goldenJson } from '../../support/goldenModel.ts';
 import { packSequences, type GoldenSequence } from '../../support/goldenSequences.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
@@ -16,24 +18,66 @@ beforeAll(async () => {
 });
 afterAll(() => policy.dispose());
 
-it('finite differences hold for every parameter tensor, through log-probabilities and entropies, in f64', async () => {
+/** Lists as long as the batch has targets, each with its own waves. */
+const waves = (frequency: number, size = 1) =>
+  Float64Array.from({ length: batch.targetIds.length }, (_, i) => size * Math.sin(frequency * i + 1));
+
+/** A loss in everything that an algorithm can ask for, around log-probabilities that the policy has. */
+const losses = {
+  'reinforce with slopes of the entropy': () => ({
+    kind: 'reinforce' as const,
+    oldLogProbs: waves(0),
+    tau: { positive: 1, negative: 1 },
+  }),
+  'sapo with k3 and slopes of the log-probabilities': (logProbs: Reals) => ({
+    kind: 'sapo' as const,
+    oldLogProbs: waves(5, 0.4).map((x, i) => logProbs[i]! + x),
+    tau: { positive: 1.2, negative: 0.7 },
+    kl: {
+      kind: 'k3' as const,
+      refLogProbs: waves(7).map((x, i) => logProbs[i]! + x),
+      weights: waves(11, 1 / batch.targetIds.length),
+    },
+    logProbSlopes: waves(13, 1 / batch.targetIds.length),
+  }),
+};
+
+it.each(Object.entries(losses))('finite differences hold for every parameter tensor, in f64: %s', async (_, make) => {
   const n = batch.targetIds.length;
-  const slopes = Float64Array.from({ length: n }, (_, i) => Math.sin(i) / n);
-  const advantages = Float64Array.from({ length: n }, (_, i) => Math.cos(3 * i));
-  const weights = new Float64Array(n).fill(1 / n);
+  const loss: TokenLoss<Reals> = {
+    ...make((await policy.forward(batch, { temperature: 0.9 })).logProbs),
+    advantages: waves(3),
+    weights: new Float64Array(n).fill(1 / n),
+    entropySlopes: waves(1, 1 / n),
+    clipLow: 0.2,
+    clipHigh: 0.2,
+    clipDual: 0,
+  };
+  const args = {
+    ...loss,
+    kind: POLICY_LOSS_KINDS[loss.kind],
+    tauPositive: loss.tau!.positive,
+    tauNegative: loss.tau!.negative,
+    klKind: KL_KINDS[loss.kl?.kind ?? 'none'],
+    refLogProbs: loss.kl?.refLogProbs ?? [],
+    klWeights: loss.kl?.weights ?? [],
+  };
   const objective = async () => {
     const { logProbs, entropy } = await policy.forward(batch, { temperature: 0.9 });
-    return Array.from(logProbs).reduce((s, l, i) => s - (advantages[i]! * l) / n + slopes[i]! * entropy[i]!, 0);
+    return Array.from(logProbs).reduce(
+      (s, l, i) =>
+        s +
+        weightedLossReference(i, l, args).loss +
+        (loss.logProbSlopes?.[i] ?? 0) * l +
+        loss.entropySlopes[i]! * entropy[i]!,
+      0,
+    );
   };
   policy.zeroGradients();
-  const loss = {
-    kind: 'reinforce' as const,
-    oldLogProbs: new Float64Array(n),
-    advantages,
-    weights,
-    entropySlopes: slopes,
-  };
-  await policy.forwardBackward(batch, { ...loss, clipLow: 0.2, clipHigh: 0.2, clipDual: 0 }, { temperature: 0.9 });
+  const scores = await policy.forwardBackward(batch, loss, { temperature: 0.9 });
+  scores.logProbs.forEach((l, i) =>
+    expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
+  );
   for (const [k, { name, weight, gradient }] of policy.parameters.entries()) {
     const g = await gradient.read();
     // along a random direction of the whole tensor: every element takes part
@@ -55,4 +99,48 @@ it('finite differences hold for every parameter tensor, through log-probabilitie
       2e-6 * Math.max(1, Math.abs(numeric)),
     );
   }
+});
+
+it('refuses lists of another length and kinds that it does not know', async () => {
+  const n = batch.targetIds.length;
+  const list = () => new Float64Array(n);
+  const good: TokenLoss<Reals> = {
+    kind: 'cispo',
+    oldLogProbs: list(),
+    advantages: list(),
+    weights: list(),
+    entropySlopes: list(),
+    logProbSlopes: list(),
+    clipLow: 1,
+    clipHigh: 4,
+    clipDual: 0,
+    kl: { kind: 'k3+', refLogProbs: list(), weights: list() },
+  };
+  await expect(policy.forwardBackward(batch, good)).resolves.toBeDefined();
+  const short = new Float64Array(n - 1);
+  const code = 'INVALID_ARGUMENT';
+  for (const wrong of [
+    { oldLogProbs: short },
+    { logProbSlopes: short },
+    { logProbSlopes: new Float64Array(0) },
+    { kl: { ...good.kl!, refLogProbs: short } },
+    { kl: { ...good.kl!, weights: short } },
+  ])
+    await expect(policy.forwardBackward(batch, { ...good, ...wrong })).rejects.toMatchObject({
+      code,
+      message: 'batch: every list of the loss must hold one entry per target',
+    });
+  await expect(policy.forwardBackward(batch, { ...good, kind: 'gspo' as never })).rejects.toMatchObject({
+    code,
+    message: 'loss.kind must be one of reinforce, ppo, cispo, sapo; got gspo',
+  });
+  const unknown = { ...good, kl: { ...good.kl!, kind: 'k4' as never } };
+  await expect(policy.forwardBackward(batch, unknown)).rejects.toMatchObject({
+    code,
+    message: 'loss.klKind must be one of none, k1, abs, k2, k3, k3+; got k4',
+  });
+  await expect(policy.forwardBackward(batch, { ...good, tau: { positive: 0, negative: 1 } })).rejects.toMatchObject({
+    code,
+    message: 'head_policy_loss: tauPositive must be positive and finite; got 0',
+  });
 });
