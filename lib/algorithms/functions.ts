@@ -2,6 +2,7 @@ import { KL_KINDS as KERNEL_KL_KINDS, POLICY_LOSS_KINDS, policyLoss as kernel } 
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, tensor } from '../runtime/tensor.ts';
 import type { RewardedBatch } from './algorithm.ts';
+import { refuseUnknown } from './estimator.ts';
 import { checkNumbers, checkTokenStarts, refuse, wantLength } from './groups.ts';
 import { estimatorNamed } from './index.ts';
 import type { LossConfig } from './losses/config.ts';
@@ -13,7 +14,7 @@ import { z } from 'zod';
 
 export type Reals = Float32Array | Float64Array;
 /** Labels: rows with equal ones belong together. */
-export type Labels = ArrayLike<number> | readonly string[];
+export type Labels = ArrayLike<number | string>;
 
 /** B rollouts, as another trainer has them. */
 export interface AdvantageInput {
@@ -54,6 +55,7 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   wantLength('advantages', 'groups', groups, B);
   wantLength('advantages', 'tasks', tasks, B);
   wantLength('advantages', 'lengths', lengths, B);
+  wantLength('advantages', 'greedyRewards', greedyRewards, B);
   const task = numbered(tasks ?? new Int32Array(B));
   let tokenStarts: Int32Array | undefined;
   if (lengths) {
@@ -77,15 +79,19 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   };
 }
 
-/** Labels as numbers, by first appearance. */
+/** Labels as numbers from 0, by first appearance. */
 function numbered(labels: Labels): { ids: Int32Array; names: string[] } {
   const numbers = new Map<number | string, number>();
   const ids = new Int32Array(labels.length);
+  let [last, id]: [number | string | undefined, number] = [undefined, -1]; // labels mostly come in runs
   for (let b = 0; b < labels.length; b++) {
     const label = labels[b]!;
-    const known = numbers.get(label);
-    ids[b] = known ?? numbers.size;
-    if (known === undefined) numbers.set(label, numbers.size);
+    if (label !== last) {
+      last = label;
+      id = numbers.get(label) ?? numbers.size;
+      if (id === numbers.size) numbers.set(label, id);
+    }
+    ids[b] = id;
   }
   return { ids, names: [...numbers.keys()].map(String) };
 }
@@ -132,6 +138,7 @@ export async function policyLoss<A extends Reals>(
       throw new G2rpoError(
         'DTYPE_MISMATCH',
         `policyLoss: ${key} must be a ${logProbs.constructor.name}, as logProbs is; got a ${list.constructor.name}`,
+        { argument: key, wanted: logProbs.constructor.name, got: list.constructor.name },
       );
   }
   const tokenStarts = input.tokenStarts ?? Int32Array.of(0, N);
@@ -176,6 +183,7 @@ export async function policyLoss<A extends Reals>(
 
 /** @throws INVALID_ARGUMENT  all problems at once */
 function settingsOf(settings: PolicyLossSettings): LossConfig {
+  refuseUnknown('policyLoss', settings, Object.keys(lossConfig));
   const parsed = lossSettings.safeParse(settings);
   if (parsed.success) return parsed.data;
   throw new G2rpoError(
@@ -183,6 +191,7 @@ function settingsOf(settings: PolicyLossSettings): LossConfig {
     parsed.error.issues
       .map(({ path, message }) => `policyLoss: ${[...path.map(String)].join('.')}: ${message}`)
       .join('\n'),
+    { argument: parsed.error.issues[0]?.path.join('.') },
   );
 }
 

@@ -3,6 +3,7 @@ import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Algorithm, Estimator } from './algorithm.ts';
 import { drGrpo } from './drGrpo/index.ts';
 import { emaGrpo } from './emaGrpo/index.ts';
+import type { EstimatorSetting } from './estimator.ts';
 import { g2rpo } from './g2rpo/index.ts';
 import { gaussianGdpo } from './gaussianGdpo/index.ts';
 import { gdpo } from './gdpo/index.ts';
@@ -29,6 +30,7 @@ export interface EstimatorChoice {
   name: string;
   summary: string;
   needs?: Estimator['needs'];
+  settings: readonly EstimatorSetting[];
   make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
 }
 

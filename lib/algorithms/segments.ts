@@ -15,24 +15,10 @@ export interface Segments {
 /** Brings rows with equal labels together, labels by first appearance, rows of one label in their own order. */
 export function segments(labels: ArrayLike<number>): Segments {
   const B = labels.length;
-  const segmentOf = new Int32Array(B);
-  const numbers = new Map<number, number>();
-  const sizes: number[] = [];
-  let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
-  for (let row = 0; row < B; row++) {
-    if (labels[row] !== label) {
-      label = labels[row]!;
-      segment = numbers.get(label) ?? numbers.size;
-      if (segment === numbers.size) {
-        numbers.set(label, segment);
-        sizes.push(0);
-      }
-    }
-    segmentOf[row] = segment;
-    sizes[segment]!++;
-  }
-  const starts = new Int32Array(sizes.length + 1);
-  sizes.forEach((size, s) => (starts[s + 1] = starts[s]! + size));
+  const { segmentOf, first } = numberLabels(labels);
+  const starts = new Int32Array(first.length + 1);
+  for (let row = 0; row < B; row++) starts[segmentOf[row]! + 1]!++;
+  for (let s = 0; s < first.length; s++) starts[s + 1]! += starts[s]!;
   const next = starts.slice();
   const order = new Int32Array(B);
   for (let row = 0; row < B; row++) order[next[segmentOf[row]!]!++] = row;
@@ -51,4 +37,32 @@ export function segments(labels: ArrayLike<number>): Segments {
       return restored;
     },
   };
+}
+
+/**
+ * Labels as numbers from 0 by first appearance, and the row in which each appears first. Labels that are small themselves are looked
+ * up in a list, others in a map.
+ */
+export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array<ArrayBuffer>; first: number[] } {
+  const B = labels.length;
+  const segmentOf = new Int32Array(B);
+  const first: number[] = [];
+  let small = true;
+  for (let row = 0; row < B && small; row++) small = labels[row]! >= 0 && labels[row]! < 4 * B + 64;
+  const list = small ? new Int32Array(4 * B + 64).fill(-1) : undefined;
+  const map = new Map<number, number>();
+  let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
+  for (let row = 0; row < B; row++) {
+    if (labels[row] !== label) {
+      label = labels[row]!;
+      segment = list ? list[label]! : (map.get(label) ?? -1);
+      if (segment < 0) {
+        segment = first.push(row) - 1;
+        if (list) list[label] = segment;
+        else map.set(label, segment);
+      }
+    }
+    segmentOf[row] = segment;
+  }
+  return { segmentOf, first };
 }

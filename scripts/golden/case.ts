@@ -47,7 +47,8 @@ function problemOf(value: unknown): string | undefined {
     if (!isRecord(value[key])) return `${key} must be an object; got ${kindOf(value[key])}`;
   const tolerance = value['tolerance'] as Record<string, unknown>;
   for (const key of ['rtol', 'atol'])
-    if (!isBound(tolerance[key])) return `tolerance.${key} must be a number of at least 0; got ${String(tolerance[key])}`;
+    if (!isBound(tolerance[key]))
+      return `tolerance.${key} must be a number of at least 0; got ${String(tolerance[key])}`;
   const strange = Object.keys(value).find((key) => !['name', 'inputs', 'expected', 'tolerance'].includes(key));
   return strange === undefined ? undefined : `${strange} is no part of a case`;
 }

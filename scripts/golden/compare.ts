@@ -72,8 +72,7 @@ export function compare(wanted: unknown, came: unknown, bounds: Bounds, real: Re
 }
 
 /** 0.31 tolerances */
-export const multiples = (multiple: number): string =>
-  `${multiple === 0 ? '0' : multiple.toPrecision(2)} tolerances`;
+export const multiples = (multiple: number): string => `${multiple === 0 ? '0' : multiple.toPrecision(2)} tolerances`;
 
 const isList = (value: unknown): value is ArrayLike<unknown> =>
   Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value);

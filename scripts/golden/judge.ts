@@ -33,7 +33,9 @@ async function judgeIn(real: Real, golden: GoldenCase, bounds: { rtol: number; a
     const given = (real === 'f32' ? rounded(inputs) : inputs) as never;
     const came = await kind.compute(given, { real, expected });
     if (!wantsError) return compare(expected, came, bounds, real);
-    return failed(`error: wanted ${JSON.stringify(expected['error'])}; came a result (${Object.keys(came).join(', ')})`);
+    return failed(
+      `error: wanted ${JSON.stringify(expected['error'])}; came a result (${Object.keys(came).join(', ')})`,
+    );
   } catch (error) {
     const refused = error instanceof G2rpoError;
     if (wantsError && refused) return { worst: 0, where: 'error', compared: 1, failures: [] };

@@ -9,7 +9,8 @@ export function tokenStarts(mask: Rows): Int32Array<ArrayBuffer> {
 }
 
 /** [N] what counts of every row, one after the other. */
-export const packed = <T>(rows: Rows<T>, mask: Rows): T[] => rows.flatMap((row, b) => row.filter((_, t) => mask[b]![t] !== 0));
+export const packed = <T>(rows: Rows<T>, mask: Rows): T[] =>
+  rows.flatMap((row, b) => row.filter((_, t) => mask[b]![t] !== 0));
 
 /** Rows of before; what does not count is `empty`. */
 export function padded<T>(values: ArrayLike<T>, mask: Rows, empty: T): Rows<T> {

@@ -6,6 +6,7 @@ import { loadTrainConfig } from '../../lib/train/config.ts';
 import { createOptimizer } from '../../lib/train/optimizer.ts';
 import { rolloutStep } from '../../lib/train/rolloutStep.ts';
 import type { Run } from '../../lib/train/run.ts';
+import type { TokenLoss } from '../../lib/types.ts';
 import { collectReports, repeatable } from '../support/collectReports.ts';
 import { fakePolicy, fakePrompt } from '../support/fakePolicy.ts';
 
@@ -118,21 +119,22 @@ describe('a rollout step', () => {
 
   /** every list that a loss can have */
   const full: Algorithm = {
-    ...g2rpo(),
-    async prepare(mini, entropies) {
-      const loss = await g2rpo().prepare(mini, entropies);
+    ...createAlgorithm(),
+    async prepare(mini, scores) {
+      const { loss, metrics } = await createAlgorithm().prepare(mini, scores);
       const { oldLogProbs, weights } = loss;
-      return {
+      const all: TokenLoss = {
         ...loss,
         kind: 'sapo',
         tau: { positive: 1.5, negative: 2 },
         kl: { kind: 'k3', refLogProbs: oldLogProbs.map((l, i) => l + Math.sin(i)), weights },
         logProbSlopes: weights.map((w, i) => w * Math.cos(3 * i)),
       };
+      return { loss: all, metrics };
     },
   };
   it.each([
-    ['ppo', g2rpo()],
+    ['ppo', createAlgorithm()],
     ['sapo with a KL term and further slopes', full],
   ])('changes the policy in the same way however micro-batches are cut: %s', async (_, algorithm) => {
     const after = async (microBatchTokens: number) => {

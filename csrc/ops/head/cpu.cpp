@@ -182,6 +182,11 @@ template <class T> struct Normalisers {
   T *shift, *log_sum;
 
   Normalisers(size_t tokens, Scratch& scratch) : shift(scratch.take<T>(tokens)), log_sum(scratch.take<T>(tokens)) {}
+  static bool coarse(T log_sum_exp) { return __builtin_fabs(static_cast<double>(log_sum_exp)) > kCoarse; }
+  void set(size_t token, T log_sum_exp) const {
+    shift[token] = 0;
+    log_sum[token] = log_sum_exp;
+  }
   void set(size_t token, const Statistics<T>& statistics, size_t t) const {
     shift[token] = statistics.largest[t];
     log_sum[token] = static_cast<T>(statistics.log_sum(t));
@@ -279,9 +284,8 @@ template <class T> void normalise(const Problem<T>& p, size_t first, const T* lo
   const size_t end = least(first + kBlock, p.tokens);
   bool coarse = false;
   for (size_t i = first; i < end; i++) {
-    normalisers.shift[i] = 0;
-    normalisers.log_sum[i] = log_sum_exps[i];
-    coarse |= __builtin_fabs(static_cast<double>(log_sum_exps[i])) > kCoarse;
+    normalisers.set(i, log_sum_exps[i]);
+    coarse |= normalisers.coarse(log_sum_exps[i]);
   }
   if (!coarse) return;
   Scratch scratch;
@@ -289,7 +293,7 @@ template <class T> void normalise(const Problem<T>& p, size_t first, const T* lo
   Statistics<T> statistics(p.scale);
   measure<T>(p, block, nullptr, statistics);
   for (size_t i = first; i < end; i++)
-    if (__builtin_fabs(static_cast<double>(log_sum_exps[i])) > kCoarse) normalisers.set(i, statistics, i - first);
+    if (normalisers.coarse(log_sum_exps[i])) normalisers.set(i, statistics, i - first);
 }
 
 /** Gradients of a chunk whose slopes are known; `held` has room for the chunk's tokens times a slice. Arrays begin at token 0. */
@@ -363,7 +367,8 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
       for (size_t t = 0; t < block.tokens; t++) {
         T log_sum_exp;
         statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exp);
-        normalisers.set(at + t, statistics, t);
+        normalisers.set(at + t, log_sum_exp);
+        if (normalisers.coarse(log_sum_exp)) normalisers.set(at + t, statistics, t);
       }
       simd::token_losses<T>(token_loss, op.logProbs.data, at, at + block.tokens, op.loss.data, d_log_probs, op.clipped.data);
       for (size_t i = at; i < at + block.tokens; i++) d_log_probs[i] += op.logProbSlopes[i];

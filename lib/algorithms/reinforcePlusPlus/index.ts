@@ -12,7 +12,6 @@ export const reinforcePlusPlus = defineEstimator({
   over: 'tokens',
   penalties: 'own',
   create: ({ gamma }) => ({
-    // eslint-disable-next-line @typescript-eslint/require-await -- a promise rejects where others do
     async advantages(batch) {
       checkBatch('reinforce++', batch, { finite: true });
       const tokenStarts = need('reinforce++', batch, 'tokenStarts');

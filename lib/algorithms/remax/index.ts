@@ -12,7 +12,6 @@ export const remax = defineEstimator({
   config: {},
   needs: ['greedyRewards'],
   create: () => ({
-    // eslint-disable-next-line @typescript-eslint/require-await -- a promise rejects where others do
     async advantages(batch) {
       checkBatch('remax', batch, { finite: true });
       const greedy = need('remax', batch, 'greedyRewards');

@@ -9,8 +9,10 @@ export const aggregation = defineKind<{ values: Rows; mask: Rows; C: number }>({
   async compute({ values, mask, C }, { real }) {
     const list = reals(packed(values, mask), real);
     const input = { logProbs: list, oldLogProbs: list, advantages: list.map(() => -1), tokenStarts: tokenStarts(mask) };
-    const by = async (aggregation: NonNullable<PolicyLossSettings['aggregation']>, lengthNormaliser = mask[0]!.length) =>
-      (await policyLoss(input, { loss: 'reinforce', aggregation, lengthNormaliser })).loss;
+    const by = async (
+      aggregation: NonNullable<PolicyLossSettings['aggregation']>,
+      lengthNormaliser = mask[0]!.length,
+    ) => (await policyLoss(input, { loss: 'reinforce', aggregation, lengthNormaliser })).loss;
     return {
       'token-mean': await by('token-mean'),
       'seq-mean-token-sum': await by('seq-mean-token-sum'),

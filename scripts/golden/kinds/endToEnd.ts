@@ -58,14 +58,16 @@ export const endToEnd = defineKind<Inputs>({
         ...slopes,
         oldLogProbs: list(packed(inputs.old_log_probs, mask)),
         advantages: list(perToken),
-        weights: list(tokenWeights(starts, { aggregation: inputs.aggregation as 'token-mean', lengthNormaliser: mask[0]!.length })),
+        weights: list(
+          tokenWeights(starts, { aggregation: inputs.aggregation as 'token-mean', lengthNormaliser: mask[0]!.length }),
+        ),
         dWeight: zeros(real, model.weight.shape),
         kind: POLICY_LOSS_KINDS.ppo,
         clipLow: clipRange.low!,
         clipHigh: clipRange.high!,
         clipDual: clipRange.dual!,
       });
-      const policyLoss = (await loss.read()).reduce((a, b) => a + b, 0);
+      const policyLoss = Float64Array.from(await loss.read()).reduce((a, b) => a + b, 0);
       const gradient = padded(rowsOf(await dHidden.read(), nothing.length), mask, nothing);
       const shaped = { entropy_penalty: penalty, total: policyLoss + coef * penalty, grad_logits: gradient };
       return { policyLoss, shaped };

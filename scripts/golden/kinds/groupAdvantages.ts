@@ -11,7 +11,9 @@ export const groupAdvantages = defineKind<{ rewards: number[]; group: string[] }
     const largest = Math.max(...rewards.map(Math.abs));
     const normalised = Object.keys(expected).flatMap((key) => {
       const [, std, epsilon] = /^grpo_(sample|pop)_std_eps(.+)$/.exec(key) ?? [];
-      return epsilon === undefined ? [] : [{ key, std: std === 'pop' ? 'population' : 'sample', epsilon: Number(epsilon) }];
+      return epsilon === undefined
+        ? []
+        : [{ key, std: std === 'pop' ? 'population' : 'sample', epsilon: Number(epsilon) }];
     });
     return {
       dr_grpo: centred,
