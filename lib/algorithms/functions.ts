@@ -67,17 +67,21 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
     }
   }
   return {
-    rewards: Float64Array.from(rewards),
+    rewards: doubles(rewards),
     groupIds: numbered(groups).ids,
     taskIds: task.ids,
     taskNames: task.names,
     ...(tokenStarts && { tokenStarts }),
     ...(components && {
-      components: Object.fromEntries(Object.entries(components).map(([key, v]) => [key, Float64Array.from(v)])),
+      components: Object.fromEntries(Object.entries(components).map(([key, v]) => [key, doubles(v)])),
     }),
-    ...(greedyRewards && { greedyRewards: Float64Array.from(greedyRewards) }),
+    ...(greedyRewards && { greedyRewards: doubles(greedyRewards) }),
   };
 }
+
+/** A list in f64; one that is so already is not copied, for nobody changes it. */
+const doubles = (values: ArrayLike<number>): Float64Array =>
+  values instanceof Float64Array ? values : Float64Array.from(values);
 
 /** Labels as numbers from 0, by first appearance. */
 function numbered(labels: Labels): { ids: Int32Array; names: string[] } {

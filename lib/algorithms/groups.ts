@@ -13,8 +13,10 @@ export interface Moments extends Segments {
   size(segment: number): number;
 }
 
-export async function momentsBy(labels: Int32Array, values: Float64Array): Promise<Moments> {
-  const by = segments(labels);
+export const momentsBy = (labels: Int32Array, values: Float64Array): Promise<Moments> =>
+  momentsOf(segments(labels), values);
+
+export async function momentsOf(by: Segments, values: Float64Array): Promise<Moments> {
   const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
   try {
     const [means, variances] = await Promise.all([mean.read(), variance.read()]);

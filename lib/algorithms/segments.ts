@@ -47,9 +47,13 @@ export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array
   const B = labels.length;
   const segmentOf = new Int32Array(B);
   const first: number[] = [];
-  let small = true;
-  for (let row = 0; row < B && small; row++) small = labels[row]! >= 0 && labels[row]! < 4 * B + 64;
-  const list = small ? new Int32Array(4 * B + 64).fill(-1) : undefined;
+  let [least, most] = [0, 0];
+  for (let row = 0; row < B; row++) {
+    const label = labels[row]!;
+    if (label < least) least = label;
+    if (label > most) most = label;
+  }
+  const list = least === 0 && most < 4 * B ? new Int32Array(most + 1).fill(-1) : undefined;
   const map = new Map<number, number>();
   let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
   for (let row = 0; row < B; row++) {

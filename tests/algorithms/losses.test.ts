@@ -167,7 +167,8 @@ it('nothing is a loss of 0', async () => {
 
 describe('what is refused', () => {
   const input = batch(8);
-  const { rolloutLogProbs: _, refLogProbs: __, ...bare } = input;
+  const { logProbs, oldLogProbs, advantages } = input;
+  const bare = { logProbs, oldLogProbs, advantages, tokenStarts };
   it.each([
     [{}, { los: 'ppo' }, 'INVALID_ARGUMENT', 'policyLoss: no setting los; did you mean loss?'],
     [{}, { loss: 'gspoo' }, 'INVALID_ARGUMENT', 'policyLoss: loss: '],
