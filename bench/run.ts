@@ -1,4 +1,4 @@
-// Runs bench/kernels/*.bench.ts and bench/step.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
+// Runs bench/kernels/*.bench.ts, bench/objective.bench.ts and bench/step.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { nearestName } from '../lib/runtime/errors.ts';
@@ -11,7 +11,8 @@ const kernels = readdirSync(fileURLToPath(folder))
   .filter((f) => f.endsWith(suffix))
   .map((f) => f.slice(0, -suffix.length))
   .sort();
-const known = [...kernels, 'step'];
+const whole = ['objective', 'step'];
+const known = [...kernels, ...whole];
 const wanted = process.argv.slice(2);
 const unknown = wanted.find((name) => !known.includes(name));
 if (unknown !== undefined) {
@@ -25,7 +26,9 @@ console.log(
   `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32, ${(bytes / 1e9).toFixed(1)} GB/s copying; shares are of peaks measured beside each sample`,
 );
 for (const name of wanted.length ? wanted : known) {
-  const bench = (await import(new URL(name === 'step' ? `../${name}${suffix}` : `${name}${suffix}`, folder).href)) as {
+  const bench = (await import(
+    new URL(whole.includes(name) ? `../${name}${suffix}` : `${name}${suffix}`, folder).href
+  )) as {
     default: () => Promise<void>;
   };
   await bench.default();

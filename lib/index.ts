@@ -15,7 +15,7 @@ export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
 export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
-export { KL_KINDS, policyLoss, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
+export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
@@ -35,15 +35,54 @@ export {
 export { writeGallery, type GalleryOptions, type GalleryReport } from './data/gallery/index.ts';
 export { createPromptStream, type PromptStream, type PromptStreamOptions } from './data/promptStream.ts';
 export {
+  combine as combineReward,
   createRewardRunner,
+  extractAnswer,
+  formatReward,
   scoreResponse,
   type RewardOptions,
   type RewardRunner,
   type RewardRunnerOptions,
   type Scored,
 } from './rewards/index.ts';
+export { ocrReward, wordErrorRate } from './rewards/ocr.ts';
+export { meanRelativeAccuracy } from './rewards/regression.ts';
+export { pointSimilarity } from './rewards/segmentation.ts';
+export { boxIou } from './rewards/spatialGrounding.ts';
+export { keyedStructure } from './rewards/structure.ts';
+export { intervalIou } from './rewards/temporalGrounding.ts';
+export { trackIou } from './rewards/tracking.ts';
 
-export { createAlgorithm, type Algorithm, type MiniBatch, type RewardedBatch } from './algorithms/index.ts';
+export {
+  createAlgorithm,
+  createEstimator,
+  ESTIMATORS,
+  fateOf,
+  type Algorithm,
+  type Estimator,
+  type EstimatorChoice,
+  type MiniBatch,
+  type RewardedBatch,
+} from './algorithms/index.ts';
+export {
+  advantages,
+  entropyBand,
+  lengthReward,
+  policyLoss,
+  rewardedBatch,
+  type AdvantageInput,
+  type EntropyBandInput,
+  type Labels,
+  type PolicyLossInput,
+  type PolicyLossSettings,
+  type Reals,
+} from './algorithms/functions.ts';
+export { tokenWeights, type AggregationSettings } from './algorithms/losses/aggregation.ts';
+export { klTerms, type KlKind } from './algorithms/losses/kl.ts';
+export { importanceWeights, type RolloutCorrection } from './algorithms/losses/rolloutCorrection.ts';
+export { returnsToGo } from './algorithms/reinforcePlusPlus/advantages.ts';
+export { bandPenalty, type Band, type TaskEntropy } from './algorithms/shaping/entropyBand.ts';
+export { overlongPenalty, withLength, type LengthThresholds } from './algorithms/shaping/lengthReward.ts';
 export {
   Policy,
   type GenerateOptions,

@@ -103,6 +103,7 @@ const tasks = {
   cli: () => cli(...rest),
   test: () => vitest(...rest),
   bench: () => tool('jiti/lib/jiti-cli.mjs', './bench/run.ts', ...rest),
+  golden: () => tool('jiti/lib/jiti-cli.mjs', './scripts/golden/run.ts', ...rest),
   check: () => {
     tool('typescript/bin/tsc', '--noEmit');
     tool('eslint/bin/eslint.js', '.');

@@ -1,12 +1,14 @@
-import { gaussianAdvantage, policyLoss, Scope, tensor } from 'g2rpo';
+import { advantages, policyLoss } from 'g2rpo';
 
-const scope = new Scope(); // owns what is made from its tensors, and frees it together
-const rewards = tensor(Float64Array.of(1, 0, 0, 1), [4], scope); // four responses to one prompt
-const { advantages } = gaussianAdvantage({ rewards, segmentStarts: Int32Array.of(0, 4) }); // enqueues and returns
-const perToken = Float32Array.from(await advantages.read()); // waits; here every response is one token long
-const logProbs = tensor(Float32Array.of(-1.1, -0.4, -2.3, -0.7), [4], scope);
-const oldLogProbs = Float32Array.of(-1.2, -0.4, -2.2, -1.2);
-const weights = new Float32Array(4).fill(1 / 4); // one by the number of tokens
-const { loss, dLogProbs } = policyLoss({ logProbs, oldLogProbs, advantages: perToken, weights, clipHigh: 0.3 });
-console.log({ advantages: perToken, loss: await loss.read(), dLogProbs: await dLogProbs.read() });
-scope.dispose();
+const rewards = [1, 0, 0, 1]; // four responses to one prompt, each one token long
+const compared = await advantages('g2rpo', { rewards, groups: ['a', 'a', 'a', 'a'] });
+const { loss, dLogProbs } = await policyLoss(
+  {
+    logProbs: Float32Array.of(-1.1, -0.4, -2.3, -0.7),
+    oldLogProbs: Float32Array.of(-1.2, -0.4, -2.2, -1.2),
+    advantages: Float32Array.from(compared),
+    tokenStarts: Int32Array.of(0, 1, 2, 3, 4), // where each response begins
+  },
+  { loss: 'ppo', clipRange: { high: 0.3 } },
+);
+console.log({ advantages: Float32Array.from(compared), loss, dLogProbs });

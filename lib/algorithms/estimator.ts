@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { G2rpoError } from '../runtime/errors.ts';
+import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Estimator, RewardedBatch } from './algorithm.ts';
 
 /** A way to compare rollouts, with the part of the configuration that is its own. */
@@ -20,11 +20,23 @@ export interface EstimatorDefinition<Shape extends z.ZodRawShape = z.ZodRawShape
   ): Pick<Estimator, 'advantages'> & Partial<Pick<Estimator, 'state' | 'restore'>>;
 }
 
+/** A key of an estimator, for tables. */
+export interface EstimatorSetting {
+  name: string;
+  default: unknown;
+  description: string;
+}
+
 /** A definition, its `create` typed by its own keys. */
 export const defineEstimator = <Shape extends z.ZodRawShape>(definition: EstimatorDefinition<Shape>) => ({
   ...definition,
+  settings: Object.entries(definition.config).map(([name, type]): EstimatorSetting => {
+    const { description = '' } = type as z.ZodType;
+    return { name, description, default: (type as z.ZodType).parse(undefined) };
+  }),
   /** Settings left out take their defaults. @throws INVALID_ARGUMENT  a setting outside its domain, or of another name */
   make(settings: Readonly<Record<string, unknown>> = {}): Estimator {
+    refuseUnknown(definition.name, settings, Object.keys(definition.config));
     const parsed = z.strictObject(definition.config).safeParse(settings);
     if (!parsed.success)
       throw new G2rpoError(
@@ -43,6 +55,20 @@ export const defineEstimator = <Shape extends z.ZodRawShape>(definition: Estimat
   },
 });
 
+/** @throws INVALID_ARGUMENT  a key of another name, with the nearest */
+export function refuseUnknown(who: string, given: object, known: readonly string[]): void {
+  const unknown = Object.keys(given).find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  const nearest = nearestName(unknown, known);
+  const hint = nearest ? `did you mean ${nearest}?` : `there are ${known.join(', ') || 'none'}`;
+  throw new G2rpoError('INVALID_ARGUMENT', `${who}: no setting ${unknown}; ${hint}`, {
+    argument: unknown,
+    wanted: known,
+    got: unknown,
+    nearest,
+  });
+}
+
 /** State of an estimator that remembers nothing. */
 const forgetful = (name: string): Pick<Estimator, 'state' | 'restore'> => ({
   state: () => null,
@@ -59,6 +85,7 @@ export function need<K extends 'tokenStarts' | 'components' | 'greedyRewards'>(
   key: K,
 ): NonNullable<RewardedBatch[K]> {
   const value = batch[key];
-  if (value === undefined) throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${key} is missing`, { argument: key });
+  if (value === undefined)
+    throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${key} is missing`, { argument: key, wanted: key, got: 'none' });
   return value;
 }

@@ -2,18 +2,19 @@ import { KL_KINDS as KERNEL_KL_KINDS, POLICY_LOSS_KINDS, policyLoss as kernel } 
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, tensor } from '../runtime/tensor.ts';
 import type { RewardedBatch } from './algorithm.ts';
+import { refuseUnknown } from './estimator.ts';
 import { checkNumbers, checkTokenStarts, refuse, wantLength } from './groups.ts';
 import { estimatorNamed } from './index.ts';
 import type { LossConfig } from './losses/config.ts';
 import { lossConfig } from './losses/config.ts';
 import { separableLoss } from './losses/policyLoss.ts';
-import { entropyPenalty, type Band, type TaskEntropy } from './shaping/entropyBand.ts';
+import { bandPenalty, entropyPenalty, type Band, type TaskEntropy } from './shaping/entropyBand.ts';
 import { trapezoid, type LengthThresholds } from './shaping/lengthReward.ts';
 import { z } from 'zod';
 
 export type Reals = Float32Array | Float64Array;
 /** Labels: rows with equal ones belong together. */
-export type Labels = ArrayLike<number> | readonly string[];
+export type Labels = ArrayLike<number | string>;
 
 /** B rollouts, as another trainer has them. */
 export interface AdvantageInput {
@@ -54,6 +55,7 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   wantLength('advantages', 'groups', groups, B);
   wantLength('advantages', 'tasks', tasks, B);
   wantLength('advantages', 'lengths', lengths, B);
+  wantLength('advantages', 'greedyRewards', greedyRewards, B);
   const task = numbered(tasks ?? new Int32Array(B));
   let tokenStarts: Int32Array | undefined;
   if (lengths) {
@@ -65,27 +67,35 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
     }
   }
   return {
-    rewards: Float64Array.from(rewards),
+    rewards: doubles(rewards),
     groupIds: numbered(groups).ids,
     taskIds: task.ids,
     taskNames: task.names,
     ...(tokenStarts && { tokenStarts }),
     ...(components && {
-      components: Object.fromEntries(Object.entries(components).map(([key, v]) => [key, Float64Array.from(v)])),
+      components: Object.fromEntries(Object.entries(components).map(([key, v]) => [key, doubles(v)])),
     }),
-    ...(greedyRewards && { greedyRewards: Float64Array.from(greedyRewards) }),
+    ...(greedyRewards && { greedyRewards: doubles(greedyRewards) }),
   };
 }
 
-/** Labels as numbers, by first appearance. */
+/** A list in f64; one that is so already is not copied, for nobody changes it. */
+const doubles = (values: ArrayLike<number>): Float64Array =>
+  values instanceof Float64Array ? values : Float64Array.from(values);
+
+/** Labels as numbers from 0, by first appearance. */
 function numbered(labels: Labels): { ids: Int32Array; names: string[] } {
   const numbers = new Map<number | string, number>();
   const ids = new Int32Array(labels.length);
+  let [last, id]: [number | string | undefined, number] = [undefined, -1]; // labels mostly come in runs
   for (let b = 0; b < labels.length; b++) {
     const label = labels[b]!;
-    const known = numbers.get(label);
-    ids[b] = known ?? numbers.size;
-    if (known === undefined) numbers.set(label, numbers.size);
+    if (label !== last) {
+      last = label;
+      id = numbers.get(label) ?? numbers.size;
+      if (id === numbers.size) numbers.set(label, id);
+    }
+    ids[b] = id;
   }
   return { ids, names: [...numbers.keys()].map(String) };
 }
@@ -101,8 +111,11 @@ export interface PolicyLossInput<A extends Reals = Reals> {
   rolloutLogProbs?: A;
   /** of the reference policy */
   refLogProbs?: A;
+  /** multiply the policy loss of every token: a correction of your own, beside or instead of `rolloutCorrection` */
+  importanceWeights?: A;
 }
 
+const NEEDED = ['oldLogProbs', 'advantages'] as const;
 const lossSettings = z.strictObject(lossConfig);
 export type PolicyLossSettings = z.input<typeof lossSettings>;
 
@@ -122,18 +135,19 @@ export async function policyLoss<A extends Reals>(
   const config = settingsOf(settings);
   const { logProbs } = input;
   const N = logProbs.length;
-  for (const key of ['oldLogProbs', 'advantages', 'rolloutLogProbs', 'refLogProbs'] as const) {
+  for (const key of [...NEEDED, 'rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const) {
     const list = input[key];
     wantLength('policyLoss', key, list, N);
     if (list && list.constructor !== logProbs.constructor)
       throw new G2rpoError(
         'DTYPE_MISMATCH',
         `policyLoss: ${key} must be a ${logProbs.constructor.name}, as logProbs is; got a ${list.constructor.name}`,
+        { argument: key, wanted: logProbs.constructor.name, got: list.constructor.name },
       );
   }
   const tokenStarts = input.tokenStarts ?? Int32Array.of(0, N);
   checkTokenStarts('policyLoss', tokenStarts, N);
-  for (const key of ['rolloutLogProbs', 'refLogProbs'] as const)
+  for (const key of ['rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const)
     if (input[key]) checkNumbers('policyLoss', key, input[key], true);
   const klOn = config.kl.coef > 0 && config.kl.in === 'loss';
   if (klOn && !input.refLogProbs) refuse('policyLoss', 'refLogProbs', 'are wanted by a KL term', 'none');
@@ -173,6 +187,7 @@ export async function policyLoss<A extends Reals>(
 
 /** @throws INVALID_ARGUMENT  all problems at once */
 function settingsOf(settings: PolicyLossSettings): LossConfig {
+  refuseUnknown('policyLoss', settings, Object.keys(lossConfig));
   const parsed = lossSettings.safeParse(settings);
   if (parsed.success) return parsed.data;
   throw new G2rpoError(
@@ -180,6 +195,7 @@ function settingsOf(settings: PolicyLossSettings): LossConfig {
     parsed.error.issues
       .map(({ path, message }) => `policyLoss: ${[...path.map(String)].join('.')}: ${message}`)
       .join('\n'),
+    { argument: parsed.error.issues[0]?.path.join('.') },
   );
 }
 
@@ -198,12 +214,15 @@ export interface EntropyBandInput {
  *
  * @param bands  by task, or one for all
  * @param coef  multiplies penalty and gradient
+ * @param absent  tasks that have a band and no token: `skip` leaves them out, `count` adds what an entropy of 0 costs them, as the
+ *   number does that the released code logs; it has no gradient
  * @throws INVALID_ARGUMENT  a band with min above max; a task without a band
  */
 export function entropyBand(
   { entropy, tasks, tokenStarts }: EntropyBandInput,
   bands: Band | Readonly<Record<string, Band>>,
   coef = 1,
+  absent: 'skip' | 'count' = 'skip',
 ): { penalty: number; dEntropy: Float64Array; tasks: Record<string, TaskEntropy> } {
   wantLength('entropyBand', 'tokenStarts', tokenStarts, tasks.length + 1);
   checkTokenStarts('entropyBand', tokenStarts, entropy.length);
@@ -220,11 +239,12 @@ export function entropyBand(
     return band;
   };
   const found = entropyPenalty(entropy, ids, tokenStarts, bandOf);
-  return {
-    penalty: coef * found.penalty,
-    dEntropy: found.slopes.map((slope) => coef * slope),
-    tasks: Object.fromEntries([...found.tasks].map(([id, task]) => [names[id]!, task])),
-  };
+  const present = Object.fromEntries([...found.tasks].map(([id, task]) => [names[id]!, task]));
+  let penalty = found.penalty;
+  if (absent === 'count' && !isBand(bands))
+    for (const [name, band] of Object.entries(bands))
+      if (!Object.hasOwn(present, name)) penalty += bandPenalty(0, band).penalty;
+  return { penalty: coef * penalty, dEntropy: found.slopes.map((slope) => coef * slope), tasks: present };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { segmentStatistics } from '../kernels/segmentStatistics.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { RewardedBatch } from './algorithm.ts';
-import { segments, type Segments } from './segments.ts';
+import { numberLabels, segments, type Segments } from './segments.ts';
 
 /** Sets of rollouts with the mean and the population variance of a number in each. */
 export interface Moments extends Segments {
@@ -13,8 +13,10 @@ export interface Moments extends Segments {
   size(segment: number): number;
 }
 
-export async function momentsBy(labels: Int32Array, values: Float64Array): Promise<Moments> {
-  const by = segments(labels);
+export const momentsBy = (labels: Int32Array, values: Float64Array): Promise<Moments> =>
+  momentsOf(segments(labels), values);
+
+export async function momentsOf(by: Segments, values: Float64Array): Promise<Moments> {
   const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
   try {
     const [means, variances] = await Promise.all([mean.read(), variance.read()]);
@@ -44,6 +46,7 @@ export function refuseSingletons(name: string, groups: Moments): void {
         'groupIds',
         'must give every group at least two rollouts',
         `a group of row ${groups.order[groups.starts[s]!]} alone`,
+        groups.order[groups.starts[s]!],
       );
 }
 
@@ -62,17 +65,16 @@ export function checkBatch(name: string, batch: RewardedBatch, { finite }: { fin
   checkNumbers(name, 'rewards', batch.rewards, finite);
   for (const [key, values] of Object.entries(components ?? {})) checkNumbers(name, `components.${key}`, values, finite);
   if (batch.greedyRewards) checkNumbers(name, 'greedyRewards', batch.greedyRewards, finite);
-  const taskOf = new Map<number, number>();
+  const { segmentOf, first } = numberLabels(batch.groupIds);
   for (let b = 0; b < B; b++) {
-    const [group, task] = [batch.groupIds[b]!, batch.taskIds[b]!];
-    const known = taskOf.get(group);
-    if (known === undefined) taskOf.set(group, task);
-    else if (known !== task)
+    const [task, before] = [batch.taskIds[b]!, batch.taskIds[first[segmentOf[b]!]!]!];
+    if (task !== before)
       refuse(
         name,
         'taskIds',
         'must be the same for all rollouts of a group',
-        `${taskName(batch, task)} in row ${b}, ${taskName(batch, known)} before, for group ${group}`,
+        `${taskName(batch, task)} in row ${b}, ${taskName(batch, before)} before, for group ${batch.groupIds[b]}`,
+        b,
       );
   }
 }
@@ -104,15 +106,21 @@ export function checkTokenStarts(name: string, starts: Int32Array, tokens = star
 
 /** @throws NON_FINITE */
 export function checkNumbers(name: string, argument: string, values: ArrayLike<number>, finite: boolean): void {
-  for (let b = 0; b < values.length; b++)
-    if (Number.isNaN(values[b]) || (finite && !Number.isFinite(values[b])))
-      throw new G2rpoError(
-        'NON_FINITE',
-        `${name}: ${argument}[${b}] must be ${finite ? 'finite' : 'a number'}; got ${values[b]}`,
-        { argument, row: b, got: values[b] },
-      );
+  const wanted = `must be ${finite ? 'finite' : 'a number'}`;
+  for (let b = 0; b < values.length; b++) {
+    const value = values[b]!;
+    if (value - value === 0 || (!finite && value === value)) continue; // infinity less itself is NaN
+    throw new G2rpoError('NON_FINITE', `${name}: ${argument}[${b}] ${wanted}; got ${value}`, {
+      argument,
+      row: b,
+      wanted,
+      got: value,
+    });
+  }
 }
 
-export function refuse(name: string, argument: string, wanted: string, got: string): never {
-  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, { argument, wanted, got });
+/** @param row  of the batch, where it is one that is to blame */
+export function refuse(name: string, argument: string, wanted: string, got: string, row?: number): never {
+  const details = { argument, wanted, got, ...(row !== undefined && { row }) };
+  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, details);
 }

@@ -3,6 +3,7 @@ import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Algorithm, Estimator } from './algorithm.ts';
 import { drGrpo } from './drGrpo/index.ts';
 import { emaGrpo } from './emaGrpo/index.ts';
+import type { EstimatorSetting } from './estimator.ts';
 import { g2rpo } from './g2rpo/index.ts';
 import { gaussianGdpo } from './gaussianGdpo/index.ts';
 import { gdpo } from './gdpo/index.ts';
@@ -38,6 +39,7 @@ export interface EstimatorChoice {
   name: string;
   summary: string;
   needs?: Estimator['needs'];
+  settings: readonly EstimatorSetting[];
   make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
 }
 
@@ -65,6 +67,15 @@ export function estimatorNamed(name: string): EstimatorChoice {
     { argument: 'estimator', got: name, nearest },
   );
 }
+
+/**
+ * A way to compare rollouts that remembers what it has to between batches.
+ *
+ * @param settings  keys of the estimator, as in a configuration
+ * @throws INVALID_ARGUMENT  there is no such estimator (with the nearest), or a setting is out of its domain
+ */
+export const createEstimator = (name: string, settings: Readonly<Record<string, unknown>> = {}): Estimator =>
+  estimatorNamed(name).make(settings);
 
 /** A configuration of any algorithm: keys that all have, and those of its estimator. */
 export type AlgorithmConfig = { name: string } & ObjectiveConfig & Record<string, unknown>;

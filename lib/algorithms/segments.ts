@@ -15,24 +15,10 @@ export interface Segments {
 /** Brings rows with equal labels together, labels by first appearance, rows of one label in their own order. */
 export function segments(labels: ArrayLike<number>): Segments {
   const B = labels.length;
-  const segmentOf = new Int32Array(B);
-  const numbers = new Map<number, number>();
-  const sizes: number[] = [];
-  let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
-  for (let row = 0; row < B; row++) {
-    if (labels[row] !== label) {
-      label = labels[row]!;
-      segment = numbers.get(label) ?? numbers.size;
-      if (segment === numbers.size) {
-        numbers.set(label, segment);
-        sizes.push(0);
-      }
-    }
-    segmentOf[row] = segment;
-    sizes[segment]!++;
-  }
-  const starts = new Int32Array(sizes.length + 1);
-  sizes.forEach((size, s) => (starts[s + 1] = starts[s]! + size));
+  const { segmentOf, first } = numberLabels(labels);
+  const starts = new Int32Array(first.length + 1);
+  for (let row = 0; row < B; row++) starts[segmentOf[row]! + 1]!++;
+  for (let s = 0; s < first.length; s++) starts[s + 1]! += starts[s]!;
   const next = starts.slice();
   const order = new Int32Array(B);
   for (let row = 0; row < B; row++) order[next[segmentOf[row]!]!++] = row;
@@ -51,4 +37,36 @@ export function segments(labels: ArrayLike<number>): Segments {
       return restored;
     },
   };
+}
+
+/**
+ * Labels as numbers from 0 by first appearance, and the row in which each appears first. Labels that are small themselves are looked
+ * up in a list, others in a map.
+ */
+export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array<ArrayBuffer>; first: number[] } {
+  const B = labels.length;
+  const segmentOf = new Int32Array(B);
+  const first: number[] = [];
+  let [least, most] = [0, 0];
+  for (let row = 0; row < B; row++) {
+    const label = labels[row]!;
+    if (label < least) least = label;
+    if (label > most) most = label;
+  }
+  const list = least === 0 && most < 4 * B ? new Int32Array(most + 1).fill(-1) : undefined;
+  const map = new Map<number, number>();
+  let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
+  for (let row = 0; row < B; row++) {
+    if (labels[row] !== label) {
+      label = labels[row]!;
+      segment = list ? list[label]! : (map.get(label) ?? -1);
+      if (segment < 0) {
+        segment = first.push(row) - 1;
+        if (list) list[label] = segment;
+        else map.set(label, segment);
+      }
+    }
+    segmentOf[row] = segment;
+  }
+  return { segmentOf, first };
 }

@@ -36,6 +36,8 @@ export interface Override {
 
 /** What a command is given besides its arguments. */
 export interface Io {
+  /** what a command that reads is given */
+  stdin?: AsyncIterable<Uint8Array | string>;
   stdout: Screen;
   stderr: Screen;
   environment: Environment;

@@ -17,8 +17,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed));
 
-const { stdout, stderr } = process;
-const io = { stdout, stderr, environment: environment(), signal: stop.signal };
+const { stdin, stdout, stderr } = process;
+const io = { stdin, stdout, stderr, environment: environment(), signal: stop.signal };
 const code = await run(process.argv.slice(2), io, (command) => (running = command));
 // what a failed command has left open must not keep the process; what was written must arrive
 stdout.write('', () => stderr.write('', () => process.exit(code)));

@@ -57,17 +57,22 @@ export function scoreResponse(input: RewardInput, options: RewardOptions = {}): 
   const answer = extractAnswer(input.answer, tags);
   const accuracy = ACCURACIES[problemType](prediction, answer);
   const format = formatReward(input.response, tags);
-  const reward = combine(accuracy, format, options.formatWeight);
-  if (structureBonus === 'none') return reward;
-  const structure = format === 1 ? structureReward(problemType, prediction, answer) : 0;
-  return { ...reward, overall: reward.overall + structure, structure };
+  const structure = structureBonus === 'none' ? undefined : structureReward(problemType, prediction, answer);
+  return combine(accuracy, format, options.formatWeight, structure);
 }
 
-/** The components with their weighted sum. @throws INVALID_ARGUMENT  formatWeight outside [0, 1] */
-export function combine(accuracy: number, format: number, formatWeight = 0.1): Reward {
+/**
+ * The components with their weighted sum, to which the bonus for structure is added where the format is right.
+ *
+ * @throws INVALID_ARGUMENT  formatWeight outside [0, 1]
+ */
+export function combine(accuracy: number, format: number, formatWeight = 0.1, structure?: number): Reward {
   if (!(formatWeight >= 0 && formatWeight <= 1))
     throw new G2rpoError('INVALID_ARGUMENT', `rewards: formatWeight must be in [0, 1]; got ${formatWeight}`);
-  return { overall: (1 - formatWeight) * accuracy + formatWeight * format, accuracy, format };
+  const overall = (1 - formatWeight) * accuracy + formatWeight * format;
+  if (structure === undefined) return { overall, accuracy, format };
+  const earned = format === 1 ? structure : 0;
+  return { overall: overall + earned, accuracy, format, structure: earned };
 }
 
 /**

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { gaussianAdvantage } from '../../lib/kernels/gaussianAdvantage.ts';
-import { goldenCases, lcg } from '../support/golden.ts';
 import { randoms, runReference, testKernel, expectClose } from '../support/testKernel.ts';
 
 const segments = (sizes: number[]) => sizes.reduce((starts, n) => [...starts, starts.at(-1)! + n], [0]);
@@ -56,32 +55,6 @@ const advantagesOf = (rewards: number[], starts = [0, rewards.length], tieTolera
     segmentStarts: Int32Array.from(starts),
     tieTolerance,
   }).advantages.read();
-
-describe('gaussian_advantage on the golden cases', () => {
-  for (const { name, inputs, expected, tolerance } of goldenCases('algorithms/gaussian_map.json'))
-    it(name, async () => {
-      const values = inputs['lcg'] ? Array.from(lcg(inputs['lcg'] as never)) : (inputs['values'] as number[]);
-      if (expected['error']) {
-        await expect(advantagesOf(values)).rejects.toMatchObject({ code: 'NON_FINITE' });
-        return;
-      }
-      const got = await advantagesOf(values);
-      const near = (actual: number, want: number) =>
-        expect(Math.abs(actual - want)).toBeLessThanOrEqual(tolerance.atol! + tolerance.rtol! * Math.abs(want));
-      (expected['scores'] as number[] | undefined)?.forEach((w, i) => near(got[i]!, w));
-      if (!expected['at']) return;
-      const { index, score } = expected['at'] as { index: number[]; score: number[] };
-      index.forEach((at, i) => near(got[at]!, score[i]!));
-      near(
-        got.reduce((a, b) => a + b, 0),
-        expected['sum'] as number,
-      );
-      near(got.reduce((a, b) => a + b * b, 0) / got.length, expected['mean_square'] as number);
-      near(Math.min(...new Set(got)), expected['min'] as number);
-      near(Math.max(...new Set(got)), expected['max'] as number);
-      expect(new Set(values).size).toBe(expected['n_distinct']);
-    });
-});
 
 describe('what holds for every set of rewards', () => {
   const set = fc.array(fc.oneof(fc.integer({ min: -4, max: 4 }), fc.double({ noNaN: true })), {

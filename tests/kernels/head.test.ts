@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { head, headBackward, headPolicyLoss } from '../../lib/kernels/head.ts';
 import { KL_KINDS, POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
 import { native } from '../../lib/runtime/native.ts';
-import { goldenCases } from '../support/golden.ts';
+import { tensor, zeros } from '../../lib/runtime/tensor.ts';
 import {
   expectClose,
   randoms,
@@ -143,50 +143,6 @@ testGradient(head, headBackward, {
   gradients,
 });
 
-describe('the golden logits', () => {
-  for (const { name, inputs, expected, tolerance } of goldenCases('algorithms/logits.json'))
-    it(name, async () => {
-      const logits = inputs['logits'] as number[][];
-      const V = logits[0]!.length;
-      // with the identity as weight, hidden states are logits and dHidden their gradient
-      const identity = Array.from({ length: V }, (_, i) => Array.from({ length: V }, (_, j) => Number(i === j)));
-      const c = {
-        hidden: logits,
-        weight: identity,
-        targets: inputs['labels'] as number[],
-        temperature: inputs['temperature'] as number,
-      };
-      const out = await runKernel(head, c, 'f64');
-      const near = (got: ArrayLike<number>, want: unknown) =>
-        (want as number[][])
-          .flat()
-          .forEach((w, i) =>
-            expect(Math.abs(got[i]! - w)).toBeLessThanOrEqual(tolerance.atol! + tolerance.rtol! * Math.abs(w)),
-          );
-      near(out['logProbs']!, expected['log_prob']);
-      near(out['entropy']!, expected['entropy']);
-      for (const [output, want] of [
-        ['logProbs', 'grad_log_prob'],
-        ['entropy', 'grad_entropy'],
-      ] as const) {
-        const slope = (which: string) => logits.map(() => Number(which === output));
-        const back = await runKernel(
-          headBackward,
-          {
-            ...c,
-            dLogProbs: slope('logProbs'),
-            dEntropy: slope('entropy'),
-            entropy: out['entropy'],
-            logSumExp: out['logSumExp'],
-            dWeight: identity.map((row) => row.map(() => 0)),
-          },
-          'f64',
-        );
-        near(back['dHidden']!, expected[want]);
-      }
-    });
-});
-
 describe('one pass and three', () => {
   it.each([
     ['the logits of a chunk held', fused(41, 150, 12, 1300)],
@@ -309,4 +265,24 @@ describe('what it refuses', () => {
     if (key === 'logProbSlopes') await expect(without).rejects.toThrow('the slope of token 7');
     else expect(await without).toEqual(await runKernel(headPolicyLoss, good.fused, 'f32'));
   });
+});
+
+it('logits far from zero are told apart as well as others, in f32, alone and fused', async () => {
+  const [N, V] = [3, 8];
+  const logits = randoms(91, N * V).map((x) => Math.round(32 * x) / 8); // of eighths, so that f32 holds them behind 2²⁰
+  const weight = Float32Array.from({ length: V * V }, (_, i) => Number(i % (V + 1) === 0));
+  const of = async (shift: number) => {
+    const hidden = tensor(Float32Array.from(logits, (x) => x + shift), [N, V]); // prettier-ignore
+    const ones = new Float32Array(N).fill(1);
+    const args = { hidden, weight: tensor(weight, [V, V]), targets: Int32Array.of(0, 3, 7), temperature: 0.7 };
+    const { logProbs, entropy, logSumExp } = head(args);
+    const dWeight = zeros('f32', [V, V]);
+    const apart = headBackward({ ...args, dLogProbs: ones, dEntropy: ones, logSumExp, entropy, dWeight });
+    const lists = { advantages: ones.map(() => -1), weights: ones, oldLogProbs: ones, entropySlopes: ones };
+    const kind = POLICY_LOSS_KINDS.reinforce;
+    const fused = headPolicyLoss({ ...args, ...lists, logProbSlopes: ones.map(() => 0), kind, dWeight });
+    return Promise.all([logProbs, entropy, apart.dHidden, fused.dHidden].map((t) => t.read()));
+  };
+  const [near, far] = [await of(0), await of(2 ** 20)];
+  near.forEach((values, k) => values.forEach((x, i) => expect(Math.abs(far[k]![i]! - x)).toBeLessThan(2e-6))); // f32
 });

@@ -17,21 +17,3 @@ export function goldenCases(file: string): GoldenCase[] {
   const text = readFileSync(resolve(goldenFolder, file), 'utf8').replace(/"seed": (\d+)/g, '"seed": "$1"');
   return JSON.parse(text, (_, v) => (typeof v === 'string' && v in special ? special[v] : v)) as GoldenCase[];
 }
-
-/** x ← (6364136223846793005·x + 1442695040888963407) mod 2⁶⁴, updated first; (x ≫ 11) / 2⁵³, floored to multiples if asked. */
-export function lcg({
-  n,
-  seed,
-  floor_mul = 0,
-}: {
-  n: number;
-  seed: string;
-  floor_mul?: number;
-}): Float64Array<ArrayBuffer> {
-  let x = BigInt(seed);
-  return Float64Array.from({ length: n }, () => {
-    x = BigInt.asUintN(64, 6364136223846793005n * x + 1442695040888963407n);
-    const u = Number(x >> 11n) / 2 ** 53;
-    return floor_mul > 0 ? Math.floor(u * floor_mul) : u;
-  });
-}

@@ -26,6 +26,7 @@ constexpr size_t kHeld = 1 << 21;    // logits of a chunk that are held at once:
 constexpr size_t kWhole = 1 << 14;   // up to this vocabulary a chunk's logits are computed once
 constexpr size_t kSlice = 2048;      // above it they are recomputed, in slices of so many rows
 constexpr size_t kChunk = 1024;      // most tokens of a chunk
+constexpr double kCoarse = 256;      // from here on f32 rounds a normaliser by more than 1e-5
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t blocks_of(size_t n, size_t size) { return (n + size - 1) / size; }
@@ -91,13 +92,17 @@ template <class T> struct Block {
   }
 };
 
-/** Largest logit, Σ eᶻ⁻ᵐ and Σ eᶻ⁻ᵐ(z − m) of each token, over the tiles folded so far; and the target's logit. */
+/**
+ * Of each token, over the tiles folded so far: the largest logit m before the temperature, Σ eˣ and Σ eˣ·x of x = (z − m) / temperature;
+ * and the target's logit. Differences are taken before the temperature divides: those of large logits are exact, their quotients
+ * are not.
+ */
 template <class T> struct Statistics {
-  double largest[kBlock], sum[kBlock], product[kBlock];
-  T target[kBlock];
+  double sum[kBlock], product[kBlock];
+  T largest[kBlock], target[kBlock], scale;
 
-  Statistics() {
-    for (size_t t = 0; t < kBlock; t++) largest[t] = sum[t] = product[t] = target[t] = 0;
+  explicit Statistics(T scale) : scale(scale) {
+    for (size_t t = 0; t < kBlock; t++) sum[t] = product[t] = largest[t] = target[t] = 0;
   }
 
   void fold(const Problem<T>& p, const Block<T>& block, const T* z, size_t row, size_t rows) {
@@ -110,14 +115,12 @@ template <class T> struct Statistics {
         m0 = simd::max(m0, simd::load<T>(z + v * kBlock + g));
         m1 = simd::max(m1, simd::load<T>(z + v * kBlock + g + w));
       }
-      m0 *= scale;
-      m1 *= scale;
       Vec<T> s0{}, s1{}, u0{}, u1{};
       for (size_t begin = 0; begin < rows; begin += kSum) {
         Vec<T> a0{}, a1{}, b0{}, b1{};
         for (size_t v = begin; v < least(begin + kSum, rows); v++) {
-          const Vec<T> x0 = simd::fma(simd::load<T>(z + v * kBlock + g), scale, -m0);
-          const Vec<T> x1 = simd::fma(simd::load<T>(z + v * kBlock + g + w), scale, -m1);
+          const Vec<T> x0 = (simd::load<T>(z + v * kBlock + g) - m0) * scale;
+          const Vec<T> x1 = (simd::load<T>(z + v * kBlock + g + w) - m1) * scale;
           const Vec<T> e0 = simd::exp(x0), e1 = simd::exp(x1);
           a0 += e0;
           a1 += e1;
@@ -139,18 +142,18 @@ template <class T> struct Statistics {
     for (size_t t = 0; t < block.tokens; t++) {
       join(t, tile_largest[t], tile_sum[t], tile_product[t]);
       const size_t y = static_cast<size_t>(p.targets[block.first + t]);
-      if (y >= row && y - row < rows) target[t] = z[(y - row) * kBlock + t] * p.scale;
+      if (y >= row && y - row < rows) target[t] = z[(y - row) * kBlock + t];
     }
   }
 
-  void join(size_t t, double m, double s, double u) {
+  void join(size_t t, T m, double s, double u) {
     if (sum[t] == 0) {
       largest[t] = m;
       sum[t] = s;
       product[t] = u;
       return;
     }
-    const double shift = m - largest[t];
+    const double shift = scaled(m, largest[t]);
     if (shift > 0) {
       const double f = __builtin_exp(-shift);
       product[t] = f * (product[t] - sum[t] * shift) + u;
@@ -164,25 +167,44 @@ template <class T> struct Statistics {
   }
 
   void finish(size_t t, T* log_prob, T* entropy, T* log_sum_exp) const {
-    const double log_sum = __builtin_log(sum[t]);
-    const double h = log_sum - product[t] / sum[t];
-    *log_prob = static_cast<T>((static_cast<double>(target[t]) - largest[t]) - log_sum);
+    const double h = log_sum(t) - product[t] / sum[t];
+    *log_prob = static_cast<T>(scaled(target[t], largest[t]) - log_sum(t));
     *entropy = static_cast<T>(h < 0 ? 0 : h);  // rounding alone makes it negative
-    *log_sum_exp = static_cast<T>(largest[t] + log_sum);
+    *log_sum_exp = static_cast<T>(scaled(largest[t], 0) + log_sum(t));
+  }
+
+  double log_sum(size_t t) const { return __builtin_log(sum[t]); }
+  double scaled(T a, T b) const { return (static_cast<double>(a) - static_cast<double>(b)) * static_cast<double>(scale); }
+};
+
+/** What turns logits into log-probabilities: log p = (z − shift) / temperature − log_sum. */
+template <class T> struct Normalisers {
+  T *shift, *log_sum;
+
+  Normalisers(size_t tokens, Scratch& scratch) : shift(scratch.take<T>(tokens)), log_sum(scratch.take<T>(tokens)) {}
+  static bool coarse(T log_sum_exp) { return __builtin_fabs(static_cast<double>(log_sum_exp)) > kCoarse; }
+  void set(size_t token, T log_sum_exp) const {
+    shift[token] = 0;
+    log_sum[token] = log_sum_exp;
+  }
+  void set(size_t token, const Statistics<T>& statistics, size_t t) const {
+    shift[token] = statistics.largest[t];
+    log_sum[token] = static_cast<T>(statistics.log_sum(t));
   }
 };
 
 /** Per token, padded with zeros: what turns logits into their gradient. */
 template <class T> struct Slopes {
-  T log_prob[kBlock] = {}, entropy[kBlock] = {}, log_sum_exp[kBlock] = {}, value[kBlock] = {};  // value: the entropy itself
+  T log_prob[kBlock] = {}, entropy[kBlock] = {}, shift[kBlock] = {}, log_sum[kBlock] = {}, value[kBlock] = {};  // value: the entropy itself
 
-  /** The arrays begin at the block's first token. */
-  Slopes(const Block<T>& block, const T* d_log_probs, const T* d_entropy, const T* log_sum_exps, const T* entropies) {
-    for (size_t t = 0; t < block.tokens; t++) {
-      log_prob[t] = d_log_probs[t];
-      entropy[t] = d_entropy[t];
-      log_sum_exp[t] = log_sum_exps[t];
-      value[t] = entropies[t];
+  /** The arrays begin at token 0. */
+  Slopes(const Block<T>& block, const T* d_log_probs, const T* d_entropy, const Normalisers<T>& normalisers, const T* entropies) {
+    for (size_t t = 0, i = block.first; t < block.tokens; t++, i++) {
+      log_prob[t] = d_log_probs[i];
+      entropy[t] = d_entropy[i];
+      shift[t] = normalisers.shift[i];
+      log_sum[t] = normalisers.log_sum[i];
+      value[t] = entropies[i];
     }
   }
 
@@ -192,9 +214,9 @@ template <class T> struct Slopes {
     const Vec<T> scale = splat<T>(p.scale);
     for (size_t g = 0; g < block.panels * 2 * w; g += w) {
       const Vec<T> a = simd::load<T>(log_prob + g), e = simd::load<T>(entropy + g), h = simd::load<T>(value + g);
-      const Vec<T> lse = simd::load<T>(log_sum_exp + g);
+      const Vec<T> from = simd::load<T>(shift + g), sum = simd::load<T>(log_sum + g);
       for (size_t v = 0; v < rows; v++) {
-        const Vec<T> log_p = simd::fma(simd::load<T>(z + v * kBlock + g), scale, -lse);
+        const Vec<T> log_p = simd::fma(simd::load<T>(z + v * kBlock + g) - from, scale, -sum);
         simd::store<T>(z + v * kBlock + g, -scale * simd::exp(log_p) * simd::fma(e, log_p + h, a));
       }
     }
@@ -257,10 +279,27 @@ template <class T> void measure(const Problem<T>& p, const Block<T>& block, T* k
   }
 }
 
+/** The normalisers of a block of tokens: what the forward found, or where that is coarse, found anew. */
+template <class T> void normalise(const Problem<T>& p, size_t first, const T* log_sum_exps, const Normalisers<T>& normalisers) {
+  const size_t end = least(first + kBlock, p.tokens);
+  bool coarse = false;
+  for (size_t i = first; i < end; i++) {
+    normalisers.set(i, log_sum_exps[i]);
+    coarse |= normalisers.coarse(log_sum_exps[i]);
+  }
+  if (!coarse) return;
+  Scratch scratch;
+  const Block<T> block(p, first, scratch);
+  Statistics<T> statistics(p.scale);
+  measure<T>(p, block, nullptr, statistics);
+  for (size_t i = first; i < end; i++)
+    if (normalisers.coarse(log_sum_exps[i])) normalisers.set(i, statistics, i - first);
+}
+
 /** Gradients of a chunk whose slopes are known; `held` has room for the chunk's tokens times a slice. Arrays begin at token 0. */
 template <class T>
 void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_t first, size_t end, T* held, const T* d_log_probs,
-                    const T* d_entropy, const T* log_sum_exps, const T* entropies, T* d_hidden, T* d_weight) {
+                    const T* d_entropy, const Normalisers<T>& normalisers, const T* entropies, T* d_hidden, T* d_weight) {
   for (size_t row = 0; row < p.vocabulary; row += plan.rows) {
     const size_t rows = least(plan.rows, p.vocabulary - row);
     parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
@@ -268,8 +307,7 @@ void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_
       const Block<T> block(p, first + item * kBlock, scratch);
       T* z = held + item * rows * kBlock;
       block.logits(p, row, rows, z);
-      const size_t at = block.first;
-      Slopes<T>(block, d_log_probs + at, d_entropy + at, log_sum_exps + at, entropies + at).apply(p, block, z, row, rows);
+      Slopes<T>(block, d_log_probs, d_entropy, normalisers, entropies).apply(p, block, z, row, rows);
       add_hidden(p, block, z, row, rows, row > 0, d_hidden);
     });
     add_weight(stream, p, first, end, held, row, rows, d_weight);
@@ -284,7 +322,7 @@ KERNEL_REAL(cpu, Head) {
   parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) {
     Scratch scratch;
     const Block<T> block(p, item * kBlock, scratch);
-    Statistics<T> statistics;
+    Statistics<T> statistics(p.scale);
     measure<T>(p, block, nullptr, statistics);
     for (size_t t = 0, i = block.first; t < block.tokens; t++, i++)
       statistics.finish(t, &op.logProbs[i], &op.entropy[i], &op.logSumExp[i]);
@@ -299,9 +337,11 @@ KERNEL_REAL(cpu, HeadBackward) {
   const Plan plan(p.vocabulary);
   Scratch scratch;
   T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
+  const Normalisers<T> normalisers(p.tokens, scratch);
+  parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) { normalise(p, item * kBlock, op.logSumExp.data, normalisers); });
   for (size_t first = 0; first < p.tokens; first += plan.chunk)
     backward_chunk<T>(stream, p, plan, first, least(first + plan.chunk, p.tokens), held, op.dLogProbs.data, op.dEntropy.data,
-                      op.logSumExp.data, op.entropy.data, op.dHidden.data, op.dWeight.data);
+                      normalisers, op.entropy.data, op.dHidden.data, op.dWeight.data);
 }
 
 KERNEL_REAL(cpu, HeadPolicyLoss) {
@@ -314,23 +354,26 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
   Scratch scratch;
   T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
   T* d_log_probs = scratch.take<T>(p.tokens);
-  T* log_sum_exps = scratch.take<T>(p.tokens);
+  const Normalisers<T> normalisers(p.tokens, scratch);
   for (size_t first = 0; first < p.tokens; first += plan.chunk) {
     const size_t end = least(first + plan.chunk, p.tokens);
     parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
       Scratch own;
       const Block<T> block(p, first + item * kBlock, own);
       T* z = whole ? held + item * plan.rows * kBlock : nullptr;
-      Statistics<T> statistics;
+      Statistics<T> statistics(p.scale);
       measure<T>(p, block, z, statistics);
       const size_t at = block.first;
-      for (size_t t = 0; t < block.tokens; t++)
-        statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exps[at + t]);
+      for (size_t t = 0; t < block.tokens; t++) {
+        T log_sum_exp;
+        statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exp);
+        normalisers.set(at + t, log_sum_exp);
+        if (normalisers.coarse(log_sum_exp)) normalisers.set(at + t, statistics, t);
+      }
       simd::token_losses<T>(token_loss, op.logProbs.data, at, at + block.tokens, op.loss.data, d_log_probs, op.clipped.data);
       for (size_t i = at; i < at + block.tokens; i++) d_log_probs[i] += op.logProbSlopes[i];
       if (!whole) return;
-      Slopes<T>(block, d_log_probs + at, op.entropySlopes.data + at, log_sum_exps + at, op.entropy.data + at)
-          .apply(p, block, z, 0, p.vocabulary);
+      Slopes<T>(block, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data).apply(p, block, z, 0, p.vocabulary);
       add_hidden(p, block, z, 0, p.vocabulary, false, op.dHidden.data);
     });
     // before anything reaches dWeight
@@ -342,7 +385,7 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
     if (whole)
       add_weight<T>(stream, p, first, end, held, 0, p.vocabulary, op.dWeight.data);
     else
-      backward_chunk<T>(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, log_sum_exps, op.entropy.data,
+      backward_chunk<T>(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data,
                         op.dHidden.data, op.dWeight.data);
   }
 }

@@ -1,5 +1,6 @@
 import { advantages as grpo } from '../grpo/advantages.ts';
-import { momentsBy } from '../groups.ts';
+import { momentsOf } from '../groups.ts';
+import { segments } from '../segments.ts';
 import { overTokens, whiten } from '../tokens.ts';
 
 export const GDPO_VARIANTS = ['sequence', 'token_verl', 'token_population'] as const;
@@ -26,8 +27,9 @@ export async function advantages(
 ): Promise<Float64Array> {
   const epsilon = variant === 'sequence' ? 1e-4 : 1e-6;
   const sum = new Float64Array(groupIds.length);
+  const byGroup = segments(groupIds);
   for (const [k, values] of components.entries()) {
-    const groups = await momentsBy(groupIds, values);
+    const groups = await momentsOf(byGroup, values);
     grpo(values, groups, { std: 'sample', epsilon }).forEach((a, b) => (sum[b]! += weights[k]! * a));
   }
   if (variant === 'sequence') return whiten(sum, { std: 'sample', scale: (variance) => Math.sqrt(variance) + 1e-4 });

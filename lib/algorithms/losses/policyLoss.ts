@@ -13,6 +13,8 @@ export interface LossInput {
   advantages: ArrayLike<number>;
   rolloutLogProbs?: ArrayLike<number> | undefined;
   refLogProbs?: ArrayLike<number> | undefined;
+  /** multiply the loss of every token */
+  importanceWeights?: ArrayLike<number> | undefined;
 }
 
 /** What a kernel is to compute, lists [N] in f64. */
@@ -40,7 +42,7 @@ const KINDS: Record<LossName, TokenLoss['kind']> = {
  * GSPO is that of a whole response, so it asks for the log-probabilities as they are now.
  *
  * @param klCoef  weight of the KL term, where it stands in the loss
- * @throws INVALID_ARGUMENT  log-probabilities that it needs are missing
+ * @throws INVALID_ARGUMENT  log-probabilities that it needs are missing; gspo with a response whose tokens differ in their advantage
  */
 export async function separableLoss(
   input: LossInput,
@@ -57,6 +59,8 @@ export async function separableLoss(
     const importance = importanceWeights(input.oldLogProbs, input.rolloutLogProbs, tokenStarts, rolloutCorrection);
     weights = plain.map((w, i) => w * importance[i]!);
   }
+  if (input.importanceWeights) weights = weights.map((w, i) => w * input.importanceWeights![i]!);
+  if (loss === 'gspo') wantOneEach(input.advantages, tokenStarts);
   const sequence = loss === 'gspo' || loss === 'gspo-token';
   const oldLogProbs = sequence ? sequenceProximal(await current(), input.oldLogProbs, tokenStarts) : input.oldLogProbs;
   const clip = { ...CLIP_RANGES[loss], ...config.clipRange };
@@ -71,4 +75,17 @@ export async function separableLoss(
     weights: loss === 'gspo' ? meanOverRows(weights, tokenStarts) : weights,
     ...(klCoef > 0 && kl.in === 'loss' && { klWeights: plain.map((w) => w * klCoef) }),
   };
+}
+
+/** The loss of GSPO is that of a response, which has one advantage; `gspo-token` is for tokens with advantages of their own. */
+function wantOneEach(advantages: ArrayLike<number>, tokenStarts: Int32Array): void {
+  for (let b = 0; b + 1 < tokenStarts.length; b++)
+    for (let i = tokenStarts[b]! + 1; i < tokenStarts[b + 1]!; i++)
+      if (advantages[i] !== advantages[i - 1])
+        refuse(
+          'policyLoss',
+          `advantages[${i}]`,
+          'must be that of the other tokens of its response, for gspo (gspo-token takes any)',
+          `${advantages[i]}, not ${advantages[i - 1]}`,
+        );
 }

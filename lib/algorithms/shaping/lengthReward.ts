@@ -91,7 +91,11 @@ export const lengthOf = (
 export const characters = (response: string): number => [...response.replaceAll(/\s*([<>/])\s*/g, '$1')].length;
 
 /** The reward with the share of the length in it: overall − w·accuracy + w·R_len. */
-export function withLength(reward: Reward, lengthScore: number, { weight, gate }: LengthRewardConfig): Reward {
+export function withLength(
+  reward: Reward,
+  lengthScore: number,
+  { weight, gate }: Pick<LengthRewardConfig, 'weight' | 'gate'>,
+): Reward {
   if (weight === 0) return reward;
   const earned = gate === 'none' || (gate === 'format' ? reward.format === 1 : reward.accuracy >= CORRECT);
   const score = earned ? lengthScore : 0;

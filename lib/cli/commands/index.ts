@@ -19,6 +19,7 @@ export const commands: Group = {
         check: async () => (await import('./dataCheck.ts')).dataCheck,
       },
     }),
+    advantages: async () => (await import('./advantages.ts')).advantages,
     doctor: async () => (await import('./doctor.ts')).doctor,
     kernels: async () => (await import('./kernels.ts')).kernels,
     metrics: async () => (await import('./metrics.ts')).metrics,
