@@ -11,6 +11,10 @@ function boxOf(text) {
   return numbers?.length === 4 && numbers.every(Number.isFinite) ? numbers : undefined;
 }
 
+/** What the worst answer earns. @param {string} problemType */
+export const worstOf = (problemType) =>
+  problemType === 'spatial grounding' || problemType === 'regression' ? NONE : 0;
+
 /** @param {{ response: string, answer: string, problemType: string }} input */
 export default function reward(input) {
   const { accuracy, format } = scoreResponse(input);

@@ -45,31 +45,38 @@ const [WIDTH, HEIGHT, LEFT, TOP, GAP] = [300, 190, 46, 26, 22];
 /** Panels of curves as an SVG, with one legend for all. */
 export function chart(panels: readonly Panel[], { title, xLabel, yLabel, columns = 3 }: ChartOptions): string {
   const across = Math.min(columns, panels.length);
-  const down = Math.ceil(panels.length / across);
-  const labels = new Map(panels.flatMap(({ series }) => series.map(({ label, colour }) => [label, colour] as const)));
-  const [w, h] = [
-    across * (WIDTH + GAP) + GAP,
-    down * (HEIGHT + GAP) + 64 + 20 * Math.ceil(labels.size / (3 * across)),
-  ];
-  const parts = [
+  const w = across * (WIDTH + GAP) + GAP;
+  const top = 36 + Math.ceil(panels.length / across) * (HEIGHT + GAP);
+  const legend = legendOf(panels, w);
+  const h = top + LINE * legend.lines;
+  return `${[
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" font-family="system-ui, sans-serif" font-size="11">`,
     `<rect width="${w}" height="${h}" fill="#fff"/>`,
     text(GAP, 22, title, { size: 14, weight: 600 }),
+    text(w - GAP, 22, `${yLabel}, over ${xLabel}`, { anchor: 'end' }),
     ...panels.map((panel, i) => {
       const [x, y] = [GAP + (i % across) * (WIDTH + GAP), 36 + Math.floor(i / across) * (HEIGHT + GAP)];
       return `<g transform="translate(${x},${y})">${drawPanel(panel)}</g>`;
     }),
-    text(w - GAP, 22, `${yLabel}, over ${xLabel}`, { anchor: 'end' }),
-    ...[...labels].map(([label, colour], i) => {
-      const [x, y] = [
-        GAP + (i % (3 * across)) * ((w - GAP) / (3 * across)),
-        h - 18 - 20 * (Math.ceil(labels.size / (3 * across)) - 1 - Math.floor(i / (3 * across))),
-      ];
-      return `<rect x="${x}" y="${y - 8}" width="14" height="8" rx="2" fill="${colour}"/>${text(x + 19, y, label)}`;
-    }),
+    `<g transform="translate(0,${top})">${legend.svg}</g>`,
     '</svg>',
-  ];
-  return `${parts.join('\n')}\n`;
+  ].join('\n')}\n`;
+}
+
+const LINE = 20;
+
+/** Labels beside each other as far as they fit, at some seven units a letter. */
+function legendOf(panels: readonly Panel[], width: number): { svg: string; lines: number } {
+  const labels = new Map(panels.flatMap(({ series }) => series.map(({ label, colour }) => [label, colour] as const)));
+  let [x, line] = [GAP, 0];
+  const parts = [...labels].map(([label, colour]) => {
+    const wide = 40 + 7 * label.length;
+    if (x > GAP && x + wide > width) [x, line] = [GAP, line + 1];
+    const [at, y] = [x, LINE * line + 8];
+    x += wide;
+    return `<rect x="${at}" y="${y - 8}" width="14" height="8" rx="2" fill="${colour}"/>${text(at + 19, y, label)}`;
+  });
+  return { svg: parts.join('\n'), lines: line + 1 };
 }
 
 function drawPanel({ title, series, yRange, stacked = false, marks = [] }: Panel): string {
