@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Estimator, RewardedBatch } from './algorithm.ts';
+import { checkNumbers } from './groups.ts';
 
 /** A way to compare rollouts, with the part of the configuration that is its own. */
 export interface EstimatorDefinition<Shape extends z.ZodRawShape = z.ZodRawShape> {
@@ -47,10 +48,17 @@ export const defineEstimator = <Shape extends z.ZodRawShape>(definition: Estimat
       );
     const config = parsed.data as z.output<z.ZodObject<Shape>>;
     const { name, needs = [], penalties = 'summed', over = 'rollouts' } = definition;
+    const made = definition.create(config);
     return {
       ...{ name, needs, penalties, over: typeof over === 'function' ? over(config) : over },
       ...forgetful(name),
-      ...definition.create(config),
+      ...made,
+      async advantages(batch) {
+        const advantages = await made.advantages(batch);
+        // rewards near the end of what a double can hold have no differences or variances in it
+        checkNumbers(name, 'the advantage of rewards this far apart', advantages, true);
+        return advantages;
+      },
     };
   },
 });

@@ -50,7 +50,9 @@ export async function advantages(
 
 /** Lists of any kind as an estimator wants them. */
 export function rewardedBatch(input: AdvantageInput): RewardedBatch {
-  const { rewards, groups, tasks, lengths, components, greedyRewards } = input;
+  const { rewards, groups, tasks, lengths, components, greedyRewards } = input ?? {};
+  for (const [name, list] of Object.entries({ rewards, groups }))
+    if (!isList(list)) refuse('advantages', name, 'must be a list, one entry per rollout', describe(list));
   const B = rewards.length;
   wantLength('advantages', 'groups', groups, B);
   wantLength('advantages', 'tasks', tasks, B);
@@ -63,25 +65,50 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
     for (let b = 0; b < B; b++) {
       if (!(Number.isInteger(lengths[b]) && lengths[b]! >= 0))
         refuse('advantages', `lengths[${b}]`, 'must be a whole number of tokens', String(lengths[b]));
+      if (tokenStarts[b]! + lengths[b]! > MOST_TOKENS)
+        refuse(
+          'advantages',
+          `lengths[${b}]`,
+          `must leave at most ${MOST_TOKENS} tokens in a batch`,
+          String(lengths[b]),
+        );
       tokenStarts[b + 1] = tokenStarts[b]! + lengths[b]!;
     }
   }
   return {
-    rewards: doubles(rewards),
+    rewards: doubles('rewards', rewards),
     groupIds: numbered(groups).ids,
     taskIds: task.ids,
     taskNames: task.names,
     ...(tokenStarts && { tokenStarts }),
     ...(components && {
-      components: Object.fromEntries(Object.entries(components).map(([key, v]) => [key, doubles(v)])),
+      components: Object.fromEntries(
+        Object.entries(components).map(([key, v]) => [key, doubles(`components.${key}`, v)]),
+      ),
     }),
-    ...(greedyRewards && { greedyRewards: doubles(greedyRewards) }),
+    ...(greedyRewards && { greedyRewards: doubles('greedyRewards', greedyRewards) }),
   };
 }
 
-/** A list in f64; one that is so already is not copied, for nobody changes it. */
-const doubles = (values: ArrayLike<number>): Float64Array =>
-  values instanceof Float64Array ? values : Float64Array.from(values);
+/** 2 GiB in f64. */
+const MOST_TOKENS = 2 ** 28;
+
+const isList = (value: unknown): value is ArrayLike<unknown> =>
+  Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+const describe = (value: unknown): string =>
+  typeof value === 'object' && value !== null ? (value.constructor?.name ?? 'an object') : String(value);
+
+/** A list in f64; one that is so already is not copied, for nobody changes it. @throws INVALID_ARGUMENT  an entry is no number */
+function doubles(argument: string, values: ArrayLike<number>): Float64Array {
+  if (values instanceof Float64Array) return values;
+  if (!isList(values)) refuse('advantages', argument, 'must be a list of numbers', describe(values));
+  if (values instanceof Float32Array || values instanceof Int32Array) return Float64Array.from(values);
+  return Float64Array.from(values as ArrayLike<number>, (value, b) =>
+    typeof value === 'number'
+      ? value
+      : refuse('advantages', `${argument}[${b}]`, 'must be a number', describe(value), b),
+  );
+}
 
 /** Labels as numbers from 0, by first appearance. */
 function numbered(labels: Labels): { ids: Int32Array; names: string[] } {
@@ -91,6 +118,9 @@ function numbered(labels: Labels): { ids: Int32Array; names: string[] } {
   for (let b = 0; b < labels.length; b++) {
     const label = labels[b]!;
     if (label !== last) {
+      // numbers beyond those that a double holds apart would bring strangers together
+      if (typeof label !== 'string' && !Number.isSafeInteger(label))
+        refuse('labels', `[${b}]`, 'must be texts or whole numbers below 2⁵³', describe(label), b);
       last = label;
       id = numbers.get(label) ?? numbers.size;
       if (id === numbers.size) numbers.set(label, id);
@@ -224,6 +254,9 @@ export function entropyBand(
   coef = 1,
   absent: 'skip' | 'count' = 'skip',
 ): { penalty: number; dEntropy: Float64Array; tasks: Record<string, TaskEntropy> } {
+  if (!Number.isFinite(coef)) refuse('entropyBand', 'coef', 'must be finite', String(coef));
+  if (typeof bands !== 'object' || bands === null)
+    refuse('entropyBand', 'bands', 'must be a band, or one by task', describe(bands));
   wantLength('entropyBand', 'tokenStarts', tokenStarts, tasks.length + 1);
   checkTokenStarts('entropyBand', tokenStarts, entropy.length);
   checkNumbers('entropyBand', 'entropy', entropy, true);
@@ -231,7 +264,7 @@ export function entropyBand(
   const isBand = (value: unknown): value is Band => typeof (value as Band).min === 'number';
   const bandOf = (id: number): Band => {
     const name = names[id]!;
-    const band = isBand(bands) ? bands : bands[name];
+    const band = isBand(bands) ? bands : Object.hasOwn(bands, name) ? bands[name] : undefined;
     if (!band)
       return refuse('entropyBand', 'bands', `must have one for ${name}`, Object.keys(bands).join(', ') || 'none');
     if (!(band.min <= band.max))

@@ -20,12 +20,23 @@ export async function momentsOf(by: Segments, values: Float64Array): Promise<Mom
   const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
   try {
     const [means, variances] = await Promise.all([mean.read(), variance.read()]);
+    if (variances.some((v) => v === Infinity)) throw tooFarApart();
     return { ...by, mean: means, variance: variances, size: (s) => by.starts[s + 1]! - by.starts[s]! };
   } finally {
     mean.dispose();
     variance.dispose();
   }
 }
+
+/** Finite numbers whose variance is none that a double could hold. */
+export const tooFarApart = () =>
+  new G2rpoError(
+    'NON_FINITE',
+    'rewards must be so near to each other that their variance is finite; got an infinite one',
+    {
+      argument: 'rewards',
+    },
+  );
 
 /** The standard deviation of a set: over n − 1 (`sample`) or n (`population`). */
 export function deviationOf(moments: Moments, segment: number, std: 'sample' | 'population'): number {
@@ -94,6 +105,8 @@ export function wantLength(name: string, argument: string, list: ArrayLike<unkno
 
 /** @throws INVALID_ARGUMENT  they do not rise from 0 */
 export function checkTokenStarts(name: string, starts: Int32Array, tokens = starts.at(-1) ?? 0): void {
+  if (!((starts as unknown) instanceof Int32Array))
+    refuse(name, 'tokenStarts', 'must be an Int32Array', String((starts as object | undefined)?.constructor?.name));
   const wrong = starts.findIndex((start, i) => (i === 0 ? start !== 0 : start < starts[i - 1]!));
   if (starts.length === 0 || wrong >= 0 || starts.at(-1) !== tokens)
     refuse(

@@ -55,9 +55,11 @@ export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
   grpo_passk: 'pass-at-k',
 };
 
+const ownName = (name: string): string => (Object.hasOwn(ESTIMATOR_ALIASES, name) ? ESTIMATOR_ALIASES[name]! : name);
+
 /** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
 export function estimatorNamed(name: string): EstimatorChoice {
-  const found = ESTIMATORS.get(ESTIMATOR_ALIASES[name] ?? name);
+  const found = ESTIMATORS.get(ownName(name));
   if (found) return found;
   const names = [...ESTIMATORS.keys()];
   const nearest = nearestName(name, names);
@@ -97,12 +99,12 @@ const union = z.discriminatedUnion('name', [first!, ...others], {
 export const algorithmConfig = z
   .preprocess(
     (value) => {
-      if (typeof value !== 'object' || value === null) return value;
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
       const { name = 'g2rpo', clipRange = {}, ...rest } = value as Record<string, unknown>;
       const loss = LOSSES.find((each) => each === rest['loss']) ?? 'ppo';
       const isObject = typeof clipRange === 'object' && clipRange !== null;
       return {
-        name: (typeof name === 'string' && ESTIMATOR_ALIASES[name]) || name,
+        name: typeof name === 'string' ? ownName(name) : name,
         ...rest,
         // what is not said depends on the loss; sapo and reinforce read none, and their bounds could not be written in YAML
         clipRange:

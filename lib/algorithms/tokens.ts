@@ -1,3 +1,5 @@
+import { tooFarApart } from './groups.ts';
+
 /** [N] a number per rollout, given to each of its tokens. */
 export function overTokens(values: Float64Array, tokenStarts: Int32Array): Float64Array<ArrayBuffer> {
   const tokens = new Float64Array(tokenStarts.at(-1) ?? 0);
@@ -17,5 +19,6 @@ export function whiten(
   let squares = 0;
   for (const v of values) squares += (v - mean) ** 2;
   const by = scale(n === 0 ? 0 : squares / (std === 'sample' && n > 1 ? n - 1 : n));
+  if (by === Infinity) throw tooFarApart();
   return values.map((v) => (v - mean) / by);
 }

@@ -192,6 +192,18 @@ export function recordsOf({ trials }: Ablation): TrialRecord[] {
     rows: readFileSync(join(dir, 'metrics.jsonl'), 'utf8')
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as MetricRow),
+      .map((line, row) => rowOf(line, join(dir, 'metrics.jsonl'), row + 1)),
   }));
+}
+
+function rowOf(line: string, file: string, row: number): MetricRow {
+  try {
+    return JSON.parse(line) as MetricRow;
+  } catch {
+    throw new G2rpoError(
+      'INVALID_DATA',
+      `${file}, line ${row}: a row of metrics was wanted; got ${line.slice(0, 40)}`,
+      { file, row },
+    );
+  }
 }

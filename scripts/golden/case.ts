@@ -53,7 +53,7 @@ function problemOf(value: unknown): string | undefined {
   return strange === undefined ? undefined : `${strange} is no part of a case`;
 }
 
-const isBound = (value: unknown): boolean => typeof value === 'number' && value >= 0;
+const isBound = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < Infinity;
 const kindOf = (value: unknown): string =>
   value === null ? 'null' : Array.isArray(value) ? 'a list' : value === undefined ? 'none' : typeof value;
 

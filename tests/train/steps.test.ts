@@ -6,7 +6,6 @@ import { loadTrainConfig } from '../../lib/train/config.ts';
 import { createOptimizer } from '../../lib/train/optimizer.ts';
 import { rolloutStep } from '../../lib/train/rolloutStep.ts';
 import type { Run } from '../../lib/train/run.ts';
-import type { TokenLoss } from '../../lib/types.ts';
 import { collectReports, repeatable } from '../support/collectReports.ts';
 import { fakePolicy, fakePrompt } from '../support/fakePolicy.ts';
 
