@@ -82,12 +82,14 @@ function legendOf(panels: readonly Panel[], width: number): { svg: string; lines
 function drawPanel({ title, series, yRange, stacked = false, marks = [] }: Panel): string {
   const layers = stacked ? stack(series) : series;
   const points = layers.flatMap((each) => each.points);
-  const values = [...points.flatMap(({ y, low = y, high = y }) => [low, high]), ...marks];
+  // bands of few seeds can be wider than anything that happened: the curves decide, and bands are cut
+  const values = [...points.map(({ y }) => y), ...marks];
   const extent = (all: readonly number[]): [number, number] =>
     all.length === 0 ? [0, 1] : [Math.min(...all), Math.max(...all)];
   const x = scaleLinear(extent(points.map((p) => p.x)), [LEFT, WIDTH]);
   const y = scaleLinear(yRange ?? extent(values), [HEIGHT - 20, TOP]);
   if (!yRange) y.nice(4);
+  y.clamp(true);
   const grid = y.ticks(4).map((tick) => {
     const at = y(tick).toFixed(1);
     return `<line x1="${LEFT}" x2="${WIDTH}" y1="${at}" y2="${at}" stroke="#e4e4e4"/>${text(LEFT - 6, Number(at) + 4, y.tickFormat(4)(tick), { anchor: 'end' })}`;
