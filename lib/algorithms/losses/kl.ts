@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KL_KINDS as KERNEL_KINDS, klReference } from '../../kernels/policyLoss.ts';
 
 export const KL_KINDS = ['k1', 'abs', 'k2', 'k3', 'k3+'] as const;
 export type KlKind = (typeof KL_KINDS)[number];
@@ -32,26 +33,12 @@ export function klTerms(
   const values = new Float64Array(logProbs.length);
   const slopes = new Float64Array(logProbs.length);
   for (let i = 0; i < logProbs.length; i++) {
-    const x = logProbs[i]! - refLogProbs[i]!;
-    const [value, slope] = TERMS[kind](x);
-    values[i] = value;
+    const { kl, slope } = klReference(logProbs[i]! - refLogProbs[i]!, KERNEL_KINDS[kind]);
+    values[i] = kl;
     slopes[i] = slope;
   }
   return { values, slopes };
 }
-
-const TERMS: Record<KlKind, (x: number) => [value: number, slope: number]> = {
-  k1: (x) => [x, 1],
-  abs: (x) => [Math.abs(x), Math.sign(x)],
-  k2: (x) => [(x * x) / 2, x],
-  k3: (x) => {
-    const exponent = Math.min(Math.max(-x, -20), 20);
-    const value = Math.expm1(exponent) + x;
-    const inside = exponent === -x && Math.abs(value) <= 10;
-    return [Math.min(Math.max(value, -10), 10), inside ? -Math.expm1(-x) : 0];
-  },
-  'k3+': (x) => [TERMS.k3(x)[0], x],
-};
 
 /** The coefficient after a batch: β·(1 + clip(KL/target − 1, ±0.2)·rollouts/horizon). @source arXiv:1909.08593 */
 export function adaptedCoefficient(
