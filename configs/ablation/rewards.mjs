@@ -1,5 +1,6 @@
 // Rewards of six tasks that are spread as differently as rewards in the wild are: 0 or 1, 0 or 10, dense, and with a heavy tail.
-// Accuracy stays what validation reports; `overall` is what the algorithm compares.
+// Accuracy stays what validation reports; `overall` is what the algorithm compares. An answer that is not of the right format earns what
+// the worst answer does: a policy can otherwise learn to answer twice, since this reads the first number and the grader refuses both.
 import { scoreResponse } from 'g2rpo';
 
 /** The worst that a square error counts: an answer that is none is as bad as a box on the other side of the picture. */
@@ -12,13 +13,13 @@ function boxOf(text) {
 }
 
 /** What the worst answer earns. @param {string} problemType */
-export const worstOf = (problemType) =>
+const worstOf = (problemType) =>
   problemType === 'spatial grounding' || problemType === 'regression' ? NONE : 0;
 
 /** @param {{ response: string, answer: string, problemType: string }} input */
 export default function reward(input) {
   const { accuracy, format } = scoreResponse(input);
-  return { overall: spread(input, accuracy), accuracy, format };
+  return { overall: format === 1 ? spread(input, accuracy) : worstOf(input.problemType), accuracy, format };
 }
 
 function spread({ response, answer, problemType }, accuracy) {
