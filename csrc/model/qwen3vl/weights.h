@@ -14,6 +14,8 @@ template <class T> struct Parameter {
   T* weight = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
+  /** the weight once more, as matrix products want it, where that was worth its memory */
+  const T* packed = nullptr;
 };
 template <class T> using ParameterMap = std::unordered_map<std::string, Parameter<T>>;
 
