@@ -111,7 +111,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
   T* logits = scratch.take<T>(batch * vocab);
   {
     Scratch inner;
-    const T* hidden = hidden_rows(stream, prompts, inner, &prefix);
+    const T* hidden = hidden_rows(stream, prompts, Keep::nothing, inner, &prefix);
     std::vector<int32_t> last(batch);
     for (size_t i = 0; i < batch; i++) last[i] = starts[i / static_cast<size_t>(o.rollouts) + 1] - 1;
     const auto g = gather(stream, hidden, prompt_rows, last, inner);
