@@ -3,7 +3,7 @@ import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib
 import { Policy, type PolicyBatch, type Reals } from '../../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../../lib/types.ts';
 import { goldenJson } from '../../support/goldenModel.ts';
-import { packSequences, type GoldenSequence } from '../../support/goldenSequences.ts';
+import { packSequences, type GoldenSequence } from '../../../scripts/golden/model/sequences.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
 let policy: Policy;
@@ -14,7 +14,7 @@ beforeAll(async () => {
   const sequences = ['batch4', 'mixed'].flatMap(
     (name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/nano/${name}.json`).sequences,
   );
-  batch = packSequences(sequences, policy.config.ids);
+  batch = packSequences(sequences, policy.config);
 });
 afterAll(() => policy.dispose());
 
