@@ -8,6 +8,8 @@ export type { Dims, Kernel, KernelDeclaration, ScalarSpec, TensorSpec } from './
 export { adamw } from './kernels/adamw.ts';
 export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
 export { embedding, embeddingBackward } from './kernels/embedding.ts';
+export { expertLinear, expertLinearBackwardInput, expertLinearBackwardWeight } from './kernels/expertLinear.ts';
+export { expertSwiglu, expertSwigluBackward } from './kernels/expertSwiglu.ts';
 export { gaussianAdvantage } from './kernels/gaussianAdvantage.ts';
 export { geluErf, geluErfBackward, geluTanh, geluTanhBackward } from './kernels/gelu.ts';
 export { gemm } from './kernels/gemm.ts';
@@ -19,6 +21,7 @@ export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './k
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { expertGroups, router, routerBackward } from './kernels/router.ts';
 export { sample } from './kernels/sample.ts';
 export { segmentStatistics } from './kernels/segmentStatistics.ts';
 export { squaredNorm } from './kernels/squaredNorm.ts';
@@ -87,6 +90,7 @@ export { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } f
 export { openCheckpoint, type Checkpoint } from './model/qwen3vl/checkpoint.ts';
 export { parseModelConfig, type ModelConfig } from './model/qwen3vl/config.ts';
 export { decodeImage, type RgbImage } from './model/qwen3vl/decodeImage.ts';
+export type { ExpertLayout } from './model/qwen3vl/expertLayout.ts';
 export type { EncodedPrompt } from './model/qwen3vl/encodePrompt.ts';
 export { createImageProcessor, type ImageProcessor } from './model/qwen3vl/imageProcessor.ts';
 export {

@@ -2,12 +2,17 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseModelConfig } from '../../lib/model/qwen3vl/config.ts';
-import type { NamedTensor } from '../../lib/model/qwen3vl/writeCheckpoint.ts';
+import {
+  sideFiles,
+  writeCheckpoint,
+  type CheckpointContents,
+  type NamedTensor,
+} from '../../lib/model/qwen3vl/writeCheckpoint.ts';
 import { syntheticTensors as tensorsOf, writeSynthetic } from '../../scripts/golden/model/weights.ts';
 import { goldenJson, goldenPath } from './goldenModel.ts';
 
 export { syntheticTensor } from '../../scripts/golden/model/weights.ts';
-export type GoldenCheckpoint = 'tiny' | 'tiny-untied' | 'nano';
+export type GoldenCheckpoint = 'tiny' | 'tiny-untied' | 'tiny-moe' | 'nano';
 
 const configOf = (checkpoint: GoldenCheckpoint) => {
   const file = `checkpoints/${checkpoint}/config.json`;
@@ -25,5 +30,25 @@ export async function writeGoldenCheckpoint(
 ): Promise<string> {
   const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), checkpoint);
   await writeSynthetic(dir, goldenPath(`checkpoints/${checkpoint}`), configOf(checkpoint), options);
+  return dir;
+}
+
+/** nano with six experts of 20, two of which a token goes through; none of their matrices is square. */
+export function nanoMoe(change: object = {}): Record<string, unknown> {
+  const nano = goldenJson<{ text_config: object }>('checkpoints/nano/config.json');
+  const moe = { num_experts: 6, num_experts_per_tok: 2, moe_intermediate_size: 20, ...change };
+  const architectures = ['Qwen3VLMoeForConditionalGeneration'];
+  return { ...nano, architectures, model_type: 'qwen3_vl_moe', text_config: { ...nano.text_config, ...moe } };
+}
+
+/** Writes such a checkpoint into a new temporary folder and returns its path. */
+export async function writeNanoMoe(
+  change: object = {},
+  options: Omit<CheckpointContents, 'files' | 'tensors'> = {},
+): Promise<string> {
+  const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), 'nano-moe');
+  const json = nanoMoe(change);
+  const files = { ...(await sideFiles(goldenPath('checkpoints/nano'))), 'config.json': JSON.stringify(json) };
+  await writeCheckpoint(dir, { files, tensors: tensorsOf(parseModelConfig(json, dir)), ...options });
   return dir;
 }

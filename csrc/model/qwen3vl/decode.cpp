@@ -188,8 +188,9 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
     T* k = inner.take<T>(n * ks);
     T* v = inner.take<T>(n * ks);
     T* attended = inner.take<T>(n * qs);
-    T* gate = inner.take<T>(n * t.mlp);
-    T* up = inner.take<T>(n * t.mlp);
+    const size_t mlp = t.moe.experts ? 0 : t.mlp;
+    T* gate = inner.take<T>(n * mlp);
+    T* up = inner.take<T>(n * mlp);
     T* cosine = inner.take<T>(n * d / 2);
     T* sine = inner.take<T>(n * d / 2);
     std::vector<int32_t> positions(3 * n), own_length(n, step + 1);
@@ -223,6 +224,11 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
                                      1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)});
       linear<T>(stream, n, qs, h, attended, w.o, next, nullptr, x);
       rms_norm(stream, n, h, next, w.post_norm, t.epsilon, normed, rstd);
+      if (t.moe.experts) {
+        Scratch of_experts;
+        moe_forward<T>(stream, c_, w.moe, n, normed, next, x, of_experts);
+        continue;
+      }
       linear(stream, n, h, t.mlp, normed, w.gate, gate);
       linear(stream, n, h, t.mlp, normed, w.up, up);
       run(stream, SwiGlu<T>{matrix<const T>(gate, n, t.mlp), matrix<const T>(up, n, t.mlp), matrix(gate, n, t.mlp)});

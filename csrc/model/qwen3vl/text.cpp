@@ -70,9 +70,6 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     s.middle = scratch.take<T>(n * h);
     s.normed2 = scratch.take<T>(n * h);
     s.rstd2 = scratch.take<T>(n);
-    s.gate = scratch.take<T>(n * t.mlp);
-    s.up = scratch.take<T>(n * t.mlp);
-    s.activated = scratch.take<T>(n * t.mlp);
 
     rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
     linear(stream, n, h, qs, s.normed1, w.q, s.q);
@@ -88,11 +85,18 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
                              matrix(s.log_sum_exp, n, t.heads)});
     linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
     rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
-    linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
-    linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
-    run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
     x = scratch.take<T>(n * h);
-    linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
+    if (t.moe.experts) {
+      s.moe = moe_forward<T>(stream, c_, w.moe, n, s.normed2, s.middle, x, scratch);
+    } else {
+      s.gate = scratch.take<T>(n * t.mlp);
+      s.up = scratch.take<T>(n * t.mlp);
+      s.activated = scratch.take<T>(n * t.mlp);
+      linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
+      linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
+      run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
+      linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
+    }
     if (l + 1 < features.levels.size() && !input.visual_rows.empty())
       run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
                                   list(input.visual_source), matrix(x, n, h)});
@@ -106,8 +110,9 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch;
-  T* d_activated = scratch.take<T>(n * t.mlp);
-  T* d_up = scratch.take<T>(n * t.mlp);
+  const size_t mlp = t.moe.experts ? 0 : t.mlp;
+  T* d_activated = scratch.take<T>(n * mlp);
+  T* d_up = scratch.take<T>(n * mlp);
   T* narrow = scratch.take<T>(n * h);
   T* d_attended = scratch.take<T>(n * qs);
   T* d_q = scratch.take<T>(n * qs);
@@ -121,11 +126,15 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     if (visual && l + 1 < d_features.levels.size())
       run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
                                   matrix(d_features.levels[l + 1], d_features.count, h)});
-    linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
-    run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
-                                  matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
-    linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
-    linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+    if (t.moe.experts) {
+      moe_backward<T>(stream, c_, w.moe, n, g, s.normed2, s.moe, narrow);
+    } else {
+      linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
+      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
+                                    matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
+      linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
+      linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+    }
     rms_norm_backward<T>(stream, n, h, narrow, s.middle, w.post_norm, s.rstd2, g, g);
 
     linear_backward<T>(stream, n, qs, h, g, s.attended, w.o, nullptr, d_attended);

@@ -4,6 +4,7 @@
 
 #include "../../core/arena.h"
 #include "../../core/stream.h"
+#include "moe.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -27,7 +28,8 @@ template <class T> struct VisualFeatures {
 
 template <class T> struct TextLayerState {
   T *x, *normed1, *rstd1, *q, *k, *v, *q_rstd, *k_rstd, *q_roped, *k_roped, *attended, *log_sum_exp, *middle, *normed2, *rstd2,
-      *gate, *up, *activated;
+      *gate, *up, *activated;  // the last three only where there are no experts
+  MoeState<T> moe;
 };
 
 /** Where the keys and values of a layer are to be kept for decoding. */

@@ -1,4 +1,5 @@
 import { writeCheckpoint, type ModelConfig, type NamedTensor } from '../../../lib/index.ts';
+import { isExpert } from '../../../lib/model/qwen3vl/expertLayout.ts';
 import { eachWord } from '../../../lib/model/qwen3vl/randomStream.ts';
 import { elementCount, tensorNames } from '../../../lib/model/qwen3vl/tensorNames.ts';
 import { sideFiles } from '../../../lib/model/qwen3vl/writeCheckpoint.ts';
@@ -20,21 +21,22 @@ export function syntheticTensor(name: string, shape: readonly number[]): Float32
   if (shape.length === 1) return syntheticStream(name, shape, 0.1, name.endsWith('weight') ? 1 : 0);
   if (/(embed_tokens|pos_embed)\.weight$/.test(name)) return syntheticStream(name, shape, 0.5);
   // experts are [expert, in, out], all other matrices [out, in …]
-  const fanIn = name.includes('.experts.') ? shape[1]! : elementCount(shape.slice(1));
+  const fanIn = isExpert(name) ? shape[1]! : elementCount(shape.slice(1));
   return syntheticStream(name, shape, Math.sqrt(3 / fanIn));
 }
 
-/** All golden weights of a model, in file order. */
+/** All golden weights of a model as the file holds them, in its order. */
 export function* syntheticTensors(config: ModelConfig): Generator<NamedTensor> {
   for (const { name, shape } of tensorNames(config)) yield { name, shape, data: syntheticTensor(name, shape) };
 }
 
-/** Writes the small files of a checkpoint folder, and its golden weights, into a new folder. */
+/** Writes the small files of a checkpoint folder, and its golden weights as they are, into a new folder. */
 export async function writeSynthetic(
   dir: string,
   from: string,
   config: ModelConfig,
   options: { dtype?: 'bfloat16' | 'float32'; maxShardBytes?: number } = {},
 ): Promise<void> {
-  await writeCheckpoint(dir, { files: await sideFiles(from), tensors: syntheticTensors(config), ...options });
+  const files = await sideFiles(from);
+  await writeCheckpoint(dir, { files, tensors: syntheticTensors(config), expertLayout: 'in_out', ...options });
 }

@@ -5,4 +5,5 @@ import { goldenPath, testGolden } from '../../support/goldenModel.ts';
 const checkpoints = readdirSync(goldenPath('cases'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
 testGolden(
   ...checkpoints.flatMap(({ name }) => readdirSync(goldenPath(`cases/${name}`)).map((file) => `cases/${name}/${file}`)),
+  'cases/sensitivity.json',
 );
