@@ -6,7 +6,7 @@ const f32 = (seed: number, n: number) => Float32Array.from(randoms(seed, n));
 
 export default () =>
   benchKernel(adamw, {
-    sizes: [{ N: 10_000 }, { N: 3_000_000 }],
+    sizes: [{ N: 10_000 }, { N: 3_000_000 }, { N: 16_777_216 }],
     generate: ({ N }) => ({
       gradient: f32(1, N!),
       parameter: f32(2, N!),

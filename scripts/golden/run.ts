@@ -47,7 +47,9 @@ async function runModel(folder: string): Promise<boolean> {
       console.log(`  NOT RUN  ${reason} (${names.join('; ')})`);
     }
   });
-  const total = countsOf(reports.flatMap(({ checks }) => checks));
+  const total = countsOf(
+    reports.flatMap(({ file, checks }) => checks.map((check) => ({ ...check, name: `${file}, ${check.name}` }))),
+  );
   for (const [quantity, { multiple, where }] of total.worst)
     console.log(`worst of ${quantity}: ${multiples(multiple)} at ${where}`);
   const missing = total.missing ? `, ${total.missing} not run: the package cannot do that yet` : '';

@@ -11,38 +11,42 @@
 namespace g2rpo::qwen3vl {
 
 template <class T>
-MoeState<T> moe_forward(Stream& stream, const Config& config, const MoeLayer<T>& w, size_t n, const T* x, const T* residual, T* y,
-                        Scratch& scratch) {
-  const auto& m = config.text.moe;
-  const size_t h = config.text.hidden, pairs = n * m.active, wide = 2 * m.mlp;
-  MoeState<T> s{scratch.take<T>(n * m.experts), scratch.take<T>(pairs), scratch.take<T>(pairs * wide), scratch.take<T>(pairs * m.mlp),
-                scratch.take<int32_t>(pairs), scratch.take<int32_t>(pairs), scratch.take<int32_t>(pairs),
-                scratch.take<int32_t>(m.experts + 1)};
-  const auto starts = vector<const int32_t>(s.starts, m.experts + 1);
-  Scratch inner;
-  linear(stream, n, h, m.experts, x, w.router, s.logits);
+void moe_forward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_t n, const T* x, const MoeState<T>& s, bool products) {
+  const auto& m = t.moe;
+  const size_t h = t.hidden, pairs = n * m.active, wide = 2 * m.mlp;
+  if (products) linear(stream, n, h, m.experts, x, w.router, s.logits);
   run(stream, Router<T>{matrix<const T>(s.logits, n, m.experts), matrix(s.chosen, n, m.active), m.normalise,
                         matrix(s.weights, n, m.active)});
   run(stream, ExpertGroups{matrix<const int32_t>(s.chosen, n, m.active), vector(s.starts, m.experts + 1),
                            matrix(s.order, n, m.active), matrix(s.rows, n, m.active)});
-  T* of_pairs = inner.take<T>(pairs * h);
-  run(stream, GatherRows<T>{matrix(x, n, h), vector<const int32_t>(s.rows, pairs), matrix(of_pairs, pairs, h)});
-  run(stream, ExpertLinear<T>{matrix<const T>(of_pairs, pairs, h), starts, cube<const T>(w.gate_up.weight, m.experts, h, wide),
-                              matrix(s.gate_up, pairs, wide)});
+  if (products) {
+    Scratch scratch;
+    T* of_pairs = scratch.take<T>(pairs * h);
+    run(stream, GatherRows<T>{matrix(x, n, h), vector<const int32_t>(s.rows, pairs), matrix(of_pairs, pairs, h)});
+    run(stream, ExpertLinear<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.starts, m.experts + 1),
+                                cube<const T>(w.gate_up.weight, m.experts, h, wide), matrix(s.gate_up, pairs, wide)});
+  }
   run(stream, ExpertSwiGlu<T>{matrix<const T>(s.gate_up, pairs, wide), vector<const T>(s.weights, pairs),
                               vector<const int32_t>(s.order, pairs), matrix(s.activated, pairs, m.mlp)});
-  run(stream, ExpertLinear<T>{matrix<const T>(s.activated, pairs, m.mlp), starts, cube<const T>(w.down.weight, m.experts, m.mlp, h),
-                              matrix(of_pairs, pairs, h)});
-  std::memcpy(y, residual, n * h * sizeof(T));
-  run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.rows, pairs), matrix(y, n, h)});
-  return s;
 }
 
 template <class T>
-void moe_backward(Stream& stream, const Config& config, const MoeLayer<T>& w, size_t n, const T* dY, const T* x,
-                  const MoeState<T>& s, T* dX) {
-  const auto& m = config.text.moe;
-  const size_t h = config.text.hidden, pairs = n * m.active, wide = 2 * m.mlp;
+void moe_output(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_t n, const MoeState<T>& s, const T* residual, T* y) {
+  const auto& m = t.moe;
+  const size_t h = t.hidden, pairs = n * m.active;
+  Scratch scratch;
+  T* of_pairs = scratch.take<T>(pairs * h);
+  run(stream, ExpertLinear<T>{matrix<const T>(s.activated, pairs, m.mlp), vector<const int32_t>(s.starts, m.experts + 1),
+                              cube<const T>(w.down.weight, m.experts, m.mlp, h), matrix(of_pairs, pairs, h)});
+  std::memcpy(y, residual, n * h * sizeof(T));
+  run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.rows, pairs), matrix(y, n, h)});
+}
+
+template <class T>
+void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_t n, const T* dY, const T* x, const MoeState<T>& s,
+                  T* dX) {
+  const auto& m = t.moe;
+  const size_t h = t.hidden, pairs = n * m.active, wide = 2 * m.mlp;
   const auto starts = vector<const int32_t>(s.starts, m.experts + 1);
   const auto rows = vector<const int32_t>(s.rows, pairs);
   Scratch scratch;
@@ -76,9 +80,10 @@ void moe_backward(Stream& stream, const Config& config, const MoeLayer<T>& w, si
   linear_backward<T>(stream, n, h, m.experts, d_logits, x, w.router, nullptr, dX, true);
 }
 
-#define G2_INSTANTIATE(T)                                                                                                        \
-  template MoeState<T> moe_forward(Stream&, const Config&, const MoeLayer<T>&, size_t, const T*, const T*, T*, Scratch&);         \
-  template void moe_backward(Stream&, const Config&, const MoeLayer<T>&, size_t, const T*, const T*, const MoeState<T>&, T*);
+#define G2_INSTANTIATE(T)                                                                                                  \
+  template void moe_forward(Stream&, const TextConfig&, const MoeLayer<T>&, size_t, const T*, const MoeState<T>&, bool);      \
+  template void moe_output(Stream&, const TextConfig&, const MoeLayer<T>&, size_t, const MoeState<T>&, const T*, T*);        \
+  template void moe_backward(Stream&, const TextConfig&, const MoeLayer<T>&, size_t, const T*, const T*, const MoeState<T>&, T*);
 G2_INSTANTIATE(float)
 G2_INSTANTIATE(double)
 #undef G2_INSTANTIATE

@@ -9,11 +9,19 @@
 
 namespace g2rpo::qwen3vl {
 
+/**
+ * What a forward pass keeps for the backward pass: of every layer nothing (there will be none), its input, that and the results
+ * of matrix products and attention, or everything. What is missing is computed again, to the same bits.
+ */
+enum class Keep { nothing, inputs, products, everything };
+
 /** A parameter tensor; `gradient` is null where it is frozen. */
 template <class T> struct Parameter {
   T* weight = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
+  /** the weight once more, as matrix products want it, where that was worth its memory */
+  const T* packed = nullptr;
 };
 template <class T> using ParameterMap = std::unordered_map<std::string, Parameter<T>>;
 
