@@ -6,6 +6,7 @@ import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } f
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
+import type { ExpertLayout } from './expertLayout.ts';
 import { loadImageProcessor, type ImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
 import { tensorNames } from './tensorNames.ts';
@@ -67,6 +68,8 @@ export interface Generated {
 export interface PolicyOptions extends ImageProcessorOptions {
   /** arithmetic and weights; f64 is slow and for judging gradients */
   dtype?: 'f32' | 'f64';
+  /** how the checkpoint stores experts, if their shapes are not to be asked */
+  expertLayout?: ExpertLayout;
 }
 
 type PolicyParts = Pick<
@@ -104,8 +107,11 @@ export class Policy {
    *
    * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
    */
-  static async load(from: string, { dtype = 'f32', ...imageOptions }: PolicyOptions = {}): Promise<Policy> {
-    const checkpoint = await openCheckpoint(from);
+  static async load(
+    from: string,
+    { dtype = 'f32', expertLayout, ...imageOptions }: PolicyOptions = {},
+  ): Promise<Policy> {
+    const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
     const [files, tokenizer, template, imageProcessor] = await Promise.all([
       sideFiles(dir),
@@ -241,14 +247,17 @@ export class Policy {
   }
 
   /** Writes the folder with the present weights, whole or not at all. @throws IO */
-  async save(dir: string, { dtype = 'bfloat16' }: { dtype?: 'bfloat16' | 'float32' } = {}): Promise<void> {
+  async save(
+    dir: string,
+    { dtype = 'bfloat16', expertLayout }: { dtype?: 'bfloat16' | 'float32'; expertLayout?: ExpertLayout } = {},
+  ): Promise<void> {
     const { parameters, config } = this;
     const files = { ...this.#files };
     async function* weights() {
       for (const { name, shape, weight } of parameters)
         yield { name, shape, data: Float32Array.from(await weight.read()) };
     }
-    await writeCheckpoint(dir, { files, tensors: weights(), config, dtype });
+    await writeCheckpoint(dir, { files, tensors: weights(), config, dtype, ...(expertLayout && { expertLayout }) });
   }
 
   /** Frees the weights. */
