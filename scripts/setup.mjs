@@ -103,6 +103,8 @@ const tasks = {
   cli: () => cli(...rest),
   test: () => vitest(...rest),
   bench: () => tool('jiti/lib/jiti-cli.mjs', './bench/run.ts', ...rest),
+  /** builds an addon of its own */
+  sanitize: () => node(at('scripts/sanitize.mjs'), ...rest),
   golden: () => tool('jiti/lib/jiti-cli.mjs', './scripts/golden/run.ts', ...rest),
   check: () => {
     tool('typescript/bin/tsc', '--noEmit');
