@@ -41,7 +41,7 @@ export interface Native {
   launch(
     name: string,
     variant: string,
-    args: (NativeTensor | number | null)[],
+    args: (NativeTensor | NativeTensor[] | number | null)[],
     dims: Float64Array,
     written: Uint8Array,
   ): void;
@@ -49,7 +49,7 @@ export interface Native {
   time(
     name: string,
     variant: string,
-    args: (NativeTensor | number | null)[],
+    args: (NativeTensor | NativeTensor[] | number | null)[],
     dims: Float64Array,
     written: Uint8Array,
     count: number,

@@ -45,63 +45,48 @@ export interface Optimizer {
 
 export function createOptimizer(parameters: readonly TrainableParameter[], config: OptimizerConfig): Optimizer {
   const { betas, epsilon, weightDecay, maxGradNorm } = config;
-  const flat = parameters.map(({ name, weight, gradient }) => {
-    const size = [weight.size];
-    return {
-      name,
-      parameter: weight.reshape(size),
-      gradient: gradient.reshape(size),
-      first: zeros(weight.dtype, size),
-      second: zeros(weight.dtype, size),
-    };
-  });
+  const flat = (of: (parameter: TrainableParameter) => Tensor<'f32' | 'f64'>) =>
+    parameters.map((parameter) => of(parameter).reshape([parameter.weight.size]));
+  const [weights, gradients] = [flat(({ weight }) => weight), flat(({ gradient }) => gradient)];
+  const firstMoments = weights.map(({ dtype, shape }) => zeros(dtype, shape));
+  const secondMoments = weights.map(({ dtype, shape }) => zeros(dtype, shape));
   let updates = 0;
 
-  /** Squares are added in f64, tensor by tensor in the order of the parameters. */
   async function globalNorm(): Promise<number> {
-    const sums = await Promise.all(
-      flat.map(async ({ gradient }) => {
-        using sum = squaredNorm({ x: gradient }).sum;
-        return (await sum.read())[0]!;
-      }),
-    );
-    return Math.sqrt(sums.reduce((total, s) => total + s, 0));
+    using sum = squaredNorm({ x: gradients }).sum;
+    return Math.sqrt((await sum.read())[0]!);
   }
 
   return {
     get updates() {
       return updates;
     },
-    moments: flat.map(({ name, first, second }) => ({ name, first, second })),
+    moments: parameters.map(({ name }, k) => ({ name, first: firstMoments[k]!, second: secondMoments[k]! })),
     async step(learningRate) {
       const gradNorm = await globalNorm();
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };
       updates++;
       const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
-      for (const { parameter, gradient, first, second } of flat)
-        adamw({
-          gradient,
-          parameter,
-          firstMoment: first,
-          secondMoment: second,
-          learningRate,
-          beta1: betas[0],
-          beta2: betas[1],
-          epsilon,
-          weightDecay,
-          step: updates,
-          gradientScale,
-        });
+      adamw({
+        gradients,
+        parameters: weights,
+        firstMoments,
+        secondMoments,
+        learningRate,
+        beta1: betas[0],
+        beta2: betas[1],
+        epsilon,
+        weightDecay,
+        step: updates,
+        gradientScale,
+      });
       return { gradNorm, skipped: false };
     },
     restore(made) {
       updates = made;
     },
     dispose() {
-      for (const { first, second } of flat) {
-        first.dispose();
-        second.dispose();
-      }
+      for (const moment of [...firstMoments, ...secondMoments]) moment.dispose();
     },
   };
 }

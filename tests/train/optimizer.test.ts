@@ -25,10 +25,10 @@ function reference(
 ): Float64Array[] {
   return list.map(({ weights, gradients }) => {
     const arrays = {
-      gradient: Float64Array.from(gradients),
-      parameter: Float64Array.from(weights),
-      firstMoment: new Float64Array(weights.length),
-      secondMoment: new Float64Array(weights.length),
+      gradients: [Float64Array.from(gradients)],
+      parameters: [Float64Array.from(weights)],
+      firstMoments: [new Float64Array(weights.length)],
+      secondMoments: [new Float64Array(weights.length)],
     };
     learningRates.forEach((learningRate, k) =>
       adamw.declaration.reference(
@@ -46,7 +46,7 @@ function reference(
         {},
       ),
     );
-    return arrays.parameter;
+    return arrays.parameters[0]!;
   });
 }
 const flat = [
