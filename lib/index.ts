@@ -14,6 +14,7 @@ export { gemm } from './kernels/gemm.ts';
 export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
 export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
+export { loraBackward, loraMerge } from './kernels/lora.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
 export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';

@@ -36,7 +36,8 @@ export interface Native {
     variant: string,
     names: string[],
     weights: NativeTensor[],
-    gradients: NativeTensor[],
+    gradients: (NativeTensor | null)[],
+    adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
   ) => NativePolicy;
   launch(
     name: string,

@@ -17,11 +17,10 @@ export interface OptimizerConfig {
   maxGradNorm: number;
 }
 
-/** Both moments of a parameter. */
-export interface Moments {
+/** A tensor that a checkpoint keeps beside the weights. */
+export interface StateTensor {
   name: string;
-  first: Tensor<'f32' | 'f64'>;
-  second: Tensor<'f32' | 'f64'>;
+  tensor: Tensor<'f32' | 'f64' | 'u8'>;
 }
 
 export interface OptimizerStep {
@@ -35,10 +34,11 @@ export interface OptimizerStep {
 export interface Optimizer {
   /** updates made so far; the bias correction depends on it */
   readonly updates: number;
-  readonly moments: readonly Moments[];
+  /** moments of every parameter: `<name>.first`, `<name>.second` */
+  readonly state: readonly StateTensor[];
   /** One update from the gradients as they are; zeroing them is the caller's. */
   step(learningRate: number): Promise<OptimizerStep>;
-  /** For resuming: the moments have been written into, and so many updates were made. */
+  /** For resuming: the state has been written into, and so many updates were made. */
   restore(updates: number): void;
   dispose(): void;
 }
@@ -61,7 +61,10 @@ export function createOptimizer(parameters: readonly TrainableParameter[], confi
     get updates() {
       return updates;
     },
-    moments: parameters.map(({ name }, k) => ({ name, first: firstMoments[k]!, second: secondMoments[k]! })),
+    state: parameters.flatMap(({ name }, k) => [
+      { name: `${name}.first`, tensor: firstMoments[k]! },
+      { name: `${name}.second`, tensor: secondMoments[k]! },
+    ]),
     async step(learningRate) {
       const gradNorm = await globalNorm();
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };

@@ -78,11 +78,11 @@ describe('an update', () => {
     const optimizer = createOptimizer(list, config);
     await optimizer.step(0.1);
     const before = await read(list);
-    const moments = await optimizer.moments[0]!.first.read();
+    const moments = await optimizer.state[0]!.tensor.read();
     list[1]!.gradient.write(Float64Array.of(bad));
     expect(await optimizer.step(0.1)).toMatchObject({ skipped: true });
     expect(await read(list)).toEqual(before);
-    expect(await optimizer.moments[0]!.first.read()).toEqual(moments);
+    expect(await optimizer.state[0]!.tensor.read()).toEqual(moments);
     expect(optimizer.updates).toBe(1);
   });
 });

@@ -78,7 +78,7 @@ it.each(Object.entries(losses))('finite differences hold for every parameter ten
   scores.logProbs.forEach((l, i) =>
     expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
   );
-  for (const [k, { name, weight, gradient }] of policy.parameters.entries()) {
+  for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
     const g = await gradient.read();
     // along a random direction of the whole tensor: every element takes part
     const direction = Float64Array.from({ length: g.length }, (_, i) => Math.sin(12.9898 * (i + 1) + k));

@@ -1,0 +1,72 @@
+import { join } from 'node:path';
+import { Policy } from '../model/qwen3vl/policy.ts';
+import type { RunCheckpoint, SavedPolicy } from './checkpoint.ts';
+import type { SftConfig, TrainConfig } from './config.ts';
+import { createOptimizer, type Optimizer } from './optimizer.ts';
+
+type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
+
+/** A policy with what its training needs beside it. */
+export interface Trainee {
+  policy: Policy;
+  optimizer: Optimizer;
+  /** what a checkpoint keeps of the policy: all weights in f32, or of LoRA the adapters, because the base stays as it is */
+  saved: SavedPolicy;
+  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too. Returns its folder. */
+  export(output: string): Promise<string>;
+  dispose(): void;
+}
+
+/**
+ * The policy of a configuration, as it was at a checkpoint if one is given.
+ *
+ * @throws INVALID_CONFIG  what is to be trained does not fit the policy
+ * @throws INVALID_CHECKPOINT, IO
+ */
+export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
+  const { lora, freeze, only } = config.train;
+  const { path, adapter, ...imageOptions } = policyOptions(config.policy);
+  const policy = lora
+    ? await Policy.load(path, {
+        ...imageOptions,
+        lora: { ...lora, seed: config.seed },
+        adapter: found?.policyDir ?? adapter,
+      })
+    : await Policy.load(found?.policyDir ?? path, {
+        ...imageOptions,
+        trained: { freeze, only },
+        ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
+      });
+  const optimizer = createOptimizer(policy.trained, config.train);
+  await found?.restoreOptimizer(optimizer);
+  const kept = lora ? policy.trained : policy.parameters;
+  return {
+    policy,
+    optimizer,
+    saved: {
+      bytes: kept.reduce((sum, { weight }) => sum + 4 * weight.size, 0),
+      save: (dir, options) => (lora ? policy.saveAdapter(dir) : policy.save(dir, options)),
+    },
+    async export(output) {
+      const dir = join(output, 'policy');
+      await policy.save(dir, { dtype: 'bfloat16' });
+      if (lora) await policy.saveAdapter(join(output, 'adapter'));
+      return dir;
+    },
+    dispose() {
+      optimizer.dispose();
+      policy.dispose();
+    },
+  };
+}
+
+/** A policy to be asked, not trained: without gradients. */
+export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
+  const { path, ...options } = policyOptions(config);
+  return Policy.load(path, { ...options, trained: false });
+}
+
+/** What of a policy's configuration is for loading it. */
+function policyOptions({ path, adapter, minPixels, maxPixels }: TrainConfig['policy']) {
+  return { path, adapter, ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) };
+}
