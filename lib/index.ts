@@ -6,7 +6,9 @@ export * from './types.ts';
 
 export type { Dims, Kernel, KernelDeclaration, ScalarSpec, TensorSpec } from './kernels/defineKernel.ts';
 export { adamw } from './kernels/adamw.ts';
+export { adamw8bit } from './kernels/adamw8bit.ts';
 export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
+export { ema, emaExchange } from './kernels/ema.ts';
 export { embedding, embeddingBackward } from './kernels/embedding.ts';
 export { gaussianAdvantage } from './kernels/gaussianAdvantage.ts';
 export { geluErf, geluErfBackward, geluTanh, geluTanhBackward } from './kernels/gelu.ts';

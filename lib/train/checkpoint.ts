@@ -16,6 +16,14 @@ export interface SavedPolicy {
   bytes?: number;
 }
 
+/** What a checkpoint keeps of what is trained. */
+export interface CheckpointContent {
+  policy: SavedPolicy;
+  optimizer: Optimizer;
+  /** a moving average of the weights, where there is one */
+  average?: readonly StateTensor[];
+}
+
 /** A complete checkpoint: every file is as it was written. */
 export interface RunCheckpoint {
   step: number;
@@ -39,13 +47,7 @@ export interface RunCheckpoint {
  */
 export async function saveCheckpoint(
   dir: string,
-  content: {
-    step: number;
-    policy: SavedPolicy;
-    optimizer: Optimizer;
-    average?: readonly StateTensor[];
-    state: unknown;
-  },
+  content: CheckpointContent & { step: number; state: unknown },
   { keepLast }: { keepLast: number },
 ): Promise<string> {
   const { step, policy, optimizer, average, state } = content;

@@ -123,10 +123,24 @@ const loraConfig = z
   .exactOptional()
   .describe('trains low-rank changes of matrices; the weights themselves stay as they are');
 
+const emaConfig = z
+  .strictObject({
+    decay: z.number().gt(0).lt(1).default(0.999).describe('share of itself that the average keeps at an update'),
+    validate: z.boolean().default(true).describe('validations are of the average'),
+    export: z.boolean().default(true).describe('the policy at the end is the average'),
+  })
+  .exactOptional()
+  .describe('keeps a moving average of what is trained');
+
 const optimizerConfig = {
   freeze: patterns.describe('patterns of parameters that are not trained, as model.visual.*'),
   only: patterns.describe('patterns of the parameters that alone are trained'),
   lora: loraConfig,
+  optimizer: z
+    .enum(['adamw', 'adamw8bit'])
+    .default('adamw')
+    .describe('moments in f32, or in 8 bits: 2 bytes a parameter instead of 8'),
+  ema: emaConfig,
   learningRate: z.number().min(0).default(2e-6).describe('the value of the released script'),
   warmupSteps: z.int().min(0).default(0),
   decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),

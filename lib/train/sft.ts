@@ -60,7 +60,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
     });
     const validateNow = async () => {
       if (!heldOut) return;
-      after = await validate(heldOut.prompts, answerer, { ...config.eval, step });
+      after = await trainee.judged(() => validate(heldOut.prompts, answerer, { ...config.eval, step }));
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -88,7 +88,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
       const save = async () => {
         const remembered: SftState = { config, streams: sources.map((s) => s.stream.state()), before, after };
-        await saveCheckpoint(checkpoints, { step, policy: trainee.saved, optimizer, state: remembered }, config.train);
+        await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: remembered }, config.train);
         saved = step;
       };
       while (step < end && !signal?.aborted) {
@@ -180,7 +180,6 @@ async function sftStep(
     }
   }
   const { gradNorm, skipped } = await optimizer.step(learningRate);
-  policy.refresh();
   const milliseconds = now() - start;
   return {
     'sft/loss': nll,

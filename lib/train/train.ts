@@ -93,7 +93,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     });
     const validateNow = async () => {
       if (heldOut.length === 0) return;
-      after = await validate(heldOut, answerer, { ...config.eval, step: run.counters.step });
+      after = await trainee.judged(() => validate(heldOut, answerer, { ...config.eval, step: run.counters.step }));
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -110,7 +110,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         before,
         after,
       };
-      const content = { step: run.counters.step, policy: trainee.saved, optimizer, state: remembered };
+      const content = { ...trainee.kept, step: run.counters.step, state: remembered };
       return saveCheckpoint(checkpoints, content, config.train);
     };
 

@@ -32,7 +32,6 @@ export async function trainStep(run: Run, mini: MiniBatchPart, unmoved: boolean)
   const scores = await backward(run, batch, loss);
   const learningRate = learningRateAt(run.counters.step + 1, train.steps, train);
   const { gradNorm, skipped } = await run.optimizer.step(learningRate);
-  run.policy.refresh();
   run.counters.step++;
   return { ...updateMetrics({ ...mini, loss, scores, learningRate, gradNorm, skipped }), ...metrics };
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Policy } from '../model/qwen3vl/policy.ts';
-import type { RunCheckpoint, SavedPolicy } from './checkpoint.ts';
+import { createAverage } from './average.ts';
+import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { createOptimizer, type Optimizer } from './optimizer.ts';
 
@@ -10,9 +11,11 @@ type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig
 export interface Trainee {
   policy: Policy;
   optimizer: Optimizer;
-  /** what a checkpoint keeps of the policy: all weights in f32, or of LoRA the adapters, because the base stays as it is */
-  saved: SavedPolicy;
-  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too. Returns its folder. */
+  /** for a checkpoint; of LoRA it keeps the adapters instead of all weights, because the base stays as it is */
+  kept: CheckpointContent;
+  /** Asks the policy as it is to be judged: with the averages of its weights, if these are validated. */
+  judged<T>(ask: () => Promise<T>): Promise<T>;
+  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too; the average, if that is exported. Returns its folder. */
   export(output: string): Promise<string>;
   dispose(): void;
 }
@@ -37,24 +40,50 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
         trained: { freeze, only },
         ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
       });
-  const optimizer = createOptimizer(policy.trained, config.train);
+  const { ema } = config.train;
+  const average = ema && createAverage(policy.trained, ema.decay);
+  const optimizer = createOptimizer(policy.trained, config.train, () => {
+    average?.follow();
+    policy.refresh();
+  });
   await found?.restoreOptimizer(optimizer);
-  const kept = lora ? policy.trained : policy.parameters;
+  if (average) await found?.restoreAverage(average.state);
+  const exchange = () => {
+    average?.exchange();
+    policy.refresh();
+  };
+  const averaged = async <T>(wanted: boolean | undefined, use: () => Promise<T>): Promise<T> => {
+    if (!wanted) return use();
+    exchange();
+    try {
+      return await use();
+    } finally {
+      exchange();
+    }
+  };
+  const saved = lora ? policy.trained : policy.parameters;
   return {
     policy,
     optimizer,
-    saved: {
-      bytes: kept.reduce((sum, { weight }) => sum + 4 * weight.size, 0),
-      save: (dir, options) => (lora ? policy.saveAdapter(dir) : policy.save(dir, options)),
+    kept: {
+      policy: {
+        bytes: saved.reduce((sum, { weight }) => sum + 4 * weight.size, 0),
+        save: (dir, options) => (lora ? policy.saveAdapter(dir) : policy.save(dir, options)),
+      },
+      optimizer,
+      ...(average && { average: average.state }),
     },
-    async export(output) {
-      const dir = join(output, 'policy');
-      await policy.save(dir, { dtype: 'bfloat16' });
-      if (lora) await policy.saveAdapter(join(output, 'adapter'));
-      return dir;
-    },
+    judged: (ask) => averaged(ema?.validate, ask),
+    export: (output) =>
+      averaged(ema?.export, async () => {
+        const dir = join(output, 'policy');
+        await policy.save(dir, { dtype: 'bfloat16' });
+        if (lora) await policy.saveAdapter(join(output, 'adapter'));
+        return dir;
+      }),
     dispose() {
       optimizer.dispose();
+      average?.dispose();
       policy.dispose();
     },
   };

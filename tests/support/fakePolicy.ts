@@ -144,7 +144,6 @@ export function fakePolicy({
       sums = new Float64Array(VOCAB * VOCAB);
       gradient.write(new Float32Array(VOCAB * VOCAB));
     },
-    refresh: () => undefined,
     save: async () => undefined,
   };
   return { policy, calls, weights: async () => new Float32Array(await weight.read()) };

@@ -228,6 +228,18 @@ describe('what is trained', () => {
     ]);
   });
 
+  it('may be averaged, and with moments of 8 bits', () => {
+    const train = { ...least.train, optimizer: 'adamw8bit', ema: {} };
+    expect(loadTrainConfig({ ...least, train }).train).toMatchObject({
+      optimizer: 'adamw8bit',
+      ema: { decay: 0.999, validate: true, export: true },
+    });
+    expect(problemsOf({ train: { optimizer: 'sgd', ema: { decay: 1 } } })).toEqual([
+      'train.optimizer: must be adamw or adamw8bit; got "sgd"',
+      expect.stringMatching(/^train\.ema\.decay: .*; got 1$/),
+    ]);
+  });
+
   it('is said to a cold start in the same words', () => {
     const phases = [{ name: 'a', demonstrations: [{ files: 'a.jsonl' }], steps: 1 }];
     const cold = { output: '/o', policy: { path: '/p', adapter: 'here' }, phases, train: { lora: {}, freeze: ['x'] } };

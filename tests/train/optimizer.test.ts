@@ -87,6 +87,31 @@ describe('an update', () => {
   });
 });
 
+describe('moments of 8 bits', () => {
+  it('take two bytes and a scale for 256, and bring the parameters to the same place', async () => {
+    const goal = Float32Array.from({ length: 600 }, (_, i) => Math.sin(i));
+    const ends: number[] = [];
+    for (const kind of ['adamw', 'adamw8bit'] as const) {
+      const [weight, gradient] = [tensor(new Float32Array(600)), tensor(new Float32Array(600))];
+      const settings = { ...config, optimizer: kind, maxGradNorm: 0, weightDecay: 0 };
+      let followed = 0;
+      const optimizer = createOptimizer([{ name: 'x', weight, gradient }], settings, () => followed++);
+      const bytes = optimizer.state.reduce((n, { tensor: t }) => n + t.size * (t.dtype === 'u8' ? 1 : 4), 0);
+      expect(bytes).toBe(kind === 'adamw' ? 4800 : 1200 + 2 * 4 * 3);
+      expect(optimizer.state.map(({ name }) => name).slice(0, 2)).toEqual(['x.first', 'x.second']);
+      for (let step = 0; step < 150; step++) {
+        const w = await weight.read();
+        gradient.write(Float32Array.from(w, (v, i) => 10 ** (i % 3) * (v - goal[i]!)));
+        await optimizer.step(0.05 * (1 - step / 150));
+      }
+      expect(followed).toBe(150);
+      ends.push((await weight.read()).reduce((sum, v, i) => sum + (v - goal[i]!) ** 2, 0) / 600);
+    }
+    expect(ends[0]).toBeLessThan(1e-4);
+    expect(ends[1]).toBeLessThan(2e-4);
+  });
+});
+
 describe('the learning rate', () => {
   const schedule = { learningRate: 2, warmupSteps: 4, decay: 'constant' as const, finalShare: 0.1 };
   const rates = (changes: object, steps: number[]) =>

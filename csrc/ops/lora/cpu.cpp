@@ -20,9 +20,8 @@ KERNEL_REAL(cpu, LoraMerge) {
   T* scaled = scratch.take<T>(n * r);
   if (n * r > 0) std::memcpy(scaled, op.b.data, n * r * sizeof(T));
   multiply(scaled, n * r, op.scale);
-  parallel_for(stream, n, [&](size_t i) { std::memcpy(op.merged.data + i * k, op.base.data + i * k, k * sizeof(T)); });
   run<Gemm<T>>(stream, {.a = View<const T>(scaled, n, r), .b = op.a, .c = op.merged, .m = n, .n = k, .k = r, .a_row = r, .b_row = k,
-                        .c_row = k, .accumulate = true});
+                        .c_row = k, .residual = op.base.data});
 }
 
 KERNEL_REAL(cpu, LoraBackward) {
