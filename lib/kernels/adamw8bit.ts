@@ -1,5 +1,5 @@
 import { adamw } from './adamw.ts';
-import { defineKernel, f32, integer, many, number, real, u8 } from './defineKernel.ts';
+import { defineKernel, f32, many, real, u8 } from './defineKernel.ts';
 
 /** Elements that share a scale. */
 export const SCALED_ELEMENTS = 256;
