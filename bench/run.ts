@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { nearestName } from '../lib/runtime/errors.ts';
 import { native } from '../lib/runtime/native.ts';
 import { measurePeaks } from './support/peaks.ts';
+import { closeTorch } from './support/torchPeer.ts';
 
 const folder = new URL('./kernels/', import.meta.url);
 const suffix = '.bench.ts';
@@ -33,3 +34,4 @@ for (const name of wanted.length ? wanted : known) {
   };
   await bench.default();
 }
+await closeTorch();

@@ -66,11 +66,11 @@ async function measure(
   const peer =
     peerPython === undefined
       ? undefined
-      : await startLinePeer<Ready, Answer>(peerPython, [script, own.policyDir, own.promptsFile, ...sizes]);
+      : await startLinePeer<Ready>(peerPython, [script, own.policyDir, own.promptsFile, ...sizes]);
   const [ours, theirs]: [Answer[], Answer[]] = [[], []];
   for (let round = 0; round <= ROUNDS; round++) {
     ours.push(await own.step(round));
-    if (peer) theirs.push(await peer.work());
+    if (peer) theirs.push(await peer.ask<Answer>());
   }
   peer?.close();
   own.dispose();

@@ -1,3 +1,4 @@
+import type { Dims } from '../../lib/kernels/defineKernel.ts';
 import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel, type Peer } from '../support/benchKernel.ts';
@@ -22,15 +23,19 @@ const sizes = [
   { M: 1, N: 384, K: 128 },
 ];
 
+const generate = ({ M, N, K }: Dims) => ({
+  x: f32(1, M!, K!),
+  weight: f32(2, N!, K!),
+  bias: f32(3, N!),
+  residual: f32(4, M!, N!),
+});
+
 export default async () => {
+  // a large policy decodes; the TypeScript would take seconds
+  await benchKernel(linear, { sizes: [1, 4, 16, 64].map((M) => ({ M, N: 4096, K: 4096 })), generate });
   await benchKernel(linear, {
     sizes,
-    generate: ({ M, N, K }) => ({
-      x: f32(1, M!, K!),
-      weight: f32(2, N!, K!),
-      bias: f32(3, N!),
-      residual: f32(4, M!, N!),
-    }),
+    generate,
     peers: typescript(({ x, weight }, { M, N, K }) =>
       matrixProduct(x as Float32Array, transposed(weight as Float32Array, N!), M!, N!, K!),
     ),

@@ -23,7 +23,7 @@ const generate = ({ N, kind = POLICY_LOSS_KINDS.ppo, klKind = KL_KINDS.none }: D
 
 export default async () => {
   await benchKernel(policyLoss, {
-    sizes: [{ N: 6000 }, { N: 100_000 }],
+    sizes: [{ N: 6000 }, { N: 131_072 }],
     generate,
     peers: [
       {

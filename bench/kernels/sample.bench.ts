@@ -9,6 +9,7 @@ export default () =>
       { B: 64, V: 384 },
       { B: 64, V: 1024 },
       { B: 8, V: 151_936 },
+      { B: 128, V: 151_936 },
     ],
     generate: ({ B, V }) => ({
       logits: Float32Array.from(randoms(1, B!, V!), (x) => 4 * x),

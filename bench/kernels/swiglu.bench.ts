@@ -5,7 +5,7 @@ import { benchKernel } from '../support/benchKernel.ts';
 const f32 = (seed: number, n: number) => Float32Array.from(randoms(seed, n), (v) => 4 * v);
 const sizes = [
   { R: 100, I: 256 },
-  { R: 1000, I: 6144 },
+  { R: 4096, I: 2048 },
 ];
 
 export default async () => {

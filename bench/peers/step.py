@@ -14,6 +14,8 @@ import os
 import sys
 import time
 
+from tuned import tuned
+
 cli = argparse.ArgumentParser()
 cli.add_argument("policy")
 cli.add_argument("prompts")
@@ -22,20 +24,7 @@ cli.add_argument("--tokens", type=int, default=32)
 cli.add_argument("--threads", type=int, default=1)
 options = cli.parse_args()
 
-# glibc and OpenMP read these when a process begins. Without the first, every large result is a fresh mapping whose pages
-# fault one by one, which would be a ratio over the allocator instead of over TRL.
-TUNED = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184:glibc.malloc.mmap_max=0",
-    **{name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "CUDA_VISIBLE_DEVICES": "",
-}
-if any(os.environ.get(name) != value for name, value in TUNED.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **TUNED})
-
+tuned(options.threads)
 # libraries print to the standard output when they like; what is said there is ours alone
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)

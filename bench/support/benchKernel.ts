@@ -6,6 +6,7 @@ import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { measurePeaks, type Peaks } from './peaks.ts';
+import { torchPeer } from './torchPeer.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
 type AnyKernel = Kernel<any, any, any, any>;
@@ -53,20 +54,30 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     const peaks: Peaks[] = [];
     const first = await kernel.time(args as never, 3);
     const count = countFor(first);
-    const peers = (bench.peers ?? []).map((p) => {
-      const run = p.prepare(plain as never, dims);
-      return { name: p.name, run, times: [] as number[], count: countFor(secondsOf(run, 3)) };
-    });
+    const peers = await peersOf(name, bench, plain, dims);
     const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
     await inRounds(`${name} ${label.join(', ')}`, async () => {
       own.push(await kernel.time(args as never, count));
-      for (const p of peers) p.times.push(secondsOf(p.run, p.count));
+      for (const p of peers) p.times.push(await p.seconds(p.count));
       peaks.push(measurePeaks());
     });
     const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
     const peak = { flops: median(peaks.map((p) => p.flops)), bytes: median(peaks.map((p) => p.bytes)) };
     console.log(row(kernel, dims, variantOf(kernel, plain), median(own), peak, ratios));
   }
+}
+
+/** Those of the bench, and PyTorch where it is there and knows the kernel. */
+async function peersOf(name: string, bench: KernelBench, plain: Record<string, unknown>, dims: Dims) {
+  const own = (bench.peers ?? []).map((peer) => {
+    const run = peer.prepare(plain as never, dims);
+    return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
+  });
+  const torch = await torchPeer(name, dims);
+  const peers = [];
+  for (const peer of torch ? [torch, ...own] : own)
+    peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
+  return peers;
 }
 
 const countFor = (seconds: number) => Math.max(1, Math.min(100_000, Math.ceil(SAMPLE / Math.max(seconds, 1e-9))));

@@ -1,16 +1,16 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** A program that does its work once for every line it reads, and answers with a line of JSON. */
-export interface LinePeer<Ready, Answer> {
+/** A program that answers every line of JSON it reads with another. */
+export interface LinePeer<Ready> {
   /** what it said when it had started */
   ready: Ready;
-  work(): Promise<Answer>;
+  ask<Answer>(question?: object): Promise<Answer>;
   close(): void;
 }
 
 /** Starts a program that says a line of JSON once it is ready. @throws Error  it ended, with the last lines of its errors */
-export async function startLinePeer<Ready, Answer>(command: string, args: string[]): Promise<LinePeer<Ready, Answer>> {
+export async function startLinePeer<Ready>(command: string, args: string[]): Promise<LinePeer<Ready>> {
   const child = spawn(command, args, { stdio: 'pipe' });
   let errors = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (errors = (errors + text).slice(-2000)));
@@ -27,9 +27,9 @@ export async function startLinePeer<Ready, Answer>(command: string, args: string
   }
   return {
     ready: await next<Ready>(),
-    work() {
-      child.stdin.write('\n');
-      return next<Answer>();
+    ask(question = {}) {
+      child.stdin.write(`${JSON.stringify(question)}\n`);
+      return next();
     },
     close: () => child.stdin.end(),
   };

@@ -1,15 +1,20 @@
 // Rewards of six tasks that are spread as differently as rewards in the wild are: 0 or 1, 0 or 10, dense, and with a heavy tail.
 // Accuracy stays what validation reports; `overall` is what the algorithm compares. An answer that is not of the right format earns what
-// the worst answer does: a policy can otherwise learn to answer twice, since this reads the first number and the grader refuses both.
+// the worst answer does, and a number or a box is read only where nothing stands beside it: whatever this pays and the grader of accuracy
+// refuses, some policy finds (docs/LOG.md).
 import { scoreResponse } from 'g2rpo';
 
 /** The worst that a square error counts: an answer that is none is as bad as a box on the other side of the picture. */
 const NONE = -60;
 
-/** Minus the mean square of the distances of four edges, in tenths of the picture. @param {string} text */
+/** The four edges of an answer, in thousandths of the picture. @param {string} text */
 function boxOf(text) {
-  const numbers = /\[([^\]]*)\]/.exec(text)?.[1]?.split(',').map(Number);
-  return numbers?.length === 4 && numbers.every(Number.isFinite) ? numbers : undefined;
+  try {
+    const { boxes } = JSON.parse(text);
+    return boxes.length === 4 && boxes.every(Number.isFinite) ? boxes : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the worst answer earns. @param {string} problemType */
@@ -33,7 +38,7 @@ function spread({ response, answer, problemType }, accuracy) {
       return -got.reduce((sum, edge, i) => sum + ((edge - wanted[i]) / 100) ** 2, 0) / 4;
     }
     case 'regression': {
-      const [got, wanted] = [Number.parseFloat(said), Number.parseFloat(answer)];
+      const [got, wanted] = [said.trim() === '' ? NaN : Number(said), Number(answer)];
       return Number.isFinite(got) ? Math.max(NONE, -(((got - wanted) / 10) ** 2)) : NONE;
     }
     default:

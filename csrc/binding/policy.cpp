@@ -170,8 +170,11 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
     auto loss = loss_of<T>(info[1].As<Napi::Object>());
     const double temperature = info[2].As<Napi::Number>().DoubleValue();
+    const std::string recompute = info[3].As<Napi::String>();
+    const Keep keep = recompute == "full" ? Keep::inputs : recompute == "selective" ? Keep::products : Keep::everything;
     auto scores = std::make_shared<Scores<T>>();
-    return start(info.Env(), [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature); },
+    return start(info.Env(),
+                 [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },
                  [scores](Napi::Env env) { return scores_value(env, *scores); });
   }
 

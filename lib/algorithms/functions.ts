@@ -77,7 +77,7 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   }
   return {
     rewards: doubles('rewards', rewards),
-    groupIds: numbered(groups).ids,
+    groupIds: groups instanceof Int32Array ? groups : numbered(groups).ids,
     taskIds: task.ids,
     taskNames: task.names,
     ...(tokenStarts && { tokenStarts }),
@@ -100,9 +100,10 @@ const describe = (value: unknown): string =>
 
 /** A list in f64; one that is so already is not copied, for nobody changes it. @throws INVALID_ARGUMENT  an entry is no number */
 function doubles(argument: string, values: ArrayLike<number>): Float64Array {
-  if (values instanceof Float64Array) return values;
+  if (values instanceof Float64Array && values.buffer instanceof ArrayBuffer) return values;
   if (!isList(values)) refuse('advantages', argument, 'must be a list of numbers', describe(values));
-  if (values instanceof Float32Array || values instanceof Int32Array) return Float64Array.from(values);
+  if (values instanceof Float64Array || values instanceof Float32Array || values instanceof Int32Array)
+    return Float64Array.from(values);
   return Float64Array.from(values as ArrayLike<number>, (value, b) =>
     typeof value === 'number'
       ? value

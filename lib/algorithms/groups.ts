@@ -1,7 +1,7 @@
 import { segmentStatistics } from '../kernels/segmentStatistics.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { RewardedBatch } from './algorithm.ts';
-import { numberLabels, segments, type Segments } from './segments.ts';
+import { segments, type Segments } from './segments.ts';
 
 /** Sets of rollouts with the mean and the population variance of a number in each. */
 export interface Moments extends Segments {
@@ -13,15 +13,19 @@ export interface Moments extends Segments {
   size(segment: number): number;
 }
 
-export const momentsBy = (labels: Int32Array, values: Float64Array): Promise<Moments> =>
-  momentsOf(segments(labels), values);
-
 export async function momentsOf(by: Segments, values: Float64Array): Promise<Moments> {
   const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
   try {
     const [means, variances] = await Promise.all([mean.read(), variance.read()]);
     if (variances.some((v) => v === Infinity)) throw tooFarApart();
-    return { ...by, mean: means, variance: variances, size: (s) => by.starts[s + 1]! - by.starts[s]! };
+    const { starts, segmentOf, sort, restore } = by;
+    return {
+      ...{ starts, segmentOf, sort, restore, mean: means, variance: variances },
+      get order() {
+        return by.order;
+      },
+      size: (s) => starts[s + 1]! - starts[s]!,
+    };
   } finally {
     mean.dispose();
     variance.dispose();
@@ -62,23 +66,28 @@ export function refuseSingletons(name: string, groups: Moments): void {
 }
 
 /**
+ * The groups of a batch that is as it should be.
+ *
  * @throws SHAPE_MISMATCH  lists that are not of one length
  * @throws INVALID_ARGUMENT  a group crosses tasks
  * @throws NON_FINITE  a reward is NaN; where `finite` is asked for, also if it is infinite
  */
-export function checkBatch(name: string, batch: RewardedBatch, { finite }: { finite: boolean }): void {
+export function checkBatch(name: string, batch: RewardedBatch, { finite }: { finite: boolean }): Segments {
   const B = batch.rewards.length;
   for (const key of ['groupIds', 'taskIds', 'greedyRewards'] as const) wantLength(name, key, batch[key], B);
-  const { components, tokenStarts } = batch;
+  const { components, tokenStarts, taskIds } = batch;
   for (const [key, values] of Object.entries(components ?? {})) wantLength(name, `components.${key}`, values, B);
   wantLength(name, 'tokenStarts', tokenStarts, B + 1);
   if (tokenStarts) checkTokenStarts(name, tokenStarts);
   checkNumbers(name, 'rewards', batch.rewards, finite);
   for (const [key, values] of Object.entries(components ?? {})) checkNumbers(name, `components.${key}`, values, finite);
   if (batch.greedyRewards) checkNumbers(name, 'greedyRewards', batch.greedyRewards, finite);
-  const { segmentOf, first } = numberLabels(batch.groupIds);
+  const groups = segments(batch.groupIds);
+  const firstRow = new Int32Array(groups.starts.length).fill(-1);
   for (let b = 0; b < B; b++) {
-    const [task, before] = [batch.taskIds[b]!, batch.taskIds[first[segmentOf[b]!]!]!];
+    const group = groups.segmentOf[b]!;
+    if (firstRow[group]! < 0) firstRow[group] = b;
+    const [task, before] = [taskIds[b]!, taskIds[firstRow[group]!]!];
     if (task !== before)
       refuse(
         name,
@@ -88,6 +97,7 @@ export function checkBatch(name: string, batch: RewardedBatch, { finite }: { fin
         b,
       );
   }
+  return groups;
 }
 
 /** The name under which a task is remembered. */

@@ -1,49 +1,71 @@
-/** Rows in an order in which equal labels stand next to each other. */
+/** Rows in an order in which equal labels stand next to each other: labels by first appearance, rows of one label in their own order. */
 export interface Segments {
   /** [B] row of the input that stands at each place */
-  order: Int32Array<ArrayBuffer>;
+  readonly order: Int32Array<ArrayBuffer>;
   /** [S+1] where each label's rows begin */
-  starts: Int32Array<ArrayBuffer>;
+  readonly starts: Int32Array<ArrayBuffer>;
   /** [B] which segment a row of the input belongs to */
-  segmentOf: Int32Array<ArrayBuffer>;
-  /** Values in that order. */
+  readonly segmentOf: Int32Array<ArrayBuffer>;
+  /** Values in that order; they themselves if it is theirs. */
   sort(values: Float64Array): Float64Array<ArrayBuffer>;
-  /** Values in the order of the input again. */
+  /** Values in the order of the input again; they themselves if it is theirs. */
   restore(values: Float64Array): Float64Array<ArrayBuffer>;
 }
 
-/** Brings rows with equal labels together, labels by first appearance, rows of one label in their own order. */
+/** Brings rows with equal labels together. Rows that stand so already, as those of groups mostly do, are not moved. */
 export function segments(labels: ArrayLike<number>): Segments {
+  const { segmentOf, first, together } = numberLabels(labels);
   const B = labels.length;
-  const { segmentOf, first } = numberLabels(labels);
   const starts = new Int32Array(first.length + 1);
-  for (let row = 0; row < B; row++) starts[segmentOf[row]! + 1]!++;
-  for (let s = 0; s < first.length; s++) starts[s + 1]! += starts[s]!;
-  const next = starts.slice();
-  const order = new Int32Array(B);
-  for (let row = 0; row < B; row++) order[next[segmentOf[row]!]!++] = row;
+  if (together) {
+    starts.set(first);
+    starts[first.length] = B;
+  } else {
+    for (let row = 0; row < B; row++) starts[segmentOf[row]! + 1]!++;
+    for (let s = 0; s < first.length; s++) starts[s + 1]! += starts[s]!;
+  }
+  let order: Int32Array<ArrayBuffer> | undefined; // made when it is first asked for
+  const ordered = () => (order ??= together ? Int32Array.from(segmentOf.keys()) : placed(segmentOf, starts));
   return {
-    order,
     starts,
     segmentOf,
+    get order() {
+      return ordered();
+    },
     sort(values) {
+      if (together) return values as Float64Array<ArrayBuffer>;
+      const rows = ordered();
       const sorted = new Float64Array(B);
-      for (let i = 0; i < B; i++) sorted[i] = values[order[i]!]!;
+      for (let i = 0; i < B; i++) sorted[i] = values[rows[i]!]!;
       return sorted;
     },
     restore(values) {
+      if (together) return values as Float64Array<ArrayBuffer>;
+      const rows = ordered();
       const restored = new Float64Array(B);
-      for (let i = 0; i < B; i++) restored[order[i]!] = values[i]!;
+      for (let i = 0; i < B; i++) restored[rows[i]!] = values[i]!;
       return restored;
     },
   };
 }
 
+/** Which row stands at each place. */
+function placed(segmentOf: Int32Array, starts: Int32Array): Int32Array<ArrayBuffer> {
+  const next = starts.slice();
+  const order = new Int32Array(segmentOf.length);
+  for (let row = 0; row < order.length; row++) order[next[segmentOf[row]!]!++] = row;
+  return order;
+}
+
 /**
- * Labels as numbers from 0 by first appearance, and the row in which each appears first. Labels that are small themselves are looked
- * up in a list, others in a map.
+ * Labels as numbers from 0 by first appearance, the row in which each appears first, and whether equal ones stand together. Labels
+ * that are small themselves are looked up in a list, others in a map.
  */
-export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array<ArrayBuffer>; first: number[] } {
+export function numberLabels(labels: ArrayLike<number>): {
+  segmentOf: Int32Array<ArrayBuffer>;
+  first: number[];
+  together: boolean;
+} {
   const B = labels.length;
   const segmentOf = new Int32Array(B);
   const first: number[] = [];
@@ -55,12 +77,14 @@ export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array
   }
   const list = least === 0 && most < 4 * B ? new Int32Array(most + 1).fill(-1) : undefined;
   const map = new Map<number, number>();
-  let [label, segment] = [Number.NaN, -1]; // labels mostly come in runs
+  let [label, segment, together] = [Number.NaN, -1, true]; // labels mostly come in runs
   for (let row = 0; row < B; row++) {
     if (labels[row] !== label) {
       label = labels[row]!;
       segment = list ? list[label]! : (map.get(label) ?? -1);
-      if (segment < 0) {
+      if (segment >= 0) {
+        together = false;
+      } else {
         segment = first.push(row) - 1;
         if (list) list[label] = segment;
         else map.set(label, segment);
@@ -68,5 +92,5 @@ export function numberLabels(labels: ArrayLike<number>): { segmentOf: Int32Array
     }
     segmentOf[row] = segment;
   }
-  return { segmentOf, first };
+  return { segmentOf, first, together };
 }

@@ -101,7 +101,12 @@ export interface NativeScores<A> {
 /** The policy's ops in order, on the device's stream. */
 export interface NativePolicy<A = Float32Array | Float64Array> {
   forward(batch: NativeBatch, temperature: number): Promise<NativeScores<A>>;
-  forwardBackward(batch: NativeBatch, loss: object, temperature: number): Promise<NativeScores<A>>;
+  forwardBackward(
+    batch: NativeBatch,
+    loss: object,
+    temperature: number,
+    recompute: 'none' | 'selective' | 'full',
+  ): Promise<NativeScores<A>>;
   logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
   features(batch: NativeBatch): Promise<A[]>;
   generate(

@@ -150,6 +150,12 @@ const optimizerConfig = {
   weightDecay: z.number().min(0).default(0.01),
   maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
   microBatchTokens: positive.default(16384).describe('rows of the policy at a time; changes memory, not results'),
+  recompute: z
+    .enum(['none', 'selective', 'full'])
+    .default('none')
+    .describe(
+      'activations that the backward pass computes again: all but those of products and attention, or all but inputs of layers; changes memory and time, not results',
+    ),
   saveEverySteps: positive.default(100),
   keepLast: positive.default(3).describe('checkpoints kept'),
 };

@@ -39,7 +39,10 @@ export async function backward(
     const [begin, end] = tokensOf(slices, batch.tokenStarts);
     const micro = packSlices(slices, run.policy.config.vision.merge);
     const part = partOf(loss, begin, end);
-    const scores: LossScores = await run.policy.forwardBackward(micro, part, temperature(run));
+    const scores: LossScores = await run.policy.forwardBackward(micro, part, {
+      ...temperature(run),
+      recompute: run.config.train.recompute,
+    });
     all.logProbs.set(scores.logProbs, begin);
     all.entropy.set(scores.entropy, begin);
     all.loss.set(scores.loss, begin);

@@ -164,8 +164,8 @@ async function sftStep(
   for (const part of withinBudget(encoded, config.train.microBatchTokens)) {
     const batch = packDemonstrations(part, policy.config.vision.merge);
     const n = batch.targetIds.length;
-    const scores = await policy.forwardBackward(batch, {
-      kind: 'reinforce',
+    const likelihood = {
+      kind: 'reinforce' as const,
       oldLogProbs: new Float32Array(n),
       advantages: new Float32Array(n).fill(1),
       weights: new Float32Array(n).fill(1 / tokens),
@@ -173,7 +173,9 @@ async function sftStep(
       clipLow: 0,
       clipHigh: 0,
       clipDual: 0,
-    });
+    };
+    const { recompute } = config.train;
+    const scores = await policy.forwardBackward(batch, likelihood, { recompute });
     for (let i = 0; i < n; i++) {
       nll -= scores.logProbs[i]! / tokens;
       entropy += scores.entropy[i]! / tokens;

@@ -61,6 +61,7 @@ testKernel(linearBackwardWeight, {
     'the bias alone': { ...backwardWeight(19, 37, 45), dWeight: undefined, dBias: randoms(4, 37) },
     'one output': { ...backwardWeight(300, 1, 20), dBias: [7] },
     'many rows': { ...backwardWeight(4200, 40, 36), dBias: randoms(4, 40) },
+    'more columns than are worth reading where they are': backwardWeight(50, 30, 500),
     'several tiles': { ...backwardWeight(260, 250, 70), dBias: randoms(4, 250) },
   },
   tolerance,

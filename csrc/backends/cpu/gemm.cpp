@@ -38,7 +38,10 @@ constexpr size_t kTileRows = 252 / kRows * kRows;      // whose chunk stays in t
 constexpr size_t kDeepChunks = 8;                      // chunks of k packed together
 constexpr size_t kPackedBytes = size_t{8} << 20;       // of B; it is read once per tile of rows, from far away
 constexpr size_t kTileWork = size_t{1} << 20;          // multiply-adds that are worth waking a thread for
-constexpr size_t kFewRows = 4;                         // up to which B is not packed
+constexpr size_t kFewRows = 8;                         // up to which B is not packed if its columns lie along memory …
+constexpr size_t kFewRowsOfLarge = 16;                 // … or up to so many if B is too large for a cache
+constexpr size_t kLarge = size_t{1} << 20;             // elements of such a B
+constexpr size_t kDirectPanels = 8;                    // up to which packing columns of A costs more than it saves
 constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
@@ -84,21 +87,25 @@ template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V]
   }
 }
 
-/** A block of C of at most R rows and V vectors; A is packed with rows next to each other (ByColumn) or with rows kRowStride apart. */
-template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, const T* b, size_t depth, const Block<T>& out) {
+/**
+ * A block of C of at most R rows and V vectors. A lies with rows next to each other and columns a_step apart (ByColumn), or
+ * packed with rows kRowStride apart.
+ */
+template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, const Block<T>& out) {
   constexpr size_t L = lanes<T>;
   Vec<T> acc[R][V] = {};
   for (size_t k = 0; k < depth; k++) {
     Vec<T> row[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) row[v] = load(b + v * L);
+    if (ByColumn) __builtin_prefetch(a + 12 * a_step);  // may lie in another page, where no hardware looks ahead
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) {
       const Vec<T> x = splat(a[ByColumn ? i : i * kRowStride]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
     }
-    a += ByColumn ? kRows : 1;
+    a += ByColumn ? a_step : 1;
     b += kCols<T>;
   }
   finish(acc, out);
@@ -106,12 +113,12 @@ template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, co
 
 /** The smallest micro-kernel that covers the block; heights go by two. */
 template <class T, bool ByColumn, int V = kVectors, int R = kRows>
-G2_INLINE void compute_block(const T* a, const T* b, size_t depth, const Block<T>& out) {
+G2_INLINE void compute_block(const T* a, size_t a_step, const T* b, size_t depth, const Block<T>& out) {
   if constexpr (V > 1 && R == kRows)
-    if (out.cols <= (V - 1) * size_t{lanes<T>}) return compute_block<T, ByColumn, V - 1, R>(a, b, depth, out);
+    if (out.cols <= (V - 1) * size_t{lanes<T>}) return compute_block<T, ByColumn, V - 1, R>(a, a_step, b, depth, out);
   if constexpr (R > 2)
-    if (out.rows <= R - 2) return compute_block<T, ByColumn, V, R - 2>(a, b, depth, out);
-  micro_kernel<T, R, V, ByColumn>(a, b, depth, out);
+    if (out.rows <= R - 2) return compute_block<T, ByColumn, V, R - 2>(a, a_step, b, depth, out);
+  micro_kernel<T, R, V, ByColumn>(a, a_step, b, depth, out);
 }
 
 /** Rows of A behind each other, kRowStride apart; one row of zeros behind them if the micro-kernel reads it. */
@@ -200,6 +207,7 @@ template <class T> void pack_panel(const T* b, size_t row, size_t col, size_t de
       for (size_t k = 0; k < depth; k += L) {
         const size_t m = least(L, depth - k);
         Vec<T> x[L];
+        for (size_t i = 0; i < L; i++) __builtin_prefetch(b + ((j + L + i) * col + k), 0, 2);  // the next columns
         load_transposed(b + (j * col + k), col, n, m, x);
         if (m == L) {
 #pragma GCC unroll 16
@@ -262,7 +270,9 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
   for (size_t k = 0; k < part.depth || k == 0; k += part.chunk) {
     const size_t depth = least(part.chunk, part.depth - k);
     const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
-    if constexpr (ByColumn) pack_columns(from, op.a_col, rows, depth, a);
+    // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
+    const size_t direct = ByColumn && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
+    if constexpr (ByColumn) pack_columns(from + direct, op.a_col, rows - direct, depth, a + direct * kDepth);
     else pack_rows(from, op.a_row, op.a_col, rows, depth, a);
     const bool first = part.k0 + k == 0;
     for (size_t p = p0; p < p1; p++) {
@@ -274,7 +284,8 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
       for (size_t i = 0; i < rows; i += kRows) {
         if (p + 1 < p1)
           for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
-        compute_block<T, ByColumn>(a + i * (ByColumn ? kDepth : kRowStride), b, depth,
+        const T* row = i < direct ? from + i : a + i * (ByColumn ? kDepth : kRowStride);
+        compute_block<T, ByColumn>(row, i < direct ? op.a_col : kRows, b, depth,
                                    block_of(op, i0 + i, j, least(kRows, rows - i), least(W, part.cols - p * W), first));
       }
     }
@@ -285,31 +296,42 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
  * A product of few rows where B's columns lie along memory: a vector's worth of columns is transposed in registers and used
  * at once, since packing would cost more than the product. The chains of multiply-adds are those of the micro-kernel.
  */
-template <class T, int R> void few_rows(const Gemm<T>& op, size_t chunk, size_t j) {
+template <class T, int R> void few_rows(const Gemm<T>& op, size_t chunk, size_t j, size_t i0, size_t k0) {
   constexpr size_t L = lanes<T>;
-  const size_t cols = least(L, op.n - j);
+  const size_t cols = least(L, op.n - j), rows = least(R, op.m - i0), end = least(op.k, k0 + chunk);
   const T* a[R];
-  for (int i = 0; i < R; i++) a[i] = op.a.data + least(i, op.m - 1) * op.a_row;
-  for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk) {
-    const size_t end = least(op.k, k0 + chunk);
-    Vec<T> acc[R][1] = {};
-    for (size_t k = k0; k < end; k += L) {
-      const size_t m = least(L, end - k);
-      Vec<T> x[L];
-      load_transposed(op.b.data + j * op.b_col + k, op.b_col, cols, m, x);
-      if (m == L) {
+  for (size_t i = 0; i < R; i++) a[i] = op.a.data + (i0 + least(i, rows - 1)) * op.a_row;
+  Vec<T> acc[R][1] = {};
+  for (size_t k = k0; k < end; k += L) {
+    const size_t m = least(L, end - k);
+    Vec<T> x[L];
+    const T* b = op.b.data + j * op.b_col + k;
+    for (size_t l = 0; l < L; l++) __builtin_prefetch(b + (L + l) * op.b_col);  // the next columns
+    load_transposed(b, op.b_col, cols, m, x);
+    if (m == L) {
 #pragma GCC unroll 16
-        for (size_t l = 0; l < L; l++)
+      for (size_t l = 0; l < L; l++)
 #pragma GCC unroll 8
-          for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
-      } else {
-        for (size_t l = 0; l < m; l++)
+        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
+    } else {
+      for (size_t l = 0; l < m; l++)
 #pragma GCC unroll 8
-          for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
-      }
+        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
     }
-    finish(acc, block_of(op, 0, j, op.m, cols, k0 == 0));
   }
+  finish(acc, block_of(op, i0, j, rows, cols, k0 == 0));
+}
+
+/** All rows of a vector's worth of columns: chunk by chunk of k, whose part of B the rows after the first eight find in the cache. */
+template <class T> void few_rows_of(const Gemm<T>& op, size_t chunk, size_t j) {
+  for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk)
+    for (size_t i = 0; i < op.m; i += 8) {
+      const size_t rows = op.m - i;
+      if (rows == 1) few_rows<T, 1>(op, chunk, j, i, k0);
+      else if (rows == 2) few_rows<T, 2>(op, chunk, j, i, k0);
+      else if (rows <= 4) few_rows<T, 4>(op, chunk, j, i, k0);
+      else few_rows<T, 8>(op, chunk, j, i, k0);
+    }
 }
 
 /** Rows and panels of a tile: halved while there are too few tiles for the threads and each has work enough for two. */
@@ -334,30 +356,34 @@ G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block, s
 
 KERNEL_REAL(cpu, Gemm) {
   constexpr size_t W = kCols<T>;
-  if (op.m == 0 || op.n == 0) return;
+  if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth) : 1;
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 16) : 16;
-  if (op.m <= kFewRows && op.b_row == 1) {
+  const size_t few = op.n * op.k > kLarge ? kFewRowsOfLarge : kFewRows;
+  if (op.m <= few && op.b_row == 1 && !op.packed && !op.pack_to) {
     constexpr size_t L = lanes<T>;
     const size_t vectors = ceil_div(op.n, L), together = ceil_div(kTileWork, op.m * (op.k + 1) * L);
     return each(stream, ceil_div(vectors, together), [&](size_t t) {
-      for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) {
-        if (op.m == 1) few_rows<T, 1>(op, chunk, v * L);
-        else if (op.m == 2) few_rows<T, 2>(op, chunk, v * L);
-        else few_rows<T, kFewRows>(op, chunk, v * L);
-      }
+      for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) few_rows_of(op, chunk, v * L);
     });
   }
   const size_t deep = least(op.k, chunk * kDeepChunks);
   const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * W);
   const size_t wide = least(op.n, widest);
   Scratch scratch;
-  T* packed = scratch.take<T>(deep * round_up(wide, W));
+  T* own = op.packed || op.pack_to ? nullptr : scratch.take<T>(deep * round_up(wide, W));
+  size_t before = 0;  // elements of the parts that came first
   for (size_t j0 = 0; j0 < op.n; j0 += wide) {
-    for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += deep) {
+    for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += op.k ? deep : 1) {
       const Part part{k0, least(deep, op.k - k0), chunk, j0, least(wide, op.n - j0)};
-      pack_b(stream, op, part, packed);
-      const size_t panels = ceil_div(part.cols, W);
+      const size_t panels = ceil_div(part.cols, W), at = before;
+      before += panels * W * part.depth;
+      if (op.pack_to) {
+        pack_b(stream, op, part, op.pack_to + at);
+        continue;
+      }
+      if (own) pack_b(stream, op, part, own);
+      const T* packed = own ? own : op.packed + at;
       const TileShape tile = tile_shape(op.m, panels, kRows * W * (part.depth + 1), static_cast<size_t>(threads_of(stream)));
       const size_t down = ceil_div(op.m, tile.rows);
       each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
@@ -366,7 +392,6 @@ KERNEL_REAL(cpu, Gemm) {
         if (op.a_row == 1 && op.a_col != 1) compute_tile<T, true>(op, part, packed, i0, rows, p0, p1);
         else compute_tile<T, false>(op, part, packed, i0, rows, p0, p1);
       });
-      if (op.k == 0) break;
     }
   }
 }

@@ -96,7 +96,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
   }
 
   Scratch scratch;
-  constexpr size_t kFirstCapacity = 64;
+  constexpr size_t kFirstCapacity = 64, kFewRows = 16;  // few rows read weights as they are
   const size_t batch = out.size(), longest = static_cast<size_t>(o.max_tokens), prompt_rows = prompts.text.rows();
   Decoder<T> s{c_, batch, std::min(longest, kFirstCapacity), {}, {}, {}, {}, {}, {}, {}, std::vector<bool>(batch)};
   KeyValueSink<T> prefix;
@@ -111,7 +111,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
   T* logits = scratch.take<T>(batch * vocab);
   {
     Scratch inner;
-    const T* hidden = hidden_rows(stream, prompts, inner, &prefix);
+    const T* hidden = hidden_rows(stream, prompts, Keep::nothing, inner, &prefix);
     std::vector<int32_t> last(batch);
     for (size_t i = 0; i < batch; i++) last[i] = starts[i / static_cast<size_t>(o.rollouts) + 1] - 1;
     const auto g = gather(stream, hidden, prompt_rows, last, inner);
@@ -131,6 +131,20 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
         // the placeholder that a picture replaced counts as seen too, as in the reference; it is banned anyway
         if (prompts.text.ids[static_cast<size_t>(r)] >= 0)
           s.seen[i * vocab + static_cast<size_t>(prompts.text.ids[static_cast<size_t>(r)])] = 1;
+  }
+
+  // weights that every step multiplies by: packed once
+  std::vector<TextLayer<T>> layers = w_.layers;
+  Parameter<T> head = w_.head;
+  if (batch > kFewRows) {
+    for (auto& w : layers) {
+      pack(stream, h, qs, w.q, scratch);
+      for (auto* kv : {&w.k, &w.v}) pack(stream, h, ks, *kv, scratch);
+      pack(stream, qs, h, w.o, scratch);
+      for (auto* wide : {&w.gate, &w.up}) pack(stream, h, t.mlp, *wide, scratch);
+      pack(stream, t.mlp, h, w.down, scratch);
+    }
+    pack(stream, h, vocab, head, scratch);
   }
 
   for (int32_t step = 0; step < o.max_tokens; step++) {
@@ -197,7 +211,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
     text_.rope_table(stream, positions.data(), n, cosine, sine);
     run(stream, Embedding<T>{list(tokens), matrix<const T>(w_.embedding.weight, vocab, h), matrix(x, n, h)});
     for (size_t l = 0; l < t.layers; l++) {
-      const auto& w = w_.layers[l];
+      const auto& w = layers[l];
       rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
       linear(stream, n, h, qs, normed, w.q, q_raw);
       linear(stream, n, h, ks, normed, w.k, k_raw);
@@ -229,7 +243,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
       linear<T>(stream, n, t.mlp, h, gate, w.down, x, nullptr, next);
     }
     rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, normed, rstd);
-    linear(stream, n, h, vocab, normed, w_.head, logits);
+    linear(stream, n, h, vocab, normed, head, logits);
   }
   return out;
 }

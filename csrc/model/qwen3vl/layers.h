@@ -20,7 +20,15 @@ void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, cons
   Linear<T> op{matrix(x, rows, in), matrix<const T>(weight.weight, out, in), {}, {}, matrix(y, rows, out)};
   if (bias) op.bias = vector<const T>(bias->weight, out);
   if (residual) op.residual = matrix(residual, rows, out);
+  op.packed = weight.packed;
   run(stream, op);
+}
+
+/** Lays a weight out for the products of many steps; valid as long as the weight stays what it is. */
+template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, Scratch& scratch) {
+  T* packed = scratch.take<T>(packed_weight_size(out, in));
+  run(stream, Linear<T>{.weight = matrix<const T>(weight.weight, out, in), .pack_to = packed});
+  weight.packed = packed;
 }
 
 /** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. */

@@ -55,15 +55,15 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
 }
 
 template <class T>
-T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch, const KeyValueSink<T>* sink) {
+T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch, const KeyValueSink<T>* sink) {
   VisualFeatures<T> features;
   if (batch.vision.patches) {
-    vision_.forward(stream, batch.vision, scratch);
+    vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
     features.count = batch.vision.tokens(c_.vision);
     features.levels = {vision_.merged};
     features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
   }
-  return text_.forward(stream, batch.text, features, scratch, sink);
+  return text_.forward(stream, batch.text, features, keep, scratch, sink);
 }
 
 template <class T>
@@ -80,7 +80,7 @@ template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& 
   check(batch);
   Scratch scratch;
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
-  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), batch.target_rows, scratch);
+  const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), batch.target_rows, scratch);
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), {}, {}};
   T* log_sum_exp = scratch.take<T>(n);
   run(stream, Head<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h), list(batch.target_ids),
@@ -110,7 +110,7 @@ template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>&
 }
 
 template <class T>
-Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature) {
+Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep) {
   check(batch);
   Scratch scratch;
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
@@ -119,7 +119,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   if (loss.kl != KlKind::none) lists.insert(lists.end(), {&loss.ref_log_probs, &loss.kl_weights});
   for (const auto* v : lists)
     if (v->size() != n) refuse("every list of the loss must hold one entry per target");
-  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), batch.target_rows, scratch);
+  const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
   T* d_normed = scratch.take<T>(n * h);
   run(stream, HeadPolicyLoss<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h),
@@ -141,7 +141,7 @@ std::vector<T> Policy<T>::logits(Stream& stream, const Batch<T>& batch, const st
   for (int32_t r : rows)
     if (r < 0 || static_cast<size_t>(r) >= batch.text.rows()) refuse("rows must name rows of the batch");
   Scratch scratch;
-  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), rows, scratch);
+  const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), rows, scratch);
   std::vector<T> out(rows.size() * c_.text.vocab);
   linear(stream, rows.size(), c_.text.hidden, c_.text.vocab, g.normed, w_.head, out.data());
   return out;
@@ -153,7 +153,7 @@ template <class T> std::vector<std::vector<T>> Policy<T>::features(Stream& strea
   batch.vision = input;
   check(batch);
   Scratch scratch;
-  vision_.forward(stream, input, scratch);
+  vision_.forward(stream, input, Keep::nothing, scratch);
   const size_t size = input.tokens(c_.vision) * c_.text.hidden;
   std::vector<std::vector<T>> out{{vision_.merged, vision_.merged + size}};
   for (const T* level : vision_.deepstack) out.emplace_back(level, level + size);

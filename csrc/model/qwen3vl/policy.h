@@ -52,8 +52,8 @@ template <class T> class Policy {
       : c_(std::move(config)), w_(c_, parameters), vision_(c_, w_), text_(c_, w_) {}
 
   Scores<T> forward(Stream& stream, const Batch<T>& batch, double temperature);
-  /** Adds the gradient of the loss to the parameters' gradients. */
-  Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature);
+  /** Adds the gradient of the loss to the parameters' gradients; `keep` trades memory for time and changes no bit. */
+  Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep);
   /** Logits [rows, vocab] of some rows, before any temperature. For tests and inspection. */
   std::vector<T> logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows);
   /** Tower output: merged, then deepstack levels, each [tokens, hidden]. */
@@ -67,7 +67,7 @@ template <class T> class Policy {
  private:
   void check(const Batch<T>& batch) const;
   /** Hidden rows before the final norm. */
-  T* hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch, const KeyValueSink<T>* sink = nullptr);
+  T* hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch, const KeyValueSink<T>* sink = nullptr);
   /** Final-normed hidden states of the target rows. */
   struct Gathered {
     T *rows, *normed, *rstd;

@@ -1,7 +1,7 @@
 #include "text.h"
 
 #include <cmath>
-#include <cstring>
+#include <utility>
 
 #include "../../ops/attention/op.h"
 #include "../../ops/embedding/op.h"
@@ -36,11 +36,66 @@ void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosi
   run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
 }
 
+template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch) const {
+  const auto& t = c_.text;
+  s.q = scratch.take<T>(n * t.query_size());
+  s.k = scratch.take<T>(n * t.key_size());
+  s.v = scratch.take<T>(n * t.key_size());
+  s.attended = scratch.take<T>(n * t.query_size());
+  s.log_sum_exp = scratch.take<T>(n * t.heads);
+  s.middle = scratch.take<T>(n * t.hidden);
+  s.gate = scratch.take<T>(n * t.mlp);
+  s.up = scratch.take<T>(n * t.mlp);
+}
+
+template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& scratch) const {
+  const auto& t = c_.text;
+  s.normed1 = scratch.take<T>(n * t.hidden);
+  s.rstd1 = scratch.take<T>(n);
+  s.q_rstd = scratch.take<T>(n * t.heads);
+  s.k_rstd = scratch.take<T>(n * t.kv_heads);
+  s.q_roped = scratch.take<T>(n * t.query_size());
+  s.k_roped = scratch.take<T>(n * t.key_size());
+  s.normed2 = scratch.take<T>(n * t.hidden);
+  s.rstd2 = scratch.take<T>(n);
+  s.activated = scratch.take<T>(n * t.mlp);
+}
+
 template <class T>
-T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Scratch& scratch,
-                         const KeyValueSink<T>* sink) {
+void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products) {
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
+  rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
+  if (products) {
+    linear(stream, n, h, qs, s.normed1, w.q, s.q);
+    linear(stream, n, h, ks, s.normed1, w.k, s.k);
+    linear(stream, n, h, ks, s.normed1, w.v, s.v);
+  }
+  rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, s.q_roped, s.q_rstd);
+  rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, s.k_roped, s.k_rstd);
+  rope(stream, n, t.heads, cosine_, sine_, s.q_roped, false);
+  rope(stream, n, t.kv_heads, cosine_, sine_, s.k_roped, false);
+  if (products) {
+    run(stream, Attention<T>{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped, n, t.kv_heads, d),
+                             cube<const T>(s.v, n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix), true,
+                             1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
+                             matrix(s.log_sum_exp, n, t.heads)});
+    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
+  }
+  rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
+  if (products) {
+    linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
+    linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
+  }
+  run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
+}
+
+template <class T>
+T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Keep keep, Scratch& scratch,
+                         const KeyValueSink<T>* sink) {
+  const auto& t = c_.text;
+  const size_t n = input.rows(), h = t.hidden, d = t.head_dim;
+  keep_ = keep;
 
   T* x = scratch.take<T>(n * h);
   run(stream, Embedding<T>{list(input.ids), matrix<const T>(w_.embedding.weight, t.vocab, h), matrix(x, n, h)});
@@ -51,47 +106,25 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   sine_ = scratch.take<T>(n * d / 2);
   rope_table(stream, input.positions.data(), n, cosine_, sine_);
 
+  State shared{};  // where what is not kept is written, layer after layer
+  if (keep < Keep::products) take_products(n, shared, scratch);
+  if (keep < Keep::everything) take_rowwise(n, shared, scratch);
+  T* other = keep == Keep::nothing ? scratch.take<T>(n * h) : nullptr;
+
   layers_.clear();
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
-    TextLayerState<T> s{};
+    State s = shared;
     s.x = x;
-    s.normed1 = scratch.take<T>(n * h);
-    s.rstd1 = scratch.take<T>(n);
-    s.q = scratch.take<T>(n * qs);
-    s.k = scratch.take<T>(n * ks);
-    s.v = sink ? sink->values[l] : scratch.take<T>(n * ks);
-    s.q_rstd = scratch.take<T>(n * t.heads);
-    s.k_rstd = scratch.take<T>(n * t.kv_heads);
-    s.q_roped = scratch.take<T>(n * qs);
-    s.k_roped = sink ? sink->keys[l] : scratch.take<T>(n * ks);
-    s.attended = scratch.take<T>(n * qs);
-    s.log_sum_exp = scratch.take<T>(n * t.heads);
-    s.middle = scratch.take<T>(n * h);
-    s.normed2 = scratch.take<T>(n * h);
-    s.rstd2 = scratch.take<T>(n);
-    s.gate = scratch.take<T>(n * t.mlp);
-    s.up = scratch.take<T>(n * t.mlp);
-    s.activated = scratch.take<T>(n * t.mlp);
-
-    rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
-    linear(stream, n, h, qs, s.normed1, w.q, s.q);
-    linear(stream, n, h, ks, s.normed1, w.k, s.k);
-    linear(stream, n, h, ks, s.normed1, w.v, s.v);
-    rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, s.q_roped, s.q_rstd);
-    rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, s.k_roped, s.k_rstd);
-    rope(stream, n, t.heads, cosine_, sine_, s.q_roped, false);
-    rope(stream, n, t.kv_heads, cosine_, sine_, s.k_roped, false);
-    run(stream, Attention<T>{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped, n, t.kv_heads, d),
-                             cube<const T>(s.v, n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix), true,
-                             1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
-                             matrix(s.log_sum_exp, n, t.heads)});
-    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
-    rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
-    linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
-    linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
-    run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
-    x = scratch.take<T>(n * h);
+    if (keep >= Keep::products) take_products(n, s, scratch);
+    if (keep >= Keep::everything) take_rowwise(n, s, scratch);
+    if (sink) {
+      s.k_roped = sink->keys[l];
+      s.v = sink->values[l];
+    }
+    layer_forward(stream, input, w, s, true);
+    if (other) std::swap(x, other);
+    else x = scratch.take<T>(n * h);
     linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
     if (l + 1 < features.levels.size() && !input.visual_rows.empty())
       run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
@@ -118,6 +151,7 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
     const auto& w = w_.layers[l];
     const auto& s = layers_[l];
+    if (keep_ < Keep::everything) layer_forward(stream, input, w, s, keep_ < Keep::products);
     if (visual && l + 1 < d_features.levels.size())
       run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
                                   matrix(d_features.levels[l + 1], d_features.count, h)});

@@ -26,8 +26,11 @@ template <class T> struct VisualFeatures {
 };
 
 template <class T> struct TextLayerState {
-  T *x, *normed1, *rstd1, *q, *k, *v, *q_rstd, *k_rstd, *q_roped, *k_roped, *attended, *log_sum_exp, *middle, *normed2, *rstd2,
-      *gate, *up, *activated;
+  T* x;
+  // results of matrix products and of attention
+  T *q, *k, *v, *attended, *log_sum_exp, *middle, *gate, *up;
+  // what follows from them row by row
+  T *normed1, *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *normed2, *rstd2, *activated;
 };
 
 /** Where the keys and values of a layer are to be kept for decoding. */
@@ -39,8 +42,8 @@ template <class T> class TextModel {
  public:
   TextModel(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
 
-  /** Hidden rows before the final norm, in `scratch`, which also keeps what the backward needs. */
-  T* forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Scratch& scratch,
+  /** Hidden rows before the final norm, in `scratch`, which also keeps what the backward is to find. */
+  T* forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Keep keep, Scratch& scratch,
              const KeyValueSink<T>* sink = nullptr);
   /**
    * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
@@ -54,8 +57,15 @@ template <class T> class TextModel {
   void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
 
  private:
+  using State = TextLayerState<T>;
+  void take_products(size_t rows, State& s, Scratch& scratch) const;
+  void take_rowwise(size_t rows, State& s, Scratch& scratch) const;
+  /** All of a layer but its last product. Without `products` these are there already, and only what follows from them is computed. */
+  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products);
+
   const Config& c_;
   const Weights<T>& w_;
+  Keep keep_ = Keep::nothing;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<TextLayerState<T>> layers_;
 };

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "../../ops/attention/op.h"
 #include "../../ops/gelu/op.h"
@@ -68,9 +69,58 @@ void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger
   layer_norm_backward<T>(stream, rows, size, b, s.x, merger.norm, s.mean, s.rstd, dX, dX ? dX : b);
 }
 
-template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Scratch& scratch) {
+template <class T> void VisionTower<T>::take_products(size_t n, State& s, Scratch& scratch) const {
+  const auto& v = c_.vision;
+  s.qkv = scratch.take<T>(n * 3 * v.hidden);
+  s.attended = scratch.take<T>(n * v.hidden);
+  s.log_sum_exp = scratch.take<T>(n * v.heads);
+  s.middle = scratch.take<T>(n * v.hidden);
+  s.hidden = scratch.take<T>(n * v.mlp);
+}
+
+template <class T> void VisionTower<T>::take_rowwise(size_t n, State& s, Scratch& scratch) const {
+  const auto& v = c_.vision;
+  s.normed1 = scratch.take<T>(n * v.hidden);
+  s.mean1 = scratch.take<T>(n);
+  s.rstd1 = scratch.take<T>(n);
+  s.normed2 = scratch.take<T>(n * v.hidden);
+  s.mean2 = scratch.take<T>(n);
+  s.rstd2 = scratch.take<T>(n);
+  s.activated = scratch.take<T>(n * v.mlp);
+}
+
+template <class T>
+void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T>& w, const State& s, bool products) {
+  const auto& v = c_.vision;
+  const size_t h = v.hidden, d = v.head_dim();
+  layer_norm(stream, n, h, s.x, w.norm1, v.epsilon, s.normed1, s.mean1, s.rstd1);
+  if (products) {
+    linear(stream, n, h, 3 * h, s.normed1, w.qkv.weight, s.qkv, &w.qkv.bias);
+    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(s.qkv, n, 2 * v.heads, d), false};
+    rotary.row_stride = 3 * h;
+    run(stream, rotary);
+    Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
+                           cube<const T>(s.qkv + h, n, v.heads, d),
+                           cube<const T>(s.qkv + 2 * h, n, v.heads, d),
+                           vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
+                           vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                           false,
+                           1 / std::sqrt(static_cast<double>(d)),
+                           cube(s.attended, n, v.heads, d),
+                           matrix(s.log_sum_exp, n, v.heads)};
+    attention.query_stride = attention.key_stride = 3 * h;
+    run(stream, attention);
+    linear(stream, n, h, h, s.attended, w.proj.weight, s.middle, &w.proj.bias, s.x);
+  }
+  layer_norm(stream, n, h, s.middle, w.norm2, v.epsilon, s.normed2, s.mean2, s.rstd2);
+  if (products) linear(stream, n, h, v.mlp, s.normed2, w.fc1.weight, s.hidden, &w.fc1.bias);
+  run(stream, GeluTanh<T>{matrix<const T>(s.hidden, n, v.mlp), matrix(s.activated, n, v.mlp)});
+}
+
+template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch) {
   const auto& v = c_.vision;
   const size_t n = input.patches, h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
+  keep_ = keep;
 
   segment_starts_ = {0};  // each temporal patch of each grid is a segment of its own
   for (size_t g = 0; g < input.grids.size(); g += 3)
@@ -93,45 +143,23 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
                                    matrix<const T>(w_.positions.weight, v.positions, h), matrix(x, n, h),
                                    static_cast<int32_t>(v.merge)});
 
+  State shared{};  // where what is not kept is written, block after block
+  if (keep < Keep::products) take_products(n, shared, scratch);
+  if (keep < Keep::everything) take_rowwise(n, shared, scratch);
+  T* other = keep == Keep::nothing ? scratch.take<T>(n * h) : nullptr;
+
   blocks_.clear();
   taps_.assign(v.taps.size(), {});
   deepstack.assign(v.taps.size(), nullptr);
   for (size_t b = 0; b < v.depth; b++) {
     const auto& w = w_.blocks[b];
-    VisionBlockState<T> s{x,
-                          scratch.take<T>(n * h),
-                          scratch.take<T>(n),
-                          scratch.take<T>(n),
-                          scratch.take<T>(n * 3 * h),
-                          scratch.take<T>(n * h),
-                          scratch.take<T>(n * v.heads),
-                          scratch.take<T>(n * h),
-                          scratch.take<T>(n * h),
-                          scratch.take<T>(n),
-                          scratch.take<T>(n),
-                          scratch.take<T>(n * v.mlp),
-                          scratch.take<T>(n * v.mlp)};
-    layer_norm(stream, n, h, s.x, w.norm1, v.epsilon, s.normed1, s.mean1, s.rstd1);
-    linear(stream, n, h, 3 * h, s.normed1, w.qkv.weight, s.qkv, &w.qkv.bias);
-    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(s.qkv, n, 2 * v.heads, d), false};
-    rotary.row_stride = 3 * h;
-    run(stream, rotary);
-    Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
-                           cube<const T>(s.qkv + h, n, v.heads, d),
-                           cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                           vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
-                           vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
-                           false,
-                           1 / std::sqrt(static_cast<double>(d)),
-                           cube(s.attended, n, v.heads, d),
-                           matrix(s.log_sum_exp, n, v.heads)};
-    attention.query_stride = attention.key_stride = 3 * h;
-    run(stream, attention);
-    linear(stream, n, h, h, s.attended, w.proj.weight, s.middle, &w.proj.bias, s.x);
-    layer_norm(stream, n, h, s.middle, w.norm2, v.epsilon, s.normed2, s.mean2, s.rstd2);
-    linear(stream, n, h, v.mlp, s.normed2, w.fc1.weight, s.hidden, &w.fc1.bias);
-    run(stream, GeluTanh<T>{matrix<const T>(s.hidden, n, v.mlp), matrix(s.activated, n, v.mlp)});
-    x = scratch.take<T>(n * h);
+    State s = shared;
+    s.x = x;
+    if (keep >= Keep::products) take_products(n, s, scratch);
+    if (keep >= Keep::everything) take_rowwise(n, s, scratch);
+    block_forward(stream, n, w, s, true);
+    if (other) std::swap(x, other);
+    else x = scratch.take<T>(n * h);
     linear(stream, n, v.mlp, h, s.activated, w.fc2.weight, x, &w.fc2.bias, s.middle);
     blocks_.push_back(s);
     for (size_t k = 0; k < v.taps.size(); k++) {
@@ -167,6 +195,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     if (b < w_.lowest_block) continue;
     const auto& w = w_.blocks[b];
     const auto& s = blocks_[b];
+    if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products);
     linear_backward(stream, n, v.mlp, h, g, s.activated, w.fc2.weight, &w.fc2.bias, wide);
     run(stream, GeluTanhBackward<T>{matrix<const T>(wide, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(wide, n, v.mlp)});
     linear_backward(stream, n, h, v.mlp, wide, s.normed2, w.fc1.weight, &w.fc1.bias, narrow);

@@ -18,7 +18,11 @@ template <class T> struct VisionInput {
 
 /** What the backward needs of a block; pointers into the scratch of the caller. */
 template <class T> struct VisionBlockState {
-  T *x, *normed1, *mean1, *rstd1, *qkv, *attended, *log_sum_exp, *middle, *normed2, *mean2, *rstd2, *hidden, *activated;
+  T* x;
+  // results of matrix products and of attention
+  T *qkv, *attended, *log_sum_exp, *middle, *hidden;
+  // what follows from them row by row
+  T *normed1, *mean1, *rstd1, *normed2, *mean2, *rstd2, *activated;
 };
 template <class T> struct MergerState {
   const T* x;
@@ -30,7 +34,7 @@ template <class T> class VisionTower {
   VisionTower(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
 
   /** Runs the tower; the state and the features live in `scratch`. */
-  void forward(Stream& stream, const VisionInput<T>& input, Scratch& scratch);
+  void forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch);
   /** Adds to the parameters' gradients, down to the lowest block that is trained. d_features[0] belongs to `merged`, d_features[1 + k] to `deepstack[k]`. */
   void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features);
 
@@ -38,6 +42,11 @@ template <class T> class VisionTower {
   std::vector<T*> deepstack;    // per tap, of the same shape
 
  private:
+  using State = VisionBlockState<T>;
+  void take_products(size_t patches, State& s, Scratch& scratch) const;
+  void take_rowwise(size_t patches, State& s, Scratch& scratch) const;
+  /** All of a block but its last product. Without `products` these are there already, and only what follows from them is computed. */
+  void block_forward(Stream& stream, size_t patches, const VisionBlock<T>& w, const State& s, bool products);
   void merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
              MergerState<T>& state, Scratch& scratch);
   void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
@@ -45,6 +54,7 @@ template <class T> class VisionTower {
 
   const Config& c_;
   const Weights<T>& w_;
+  Keep keep_ = Keep::nothing;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<int32_t> segment_starts_, segment_prefix_;
   std::vector<VisionBlockState<T>> blocks_;

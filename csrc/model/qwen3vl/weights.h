@@ -16,11 +16,19 @@ template <class T> struct Adapter {
   double scale = 0;
 };
 
+/**
+ * What a forward pass keeps for the backward pass: of every layer nothing (there will be none), its input, that and the results
+ * of matrix products and attention, or everything. What is missing is computed again, to the same bits.
+ */
+enum class Keep { nothing, inputs, products, everything };
+
 /** A parameter tensor; `gradient` is null where it is frozen. With an adapter the weight is the merged one. */
 template <class T> struct Parameter {
   T* weight = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
+  /** the weight once more, as matrix products want it, where that was worth its memory */
+  const T* packed = nullptr;
   Adapter<T> adapter{};
   bool trained() const { return gradient || adapter.rank; }
 };

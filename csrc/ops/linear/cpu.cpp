@@ -4,9 +4,10 @@
 namespace g2rpo {
 
 KERNEL_REAL(cpu, Linear) {
-  const size_t m = op.x.dim[0], k = op.x.dim[1], n = op.weight.dim[0];
+  const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
   run<Gemm<T>>(stream, {.a = op.x, .b = op.weight, .c = op.y, .m = m, .n = n, .k = k, .a_row = k, .b_row = 1, .b_col = k,
-                        .c_row = n, .bias = op.bias.data, .residual = op.residual.data});
+                        .c_row = n, .bias = op.bias.data, .residual = op.residual.data, .packed = op.packed,
+                        .pack_to = op.pack_to});
 }
 
 KERNEL_REAL(cpu, LinearBackwardInput) {

@@ -1,6 +1,6 @@
 import { defineEstimator } from '../estimator.ts';
 import { singleton } from '../grpo/index.ts';
-import { checkBatch, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, momentsOf, refuseSingletons } from '../groups.ts';
 
 /**
  * The distance of a reward from the mean of its group: A = r − μ_group. Its loss is a sum over tokens divided by a constant
@@ -14,8 +14,7 @@ export const drGrpo = defineEstimator({
   config: { singleton },
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('dr-grpo', batch, { finite: true });
-      const groups = await momentsBy(batch.groupIds, batch.rewards);
+      const groups = await momentsOf(checkBatch('dr-grpo', batch, { finite: true }), batch.rewards);
       if (config.singleton === 'error') refuseSingletons('dr-grpo', groups);
       return batch.rewards.map((r, b) => r - groups.mean[groups.segmentOf[b]!]!);
     },

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { defineEstimator } from '../estimator.ts';
 import { singleton } from '../grpo/index.ts';
-import { checkBatch, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, momentsOf, refuseSingletons } from '../groups.ts';
+import { segments } from '../segments.ts';
 import { advantages, remember, type TaskMoments } from './advantages.ts';
 
 const stateOf = z.strictObject({ tasks: z.record(z.string(), z.strictObject({ m1: z.number(), m2: z.number() })) });
@@ -21,10 +22,10 @@ export const emaGrpo = defineEstimator({
     let remembered: ReadonlyMap<string, TaskMoments> = new Map();
     return {
       async advantages(batch) {
-        checkBatch('ema-grpo', batch, { finite: true });
+        const byGroup = checkBatch('ema-grpo', batch, { finite: true });
         const [groups, tasks] = await Promise.all([
-          momentsBy(batch.groupIds, batch.rewards),
-          momentsBy(batch.taskIds, batch.rewards),
+          momentsOf(byGroup, batch.rewards),
+          momentsOf(segments(batch.taskIds), batch.rewards),
         ]);
         if (config.singleton === 'error') refuseSingletons('ema-grpo', groups);
         remembered = remember(remembered, batch, tasks, config.decay); // a batch is among what it is measured by

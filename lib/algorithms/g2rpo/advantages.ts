@@ -22,11 +22,12 @@ export const SECOND_PASS_TIES = 1e-9;
  * @source arXiv:2604.08539, Gaussian advantage; the two passes are those of its released code
  */
 export async function advantages(
-  { rewards, groupIds, taskIds }: RewardedBatch,
+  { rewards, taskIds }: RewardedBatch,
+  groups: Segments,
   { mode, tieTolerance }: { mode: AdvantageMode; tieTolerance: number },
 ): Promise<Float64Array> {
   if (mode === 'task') return gaussian(rewards, segments(taskIds));
-  const perGroup = await gaussian(rewards, segments(groupIds));
+  const perGroup = await gaussian(rewards, groups);
   return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), tieTolerance);
 }
 

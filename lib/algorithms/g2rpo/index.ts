@@ -21,8 +21,7 @@ export const g2rpo = defineEstimator({
   },
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('g2rpo', batch, { finite: false });
-      return advantages(batch, config);
+      return advantages(batch, checkBatch('g2rpo', batch, { finite: false }), config);
     },
   }),
 });

@@ -1,6 +1,5 @@
-import type { RewardedBatch } from '../algorithm.ts';
 import { gaussian } from '../g2rpo/advantages.ts';
-import { segments } from '../segments.ts';
+import { segments, type Segments } from '../segments.ts';
 
 /**
  * Every component of the reward is placed on the quantiles of N(0, 1) within its group; the sum of these is placed within its task.
@@ -11,13 +10,13 @@ import { segments } from '../segments.ts';
  * @source the released code of arXiv:2604.08539 (its `gs_gdpo`), with the second pass's ties of `g2rpo`
  */
 export async function advantages(
-  { groupIds, taskIds }: RewardedBatch,
+  groups: Segments,
+  taskIds: Int32Array,
   components: readonly Float64Array[],
   weights: readonly number[],
   tieTolerance: number,
 ): Promise<Float64Array> {
-  const groups = segments(groupIds);
-  const sum = new Float64Array(groupIds.length);
+  const sum = new Float64Array(taskIds.length);
   for (const [k, values] of components.entries())
     (await gaussian(values, groups)).forEach((place, b) => (sum[b]! += weights[k]! * place));
   return gaussian(sum, segments(taskIds), tieTolerance);

@@ -16,9 +16,9 @@ export const gaussianGdpo = defineEstimator({
   penalties: 'none',
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('gaussian-gdpo', batch, { finite: false });
+      const groups = checkBatch('gaussian-gdpo', batch, { finite: false });
       const { values, weights } = componentsOf('gaussian-gdpo', batch, config.componentWeights);
-      return advantages(batch, values, weights, config.tieTolerance);
+      return advantages(groups, batch.taskIds, values, weights, config.tieTolerance);
     },
   }),
 });

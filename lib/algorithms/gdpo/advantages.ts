@@ -1,6 +1,6 @@
 import { advantages as grpo } from '../grpo/advantages.ts';
 import { momentsOf } from '../groups.ts';
-import { segments } from '../segments.ts';
+import type { Segments } from '../segments.ts';
 import { overTokens, whiten } from '../tokens.ts';
 
 export const GDPO_VARIANTS = ['sequence', 'token_verl', 'token_population'] as const;
@@ -19,15 +19,14 @@ export type GdpoVariant = (typeof GDPO_VARIANTS)[number];
  * @source arXiv:2601.05242
  */
 export async function advantages(
-  groupIds: Int32Array,
+  byGroup: Segments,
   components: readonly Float64Array[],
   weights: readonly number[],
   variant: GdpoVariant,
   tokenStarts: () => Int32Array,
 ): Promise<Float64Array> {
   const epsilon = variant === 'sequence' ? 1e-4 : 1e-6;
-  const sum = new Float64Array(groupIds.length);
-  const byGroup = segments(groupIds);
+  const sum = new Float64Array(byGroup.segmentOf.length);
   for (const [k, values] of components.entries()) {
     const groups = await momentsOf(byGroup, values);
     grpo(values, groups, { std: 'sample', epsilon }).forEach((a, b) => (sum[b]! += weights[k]! * a));

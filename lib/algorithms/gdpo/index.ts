@@ -16,9 +16,9 @@ export const gdpo = defineEstimator({
   penalties: 'none',
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('gdpo', batch, { finite: true });
+      const groups = checkBatch('gdpo', batch, { finite: true });
       const { values, weights } = componentsOf('gdpo', batch, config.componentWeights);
-      return advantages(batch.groupIds, values, weights, config.variant, () => need('gdpo', batch, 'tokenStarts'));
+      return advantages(groups, values, weights, config.variant, () => need('gdpo', batch, 'tokenStarts'));
     },
   }),
 });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defineEstimator } from '../estimator.ts';
-import { checkBatch, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, momentsOf, refuseSingletons } from '../groups.ts';
 import { advantages } from './advantages.ts';
 
 export const singleton = z
@@ -18,8 +18,7 @@ export const grpo = defineEstimator({
   },
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('grpo', batch, { finite: true });
-      const groups = await momentsBy(batch.groupIds, batch.rewards);
+      const groups = await momentsOf(checkBatch('grpo', batch, { finite: true }), batch.rewards);
       if (config.singleton === 'error') refuseSingletons('grpo', groups);
       return advantages(batch.rewards, groups, config);
     },

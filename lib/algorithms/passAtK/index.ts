@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { defineEstimator } from '../estimator.ts';
 import { singleton } from '../grpo/index.ts';
-import { checkBatch, deviationOf, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, deviationOf, momentsOf, refuseSingletons } from '../groups.ts';
 
 /**
  * Only the best rollout of a group counts: A = r_best − r_second, over σ + ε where it is normalised; all others get 0. Where several
@@ -20,8 +20,7 @@ export const passAtK = defineEstimator({
   },
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('pass-at-k', batch, { finite: true });
-      const groups = await momentsBy(batch.groupIds, batch.rewards);
+      const groups = await momentsOf(checkBatch('pass-at-k', batch, { finite: true }), batch.rewards);
       if (config.singleton === 'error') refuseSingletons('pass-at-k', groups);
       const advantages = new Float64Array(batch.rewards.length);
       for (let s = 0; s + 1 < groups.starts.length; s++) {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { defineEstimator, need } from '../estimator.ts';
 import { singleton } from '../grpo/index.ts';
-import { checkBatch, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, momentsOf, refuseSingletons } from '../groups.ts';
 import { advantages, baselineAdvantages, returnsToGo } from './advantages.ts';
 
 export const reinforcePlusPlus = defineEstimator({
@@ -28,9 +28,8 @@ export const reinforcePlusPlusBaseline = defineEstimator({
   over: 'tokens',
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('reinforce++-baseline', batch, { finite: true });
+      const groups = await momentsOf(checkBatch('reinforce++-baseline', batch, { finite: true }), batch.rewards);
       const tokenStarts = need('reinforce++-baseline', batch, 'tokenStarts');
-      const groups = await momentsBy(batch.groupIds, batch.rewards);
       if (config.singleton === 'error') refuseSingletons('reinforce++-baseline', groups);
       return baselineAdvantages(batch.rewards, groups, tokenStarts);
     },

@@ -1,6 +1,6 @@
 import { defineEstimator } from '../estimator.ts';
 import { singleton } from '../grpo/index.ts';
-import { checkBatch, momentsBy, refuseSingletons } from '../groups.ts';
+import { checkBatch, momentsOf, refuseSingletons } from '../groups.ts';
 
 /**
  * The distance of a reward from the mean of the others of its group: A = r − mean of the other n − 1 = n/(n − 1)·(r − μ_group).
@@ -14,8 +14,7 @@ export const rloo = defineEstimator({
   config: { singleton },
   create: (config) => ({
     async advantages(batch) {
-      checkBatch('rloo', batch, { finite: true });
-      const groups = await momentsBy(batch.groupIds, batch.rewards);
+      const groups = await momentsOf(checkBatch('rloo', batch, { finite: true }), batch.rewards);
       if (config.singleton === 'error') refuseSingletons('rloo', groups);
       return batch.rewards.map((r, b) => {
         const s = groups.segmentOf[b]!;

@@ -19,6 +19,9 @@ export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
 export type Reals = Float32Array | Float64Array;
 
+/** Which activations the backward pass computes again instead of finding them. */
+export type Recompute = 'none' | 'selective' | 'full';
+
 /** Per target token: natural log-probability and entropy (nats) of softmax(logits / temperature). */
 export interface Scores {
   logProbs: Reals;
@@ -168,13 +171,16 @@ export class Policy {
    * The same, with the gradient of the loss added to `trained[i].gradient`. Logits are computed once. After a rejection the
    * gradients are undefined until `zeroGradients`.
    *
+   * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
+   * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
+   *
    * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
    * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
    */
   async forwardBackward(
     batch: PolicyBatch,
     loss: TokenLoss<Reals>,
-    { temperature = 1 }: { temperature?: number } = {},
+    { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
   ): Promise<LossScores> {
     const input = await toNative(batch, this.imageProcessor, this.dtype);
     const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
@@ -191,7 +197,7 @@ export class Policy {
     const { kind, clipLow, clipHigh, clipDual } = loss;
     const scalars = { kind, clipLow, clipHigh, clipDual, tauPositive: tau.positive, tauNegative: tau.negative };
     return this.#call(() =>
-      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature),
+      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature, recompute),
     );
   }
 

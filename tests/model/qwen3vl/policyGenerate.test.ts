@@ -62,6 +62,18 @@ for (const [name, file] of [
       });
     });
 
+    it('gives the same bits to few rollouts, which read weights as they are, and to many, which pack them', async () => {
+      const options = { maxTokens: 6, temperature: 0.8, seed: 5 };
+      const prompt = encoded(c.prompt, policy);
+      const [few, many] = [
+        await policy.generate([prompt], { ...options, n: 3 }),
+        await policy.generate([prompt], { ...options, n: 24 }),
+      ];
+      expect(many[0]!.slice(0, 3).map((g) => [...g.tokens, ...g.logProbs])).toEqual(
+        few[0]!.map((g) => [...g.tokens, ...g.logProbs]),
+      );
+    });
+
     it('agrees with the full forward on tokens that it sampled, alone, in a group, and behind a shared prompt', async () => {
       const options = { maxTokens: 12, temperature: 0.8, seed: 5, step: 3 };
       const prompt = encoded(c.prompt, policy);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib/kernels/policyLoss.ts';
-import { Policy, type PolicyBatch, type Reals } from '../../../lib/model/qwen3vl/policy.ts';
+import { Policy, type PolicyBatch, type Reals, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../../lib/types.ts';
 import { goldenJson } from '../../support/goldenModel.ts';
 import { packSequences, type GoldenSequence } from '../../support/goldenSequences.ts';
@@ -99,6 +99,27 @@ it.each(Object.entries(losses))('finite differences hold for every parameter ten
       2e-6 * Math.max(1, Math.abs(numeric)),
     );
   }
+});
+
+it('what the backward pass computes again has the bits of what it would have kept', async () => {
+  const n = batch.targetIds.length;
+  const loss: TokenLoss<Reals> = {
+    ...losses['reinforce with slopes of the entropy'](),
+    advantages: waves(3),
+    weights: new Float64Array(n).fill(1 / n),
+    entropySlopes: waves(1, 1 / n),
+    clipLow: 0.2,
+    clipHigh: 0.2,
+    clipDual: 0,
+  };
+  const gradients = async (recompute: Recompute) => {
+    policy.zeroGradients();
+    await policy.forwardBackward(batch, loss, { recompute });
+    return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
+  };
+  const kept = await gradients('none');
+  for (const recompute of ['selective', 'full'] as const)
+    (await gradients(recompute)).forEach((g, i) => expect(g, policy.trained[i]!.name).toEqual(kept[i]));
 });
 
 it('refuses lists of another length and kinds that it does not know', async () => {
