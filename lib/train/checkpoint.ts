@@ -22,6 +22,8 @@ export interface CheckpointContent {
   optimizer: Optimizer;
   /** a moving average of the weights, where there is one */
   average?: readonly StateTensor[];
+  /** fingerprint of the policy that adapters are for */
+  base?: string;
 }
 
 /** A complete checkpoint: every file is as it was written. */
@@ -30,6 +32,7 @@ export interface RunCheckpoint {
   dir: string;
   /** what the policy saved: a Hugging Face folder with the f32 master weights, or of LoRA the adapter */
   policyDir: string;
+  base: string | undefined;
   /** whatever the run gave to remember */
   state: unknown;
   /** Writes moments and the number of updates back into an optimizer of the same parameters. */
@@ -50,7 +53,7 @@ export async function saveCheckpoint(
   content: CheckpointContent & { step: number; state: unknown },
   { keepLast }: { keepLast: number },
 ): Promise<string> {
-  const { step, policy, optimizer, average, state } = content;
+  const { step, policy, optimizer, average, base, state } = content;
   const target = join(dir, folderOf(step));
   const writing = `${target}.writing`;
   try {
@@ -63,7 +66,13 @@ export async function saveCheckpoint(
     await policy.save(join(writing, POLICY), { dtype: 'float32' });
     await writeState(join(writing, MOMENTS), optimizer.state);
     if (average) await writeState(join(writing, AVERAGE), average);
-    const remembered = { version: VERSION, step, updates: optimizer.updates, state };
+    const remembered = {
+      version: VERSION,
+      step,
+      updates: optimizer.updates,
+      ...(base !== undefined && { base }),
+      state,
+    };
     await writeSynced(join(writing, STATE), `${JSON.stringify(remembered)}\n`);
     const files: Record<string, string> = {};
     for (const file of await filesBelow(writing)) files[relative(writing, file)] = await sha256(file);
@@ -132,7 +141,8 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
     if (got !== wanted)
       refuse(`${name} ${got === undefined ? 'is missing' : 'is not as it was written: its checksum differs'}`);
   }
-  const content = (await readJson(join(dir, STATE))) as { step?: number; updates?: number; state: unknown } | undefined;
+  const content = (await readJson(join(dir, STATE))) as
+    { step?: number; updates?: number; base?: string; state: unknown } | undefined;
   const { step, updates } = content ?? {};
   if (!Number.isSafeInteger(step) || !Number.isSafeInteger(updates))
     return refuse(`${STATE} must say step and updates; it does not, or cannot be read`);
@@ -140,6 +150,7 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
     step: step!,
     dir,
     policyDir: join(dir, POLICY),
+    base: content!.base,
     state: content!.state,
     async restoreOptimizer(optimizer) {
       await readState(join(dir, MOMENTS), optimizer.state);

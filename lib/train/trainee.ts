@@ -1,8 +1,10 @@
 import { join } from 'node:path';
+import { G2rpoError } from '../runtime/errors.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
 import { createAverage } from './average.ts';
 import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
+import { fingerprint } from './fingerprint.ts';
 import { createOptimizer, type Optimizer } from './optimizer.ts';
 
 type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
@@ -24,7 +26,8 @@ export interface Trainee {
  * The policy of a configuration, as it was at a checkpoint if one is given.
  *
  * @throws INVALID_CONFIG  what is to be trained does not fit the policy
- * @throws INVALID_CHECKPOINT, IO
+ * @throws INVALID_CHECKPOINT  also where adapters were trained on a policy that has been changed since
+ * @throws IO
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
@@ -40,6 +43,15 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
         trained: { freeze, only },
         ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
       });
+  const base = lora && (await fingerprint(policy.dir));
+  if (found?.base !== undefined && found.base !== base) {
+    policy.dispose();
+    throw new G2rpoError(
+      'INVALID_CHECKPOINT',
+      `${found.dir}: its adapters are for another policy than is now in ${path}: the files there have changed`,
+      { dir: found.dir, path },
+    );
+  }
   const { ema } = config.train;
   const average = ema && createAverage(policy.trained, ema.decay);
   const optimizer = createOptimizer(policy.trained, config.train, () => {
@@ -72,6 +84,7 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
       },
       optimizer,
       ...(average && { average: average.state }),
+      ...(base !== undefined && { base }),
     },
     judged: (ask) => averaged(ema?.validate, ask),
     export: (output) =>

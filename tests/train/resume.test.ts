@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   readFileSync,
@@ -220,6 +221,21 @@ describe('a training of a part', () => {
     // its change was merged at the start: what is saved is a whole policy, and going on does not merge it again
     const further = loadTrainConfig({ ...whole, policy: onTop.policy, train: { ...whole.train, steps: 4 } });
     expect(await reported('on', (reporter) => train(further, reporter))).toMatchObject({ step: 4, stopped: false });
+  });
+});
+
+it('adapters go on with the policy that they were trained on, and no other', async () => {
+  cpSync(at('policy'), at('base'), { recursive: true });
+  const raw = configOf('on-base', { lora: { rank: 1, targets: ['q_proj'] }, steps: 2 });
+  const config = loadTrainConfig({ ...raw, policy: { path: at('base') } });
+  await reported('on-base', (reporter) => train(config, reporter));
+  await writeSmallPolicy(at('other'), { seed: 4, hidden: 32, layers: 2, visionHidden: 32, visionDepth: 2 });
+  rmSync(at('base'), { recursive: true });
+  renameSync(at('other'), at('base'));
+  const further = loadTrainConfig({ ...raw, policy: { path: at('base') }, train: { ...raw.train, steps: 4 } });
+  expect(await rejectionOf(reported('on-base', (reporter) => train(further, reporter)))).toMatchObject({
+    code: 'INVALID_CHECKPOINT',
+    message: expect.stringMatching(/its adapters are for another policy than is now in .*base/),
   });
 });
 

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Policy } from '../../../lib/model/qwen3vl/policy.ts';
+import { Policy, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import { trainedNames, type TrainedNames } from '../../../lib/model/qwen3vl/trained.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint, type GoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
 /** Gradients of whatever a policy trains, by name. */
-async function gradientsOf(dir: string, checkpoint: string, trained: TrainedNames) {
+async function gradientsOf(dir: string, checkpoint: string, trained: TrainedNames, recompute: Recompute = 'none') {
   const policy = await Policy.load(dir, { trained });
   const batch = mixedBatch(checkpoint, checkpoint === 'nano' ? ['batch4', 'mixed'] : ['batch4'], policy.config.ids);
-  await policy.forwardBackward(batch, wavyLoss(batch), { temperature: 0.9 });
+  await policy.forwardBackward(batch, wavyLoss(batch), { temperature: 0.9, recompute });
   const found = new Map<string, Float32Array>();
   for (const { name, gradient } of policy.trained) found.set(name, (await gradient.read()) as Float32Array);
   const frozen = policy.parameters.filter(({ gradient }) => !gradient).map(({ name }) => name);
@@ -51,6 +51,13 @@ describe.each(['nano', 'tiny-untied'] as GoldenCheckpoint[])('what is trained of
     expect(found.size + frozen.length).toBe(all.size);
     for (const [name, gradient] of found) {
       expect(Buffer.from(gradient.buffer).equals(Buffer.from(all.get(name)!.buffer)), name).toBe(true);
+    }
+  });
+
+  it.each(['selective', 'full'] as const)('gets it where activations are computed again: %s', async (recompute) => {
+    for (const name of ['no vision tower', 'the deepstack mergers', 'the last vision block', 'the last layer']) {
+      const { found } = await gradientsOf(dir, checkpoint, selections[name]!, recompute);
+      for (const [parameter, gradient] of found) expect(gradient, parameter).toEqual(all.get(parameter));
     }
   });
 
