@@ -10,6 +10,8 @@ export { adamw8bit } from './kernels/adamw8bit.ts';
 export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
 export { ema, emaExchange } from './kernels/ema.ts';
 export { embedding, embeddingBackward } from './kernels/embedding.ts';
+export { expertLinear, expertLinearBackwardInput, expertLinearBackwardWeight } from './kernels/expertLinear.ts';
+export { expertSwiglu, expertSwigluBackward } from './kernels/expertSwiglu.ts';
 export { gaussianAdvantage } from './kernels/gaussianAdvantage.ts';
 export { geluErf, geluErfBackward, geluTanh, geluTanhBackward } from './kernels/gelu.ts';
 export { gemm } from './kernels/gemm.ts';
@@ -22,6 +24,7 @@ export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './k
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { expertGroups, router, routerBackward } from './kernels/router.ts';
 export { sample } from './kernels/sample.ts';
 export { segmentStatistics } from './kernels/segmentStatistics.ts';
 export { squaredNorm } from './kernels/squaredNorm.ts';
@@ -86,13 +89,26 @@ export { importanceWeights, type RolloutCorrection } from './algorithms/losses/r
 export { returnsToGo } from './algorithms/reinforcePlusPlus/advantages.ts';
 export { bandPenalty, type Band, type TaskEntropy } from './algorithms/shaping/entropyBand.ts';
 export { overlongPenalty, withLength, type LengthThresholds } from './algorithms/shaping/lengthReward.ts';
+export { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './model/qwen3vl/chatTemplate.ts';
+export { openCheckpoint, type Checkpoint } from './model/qwen3vl/checkpoint.ts';
+export { parseModelConfig, type ModelConfig } from './model/qwen3vl/config.ts';
+export { decodeImage, type RgbImage } from './model/qwen3vl/decodeImage.ts';
+export type { ExpertLayout } from './model/qwen3vl/expertLayout.ts';
+export type { EncodedPrompt } from './model/qwen3vl/encodePrompt.ts';
+export { createImageProcessor, type ImageProcessor } from './model/qwen3vl/imageProcessor.ts';
 export {
   Policy,
   type GenerateOptions,
   type Generated,
   type Parameter,
+  type PatchRows,
+  type PolicyBatch,
   type PolicyOptions,
 } from './model/qwen3vl/policy.ts';
+export { positionsOf, type GridThw } from './model/qwen3vl/positions.ts';
+export { smartResize } from './model/qwen3vl/smartResize.ts';
+export { loadTokenizer, type Tokenizer } from './model/qwen3vl/tokenizer.ts';
+export { writeCheckpoint, type NamedTensor } from './model/qwen3vl/writeCheckpoint.ts';
 export { calibrate, type CalibrateOptions, type TaskCalibration } from './train/calibrate.ts';
 export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';
 export { evaluate } from './train/evaluate.ts';

@@ -18,8 +18,7 @@ function boxOf(text) {
 }
 
 /** What the worst answer earns. @param {string} problemType */
-const worstOf = (problemType) =>
-  problemType === 'spatial grounding' || problemType === 'regression' ? NONE : 0;
+const worstOf = (problemType) => (problemType === 'spatial grounding' || problemType === 'regression' ? NONE : 0);
 
 /** @param {{ response: string, answer: string, problemType: string }} input */
 export default function reward(input) {

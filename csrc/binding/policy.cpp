@@ -51,6 +51,10 @@ Config config_of(const Napi::Object& o) {
   const auto section = member(t, "mropeSection").As<Napi::Array>();
   c.text = {count(t, "hidden"), count(t, "layers"),        count(t, "heads"),       count(t, "kvHeads"), count(t, "headDim"),
             count(t, "mlp"),    count(t, "vocab"),         number(t, "ropeTheta"),  number(t, "rmsNormEps"), {}};
+  if (t.Has("moe")) {
+    const auto m = object(t, "moe");
+    c.text.moe = {count(m, "experts"), count(m, "active"), count(m, "mlp"), member(m, "normalise").ToBoolean()};
+  }
   for (uint32_t i = 0; i < 3; i++) c.text.section[i] = section.Get(i).As<Napi::Number>().Int32Value();
   c.vision = {count(v, "depth"), count(v, "hidden"), count(v, "heads"),     count(v, "mlp"),
               3 * count(v, "temporalPatch") * count(v, "patch") * count(v, "patch"),

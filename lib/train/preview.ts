@@ -1,11 +1,10 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
-import { loraTargets, matrixOf } from '../model/qwen3vl/lora.ts';
 import { readPeft } from '../model/qwen3vl/peft.ts';
 import { elementCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
-import { trainedNames } from '../model/qwen3vl/trained.ts';
 import type { Prompt } from '../types.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
+import { trainedSize, type TrainedChoice } from './trainedSize.ts';
 import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 
 /**
@@ -65,22 +64,6 @@ async function aboutPolicy({ policy, train }: Pick<TrainConfig, 'policy'> & { tr
     ? `, and ${millions(trained)} of adapters that are trained`
     : `, ${millions(trained)} are trained`;
   return `policy ${path}${on}: ${millions(all)} parameters${trained === all ? '' : what}`;
-}
-
-type TrainedChoice = Pick<TrainConfig['train'], 'freeze' | 'only' | 'lora'>;
-
-/** How many numbers an optimizer changes. */
-function trainedSize(tensors: readonly TensorShape[], { freeze, only, lora }: TrainedChoice): number {
-  if (lora)
-    return loraTargets(tensors, lora.targets).reduce((sum, { shape }) => {
-      const [rows, columns] = matrixOf(shape);
-      return sum + lora.rank * (rows + columns);
-    }, 0);
-  const names = trainedNames(
-    tensors.map(({ name }) => name),
-    { freeze, only },
-  );
-  return tensors.reduce((sum, { name, shape }) => sum + (names.has(name) ? elementCount(shape) : 0), 0);
 }
 
 function tasksOf(prompts: readonly Prompt[]): string {

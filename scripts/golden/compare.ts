@@ -20,10 +20,12 @@ export interface Comparison {
 
 /**
  * Every leaf of what was wanted, held against what came. What came may have more keys than were asked for; a Map must have the same.
+ *
+ * @param at  what the values are part of, for messages
  */
-export function compare(wanted: unknown, came: unknown, bounds: Bounds, real: Real): Comparison {
+export function compare(wanted: unknown, came: unknown, bounds: Bounds, real: Real, at = ''): Comparison {
   const result: Comparison = { worst: 0, where: '', compared: 0, failures: [] };
-  visit(wanted, came, '');
+  visit(wanted, came, at);
   return result;
 
   function visit(want: unknown, got: unknown, path: string): void {
@@ -63,7 +65,8 @@ export function compare(wanted: unknown, came: unknown, bounds: Bounds, real: Re
     const bound = bounds.atol + bounds.rtol * Math.abs(want);
     const multiple = error === 0 ? 0 : Number.isFinite(want) && !Number.isNaN(error) ? error / bound : Infinity;
     if (multiple > result.worst || result.where === '') Object.assign(result, { worst: multiple, where: path });
-    if (multiple > 1) fail(path, String(want), `${value}, ${multiples(multiple)} off`);
+    if (multiple > 1)
+      fail(path, String(want), multiple < Infinity ? `${value}, ${multiples(multiple)} off` : String(value));
   }
 
   function fail(path: string, want: string, got: string): void {

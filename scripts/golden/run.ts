@@ -1,6 +1,8 @@
 // Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`. Ends with 1 if a case fails or a file is
 // none, with 2 if there is nothing to run.
 import { FolderError, lineOf, runFolder } from './folder.ts';
+import { multiples } from './compare.ts';
+import { countsOf, isModelFolder, modelLine, walkModel } from './model/walk.ts';
 
 const [folder, ...surplus] = process.argv.slice(2);
 if (folder === undefined || surplus.length > 0) {
@@ -8,6 +10,16 @@ if (folder === undefined || surplus.length > 0) {
   process.exit(2);
 }
 try {
+  const passed = isModelFolder(folder) ? await runModel(folder) : await runAlgorithms(folder);
+  process.exitCode = passed ? 0 : 1;
+} catch (error) {
+  if (!(error instanceof FolderError)) throw error;
+  console.error(`golden: ${error.message}`);
+  process.exitCode = 2;
+}
+
+/** Whether all cases of a folder of algorithms pass. */
+async function runAlgorithms(folder: string): Promise<boolean> {
   const reports = await runFolder(folder, (report) => {
     console.log(lineOf(report, 26));
     for (const failure of report.failures) console.log(`  FAIL  ${failure}`);
@@ -18,9 +30,31 @@ try {
     return `${real}: ${count((r) => r.counts[real].passed)} pass, ${failed} fail${exempt ? `, ${exempt} exempt (they require float64 or have no tolerance for f32)` : ''}`;
   });
   console.log(`${reports.length} files, ${count((r) => r.cases)} cases; ${f64}; ${f32}`);
-  process.exitCode = reports.some((report) => report.failures.length > 0) ? 1 : 0;
-} catch (error) {
-  if (!(error instanceof FolderError)) throw error;
-  console.error(`golden: ${error.message}`);
-  process.exitCode = 2;
+  return reports.every((report) => report.failures.length === 0);
+}
+
+/** Whether all cases of a folder of a model pass, but for those that wait for a capability. */
+async function runModel(folder: string): Promise<boolean> {
+  const shown = 3; // failures of one check
+  const reports = await walkModel(folder, (report) => {
+    console.log(modelLine(report, 38));
+    for (const { name, failures } of report.checks) {
+      const more = failures.length > shown ? [`and ${failures.length - shown} more`] : [];
+      for (const failure of [...failures.slice(0, shown), ...more]) console.log(`  FAIL  ${name}: ${failure}`);
+    }
+    for (const reason of new Set(report.checks.flatMap(({ missing }) => missing ?? []))) {
+      const names = report.checks.filter(({ missing }) => missing === reason).map(({ name }) => name);
+      console.log(`  NOT RUN  ${reason} (${names.join('; ')})`);
+    }
+  });
+  const total = countsOf(
+    reports.flatMap(({ file, checks }) => checks.map((check) => ({ ...check, name: `${file}, ${check.name}` }))),
+  );
+  for (const [quantity, { multiple, where }] of total.worst)
+    console.log(`worst of ${quantity}: ${multiples(multiple)} at ${where}`);
+  const missing = total.missing ? `, ${total.missing} not run: the package cannot do that yet` : '';
+  console.log(
+    `${reports.length} files, ${total.compared} values in f32: ${total.passed} checks pass, ${total.failed} fail${missing}`,
+  );
+  return total.failed === 0;
 }

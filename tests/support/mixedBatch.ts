@@ -1,14 +1,14 @@
-import type { PlaceholderIds, GoldenSequence } from './goldenSequences.ts';
-import { packSequences } from './goldenSequences.ts';
-import { goldenJson } from './goldenModel.ts';
+import { packSequences, type GoldenSequence } from '../../scripts/golden/model/sequences.ts';
+import type { ModelConfig } from '../../lib/model/qwen3vl/config.ts';
 import type { PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../lib/types.ts';
+import { goldenJson } from './goldenModel.ts';
 
 /** Images, a video and text only in one packed batch of a golden checkpoint. */
-export const mixedBatch = (checkpoint: string, cases: string[], ids: PlaceholderIds): PolicyBatch =>
+export const mixedBatch = (checkpoint: string, cases: string[], config: ModelConfig): PolicyBatch =>
   packSequences(
     cases.flatMap((name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/${checkpoint}/${name}.json`).sequences),
-    ids,
+    config,
   );
 
 /** A loss that pulls every token its own way. */

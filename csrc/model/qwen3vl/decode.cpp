@@ -141,6 +141,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
       pack(stream, h, qs, w.q, scratch);
       for (auto* kv : {&w.k, &w.v}) pack(stream, h, ks, *kv, scratch);
       pack(stream, qs, h, w.o, scratch);
+      if (t.moe.experts) continue;  // which of them a step needs is not known before
       for (auto* wide : {&w.gate, &w.up}) pack(stream, h, t.mlp, *wide, scratch);
       pack(stream, t.mlp, h, w.down, scratch);
     }
@@ -202,8 +203,9 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
     T* k = inner.take<T>(n * ks);
     T* v = inner.take<T>(n * ks);
     T* attended = inner.take<T>(n * qs);
-    T* gate = inner.take<T>(n * t.mlp);
-    T* up = inner.take<T>(n * t.mlp);
+    const size_t mlp = t.moe.experts ? 0 : t.mlp;
+    T* gate = inner.take<T>(n * mlp);
+    T* up = inner.take<T>(n * mlp);
     T* cosine = inner.take<T>(n * d / 2);
     T* sine = inner.take<T>(n * d / 2);
     std::vector<int32_t> positions(3 * n), own_length(n, step + 1);
@@ -237,6 +239,15 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
                                      1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)});
       linear<T>(stream, n, qs, h, attended, w.o, next, nullptr, x);
       rms_norm(stream, n, h, next, w.post_norm, t.epsilon, normed, rstd);
+      if (t.moe.experts) {
+        Scratch of_experts;
+        MoeState<T> state;
+        state.take_products(t.moe, n, of_experts);
+        state.take_rowwise(t.moe, n, of_experts);
+        moe_forward<T>(stream, t, w.moe, n, normed, state, true);
+        moe_output<T>(stream, t, w.moe, n, state, next, x);
+        continue;
+      }
       linear(stream, n, h, t.mlp, normed, w.gate, gate);
       linear(stream, n, h, t.mlp, normed, w.up, up);
       run(stream, SwiGlu<T>{matrix<const T>(gate, n, t.mlp), matrix<const T>(up, n, t.mlp), matrix(gate, n, t.mlp)});

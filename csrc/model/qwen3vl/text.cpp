@@ -44,6 +44,7 @@ template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch&
   s.attended = scratch.take<T>(n * t.query_size());
   s.log_sum_exp = scratch.take<T>(n * t.heads);
   s.middle = scratch.take<T>(n * t.hidden);
+  if (t.moe.experts) return s.moe.take_products(t.moe, n, scratch);
   s.gate = scratch.take<T>(n * t.mlp);
   s.up = scratch.take<T>(n * t.mlp);
 }
@@ -58,6 +59,7 @@ template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& 
   s.k_roped = scratch.take<T>(n * t.key_size());
   s.normed2 = scratch.take<T>(n * t.hidden);
   s.rstd2 = scratch.take<T>(n);
+  if (t.moe.experts) return s.moe.take_rowwise(t.moe, n, scratch);
   s.activated = scratch.take<T>(n * t.mlp);
 }
 
@@ -83,6 +85,7 @@ void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const T
     linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
   }
   rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
+  if (t.moe.experts) return moe_forward<T>(stream, t, w.moe, n, s.normed2, s.moe, products);
   if (products) {
     linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
     linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
@@ -125,7 +128,8 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     layer_forward(stream, input, w, s, true);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);
-    linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
+    if (t.moe.experts) moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
+    else linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
     if (l + 1 < features.levels.size() && !input.visual_rows.empty())
       run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
                                   list(input.visual_source), matrix(x, n, h)});
@@ -139,8 +143,9 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch;
-  T* d_activated = scratch.take<T>(n * t.mlp);
-  T* d_up = scratch.take<T>(n * t.mlp);
+  const size_t mlp = t.moe.experts ? 0 : t.mlp;
+  T* d_activated = scratch.take<T>(n * mlp);
+  T* d_up = scratch.take<T>(n * mlp);
   T* narrow = scratch.take<T>(n * h);
   T* d_attended = scratch.take<T>(n * qs);
   T* d_q = scratch.take<T>(n * qs);
@@ -155,11 +160,15 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     if (visual && l + 1 < d_features.levels.size())
       run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
                                   matrix(d_features.levels[l + 1], d_features.count, h)});
-    linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
-    run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
-                                  matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
-    linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
-    linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+    if (t.moe.experts) {
+      moe_backward<T>(stream, t, w.moe, n, g, s.normed2, s.moe, narrow);
+    } else {
+      linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
+      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
+                                    matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
+      linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
+      linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+    }
     rms_norm_backward<T>(stream, n, h, narrow, s.middle, w.post_norm, s.rstd2, g, g);
 
     linear_backward<T>(stream, n, qs, h, g, s.attended, w.o, nullptr, d_attended);

@@ -4,6 +4,7 @@
 
 #include "../../core/arena.h"
 #include "../../core/stream.h"
+#include "moe.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -31,6 +32,7 @@ template <class T> struct TextLayerState {
   T *q, *k, *v, *attended, *log_sum_exp, *middle, *gate, *up;
   // what follows from them row by row
   T *normed1, *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *normed2, *rstd2, *activated;
+  MoeState<T> moe;  // in the place of gate, up and activated where there are experts
 };
 
 /** Where the keys and values of a layer are to be kept for decoding. */

@@ -39,7 +39,8 @@ template <class T> bool trained(const VisionBlock<T>& b) {
   return trained(b.norm1) || trained(b.norm2) || trained(b.qkv) || trained(b.proj) || trained(b.fc1) || trained(b.fc2);
 }
 template <class T> bool trained(const TextLayer<T>& l) {
-  return any_trained(l.input_norm, l.q, l.k, l.v, l.o, l.q_norm, l.k_norm, l.post_norm, l.gate, l.up, l.down);
+  return any_trained(l.input_norm, l.q, l.k, l.v, l.o, l.q_norm, l.k_norm, l.post_norm, l.gate, l.up, l.down, l.moe.router,
+                     l.moe.gate_up, l.moe.down);
 }
 
 }  // namespace
@@ -72,10 +73,17 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
                       read.one(at + "self_attn.o_proj.weight", t.hidden * t.query_size()),
                       read.one(at + "self_attn.q_norm.weight", t.head_dim),
                       read.one(at + "self_attn.k_norm.weight", t.head_dim),
-                      read.one(at + "post_attention_layernorm.weight", t.hidden),
-                      read.one(at + "mlp.gate_proj.weight", t.mlp * t.hidden),
-                      read.one(at + "mlp.up_proj.weight", t.mlp * t.hidden),
-                      read.one(at + "mlp.down_proj.weight", t.hidden * t.mlp)});
+                      read.one(at + "post_attention_layernorm.weight", t.hidden), {}, {}, {}, {}});
+    auto& layer = layers.back();
+    if (const auto& m = t.moe; m.experts) {
+      layer.moe = {read.one(at + "mlp.gate.weight", m.experts * t.hidden),
+                   read.one(at + "mlp.experts.gate_up_proj", m.experts * t.hidden * 2 * m.mlp),
+                   read.one(at + "mlp.experts.down_proj", m.experts * m.mlp * t.hidden)};
+    } else {
+      layer.gate = read.one(at + "mlp.gate_proj.weight", t.mlp * t.hidden);
+      layer.up = read.one(at + "mlp.up_proj.weight", t.mlp * t.hidden);
+      layer.down = read.one(at + "mlp.down_proj.weight", t.hidden * t.mlp);
+    }
   }
   patch = read.affine(visual + "patch_embed.proj", v.hidden, v.patch_size);
   positions = read.one(visual + "pos_embed.weight", v.positions * v.hidden);

@@ -38,8 +38,14 @@ template <class T> struct Affine {
   Parameter<T> weight, bias;
 };
 
+/** Experts as matrices [experts, in, out]; gate_up has the gate's columns first. */
+template <class T> struct MoeLayer {
+  Parameter<T> router, gate_up, down;
+};
+
 template <class T> struct TextLayer {
-  Parameter<T> input_norm, q, k, v, o, q_norm, k_norm, post_norm, gate, up, down;
+  Parameter<T> input_norm, q, k, v, o, q_norm, k_norm, post_norm, gate, up, down;  // the last three only where there are no experts
+  MoeLayer<T> moe;
 };
 
 template <class T> struct VisionBlock {

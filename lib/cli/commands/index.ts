@@ -8,6 +8,7 @@ export const commands: Group = {
     sft: async () => (await import('./sft.ts')).sft,
     eval: async () => (await import('./eval.ts')).evaluation,
     ablate: async () => (await import('./ablate.ts')).ablate,
+    plan: async () => (await import('./plan.ts')).plan,
     calibrate: async () => (await import('./calibrate.ts')).calibrate,
     presets: async () => (await import('./presets.ts')).presets,
     quickstart: async () => (await import('./quickstart.ts')).quickstart,

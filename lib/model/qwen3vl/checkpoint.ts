@@ -4,9 +4,10 @@ import { basename, join } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { describe, isObject } from './configReader.ts';
+import { isExpert, layoutOf, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
 import { readFailure, readJsonFile } from './jsonFile.ts';
 import { readAt, readTensorEntries, type TensorEntry } from './safetensors.ts';
-import { elementCount, tensorNames } from './tensorNames.ts';
+import { elementCount, tensorNames, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES, widenInto, type StoredDtype } from './weightFormat.ts';
 
 /** A folder whose weights were found complete and of the right shapes. Weights are read when asked for. */
@@ -14,9 +15,9 @@ export interface Checkpoint {
   /** where it was read from */
   readonly dir: string;
   readonly config: ModelConfig;
-  /** in file order, whatever their order on disk */
+  /** in file order and as `read` returns them, whatever their order and layout on disk */
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype: StoredDtype }>;
-  /** One tensor as fp32, row-major; BF16 and F16 are widened exactly. */
+  /** One tensor as fp32, row-major, experts as [expert, in, out]; BF16 and F16 are widened exactly. */
   read(name: string): Promise<Float32Array>;
   /** One tensor as it is stored, little-endian. */
   readBytes(name: string): Promise<Uint8Array>;
@@ -41,15 +42,23 @@ const CHUNK_BYTES = 16 * 2 ** 20;
  * Weights are `model.safetensors`, or shards with `model.safetensors.index.json`. Should a writer have been killed in the
  * moment between moving the old folder away and the new one in, the old one is read.
  *
+ * @param expertLayout  how experts are stored, if their shapes are not to be asked
+ *
  * @throws INVALID_CHECKPOINT  something is missing, superfluous, corrupt or of another shape; names file and tensor
  * @throws IO  the file system refused
  */
-export async function openCheckpoint(dir: string): Promise<Checkpoint> {
+export async function openCheckpoint(
+  dir: string,
+  { expertLayout }: { expertLayout?: ExpertLayout } = {},
+): Promise<Checkpoint> {
   const from = await survivingFolder(dir);
   const entries = await locateTensors(from);
   const file = join(from, 'config.json');
   const config = parseModelConfig(await readJsonFile(file), file, entries.has('lm_head.weight'));
-  checkTensors(entries, config, from);
+  const names = tensorNames(config);
+  const layouts = new Map(names.map((t) => [t.name, expertLayout ?? layoutOf(t, entries.get(t.name)?.shape)]));
+  const stored = names.map((t) => ({ name: t.name, shape: storedShape(t, layouts.get(t.name)!) }));
+  checkTensors(entries, stored, from);
   const locate = (name: string): Located => {
     const entry = entries.get(name);
     if (entry) return entry;
@@ -58,8 +67,12 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return {
     dir: from,
     config,
-    tensors: new Map(tensorNames(config).map(({ name }) => [name, entries.get(name)!])),
-    read: (name) => readTensor(locate(name)),
+    tensors: new Map(names.map(({ name, shape }) => [name, { shape, dtype: entries.get(name)!.dtype }])),
+    async read(name) {
+      const found = locate(name);
+      const values = await readTensor(found);
+      return layouts.get(name) === 'out_in' && isExpert(name) ? turned(values, found.shape) : values;
+    },
     async readBytes(name) {
       const { file, offset, bytes } = locate(name);
       return withFile(file, (handle) => readAt(handle, offset, bytes, file.path));
@@ -122,9 +135,8 @@ async function openWeightFile(path: string): Promise<Map<string, Located>> {
   }
 }
 
-function checkTensors(entries: Map<string, Located>, config: ModelConfig, dir: string): void {
+function checkTensors(entries: Map<string, Located>, wanted: readonly TensorShape[], dir: string): void {
   const problems: string[] = [];
-  const wanted = tensorNames(config);
   for (const { name, shape } of wanted) {
     const entry = entries.get(name);
     if (!entry) problems.push(`${name} [${shape.join(', ')}] is missing`);

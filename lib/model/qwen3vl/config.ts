@@ -6,7 +6,18 @@ export type WeightDtype = 'bfloat16' | 'float16' | 'float32';
 /** More is a mistake in the file, and would be a list of names without end. */
 const MOST_LAYERS = 4096;
 
-/** Everything that the shapes and the arithmetic of a dense Qwen3-VL depend on. Sizes are counts of elements. */
+/** Experts, which take the place of the MLP in every text layer. */
+export interface MoeConfig {
+  experts: number;
+  /** experts that a token goes through */
+  active: number;
+  /** width of an expert */
+  mlp: number;
+  /** whether the weights of the experts of a token sum to 1 */
+  normalise: boolean;
+}
+
+/** Everything that the shapes and the arithmetic of a Qwen3-VL depend on. Sizes are counts of elements. */
 export interface ModelConfig {
   text: {
     hidden: number;
@@ -15,7 +26,9 @@ export interface ModelConfig {
     kvHeads: number;
     /** heads · headDim need not be `hidden` */
     headDim: number;
+    /** not used where there are experts */
     mlp: number;
+    moe?: MoeConfig;
     vocab: number;
     ropeTheta: number;
     /** rotary frequencies that follow the T, H and W position; their sum is headDim / 2 */
@@ -53,12 +66,11 @@ export interface ModelConfig {
  *
  * @param file named in messages
  * @param storesHead whether `lm_head.weight` is among the weights; leave out when there are none yet
- * @throws INVALID_CHECKPOINT  another architecture, a mixture of experts, or any number of unusable keys, all at once
+ * @throws INVALID_CHECKPOINT  another architecture, or any number of unusable keys, all at once
  */
 export function parseModelConfig(json: unknown, file: string, storesHead?: boolean): ModelConfig {
   const read = new ConfigReader(json);
-  checkArchitecture(read, file);
-  const text = readText(read);
+  const text = readText(read, hasExperts(read, file));
   const vision = readVision(read);
   const config: ModelConfig = {
     text,
@@ -81,17 +93,37 @@ export function parseModelConfig(json: unknown, file: string, storesHead?: boole
   return config;
 }
 
-function checkArchitecture(read: ConfigReader, file: string): void {
+/** Which of the two architectures it is. */
+function hasExperts(read: ConfigReader, file: string): boolean {
   const came = [read.raw('model_type'), ...[read.raw('architectures')].flat()].filter((x) => typeof x === 'string');
-  if (came.includes('qwen3_vl') || came.includes('Qwen3VLForConditionalGeneration')) return;
-  const moe = came.some((name) => /^qwen3_?vl_?moe/i.test(name));
-  const problem = moe
-    ? `${came.join(', ')}: a mixture of experts is not supported yet; wanted the dense model_type "qwen3_vl"`
-    : `model_type must be "qwen3_vl"; got ${came.length > 0 ? came.join(', ') : JSON.stringify(read.raw('model_type'))}`;
+  const of = (type: string, name: string) => came.includes(type) || came.includes(name);
+  const dense = of('qwen3_vl', 'Qwen3VLForConditionalGeneration');
+  if (dense !== of('qwen3_vl_moe', 'Qwen3VLMoeForConditionalGeneration')) return !dense;
+  const got = came.length > 0 ? came.join(', ') : JSON.stringify(read.raw('model_type'));
+  const problem = `model_type must be "qwen3_vl" or "qwen3_vl_moe"; got ${got}`;
   throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${problem}`, { file, architecture: came });
 }
 
-function readText(read: ConfigReader): ModelConfig['text'] {
+/** The original spelling of the number of experts, or that of a file that was saved again; the other keys have one. */
+function readMoe(read: ConfigReader): MoeConfig {
+  const at = 'text_config';
+  const experts = [`${at}.num_experts`, `${at}.num_local_experts`].find((key) => read.has(key));
+  read.expect(`${at}.decoder_sparse_step`, 1);
+  const dense = read.raw(`${at}.mlp_only_layers`) ?? [];
+  if (!Array.isArray(dense) || dense.length > 0)
+    read.problem(`${at}.mlp_only_layers must be []; got ${JSON.stringify(dense)}`);
+  const moe: MoeConfig = {
+    experts: read.integer(experts ?? `${at}.num_experts`),
+    active: read.integer(`${at}.num_experts_per_tok`),
+    mlp: read.integer(`${at}.moe_intermediate_size`),
+    normalise: read.has(`${at}.norm_topk_prob`) ? read.boolean(`${at}.norm_topk_prob`) : true,
+  };
+  if (moe.active > moe.experts)
+    read.problem(`${at}.num_experts_per_tok must be at most num_experts ${moe.experts}; got ${moe.active}`);
+  return moe;
+}
+
+function readText(read: ConfigReader, withExperts: boolean): ModelConfig['text'] {
   const at = 'text_config';
   const rope = [`${at}.rope_parameters`, `${at}.rope_scaling`].find((key) => read.isObject(key));
   if (rope === undefined) read.problem(`${at}.rope_scaling or rope_parameters is missing`);
@@ -109,6 +141,7 @@ function readText(read: ConfigReader): ModelConfig['text'] {
     kvHeads: read.integer(`${at}.num_key_value_heads`),
     headDim: read.integer(`${at}.head_dim`),
     mlp: read.integer(`${at}.intermediate_size`),
+    ...(withExperts && { moe: readMoe(read) }),
     vocab: read.integer(`${at}.vocab_size`),
     ropeTheta: read.positive(theta),
     mropeSection: rope === undefined ? [0, 0, 0] : read.triple(`${rope}.mrope_section`),

@@ -1,4 +1,5 @@
 import type { ModelConfig } from './config.ts';
+import { isExpert } from './expertLayout.ts';
 import { eachWord } from './randomStream.ts';
 import { elementCount, tensorNames } from './tensorNames.ts';
 import type { NamedTensor } from './writeCheckpoint.ts';
@@ -26,8 +27,8 @@ export function* initialWeights(config: ModelConfig, seed: number): Generator<Na
 function deviation(name: string, shape: number[], { text, vision }: ModelConfig): number {
   if (name.endsWith('embed_tokens.weight') || name === 'lm_head.weight') return 0.05;
   if (name.endsWith('pos_embed.weight')) return 0.3;
-  const fanIn = elementCount(shape.slice(1));
-  const writesToText = /language_model\..*\.(o_proj|down_proj)\.weight$/.test(name);
+  const fanIn = isExpert(name) ? shape[1]! : elementCount(shape.slice(1));
+  const writesToText = /language_model\..*\.(o_proj\.weight|down_proj(\.weight)?)$/.test(name);
   const writesToVision = /visual\.blocks\..*\.(proj|linear_fc2)\.weight$/.test(name);
   const depth = writesToText ? text.layers : writesToVision ? vision.depth : 0.5;
   return 1 / Math.sqrt(fanIn * 2 * depth);

@@ -5,6 +5,7 @@ import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } f
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
+import type { ExpertLayout } from './expertLayout.ts';
 import { loadImageProcessor, type ImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import type { Parameter, TrainedParameter } from './parameter.ts';
@@ -60,7 +61,10 @@ export interface Generated {
   finish: 'stop' | 'length';
 }
 
-export interface PolicyOptions extends ImageProcessorOptions, ParameterOptions {}
+export interface PolicyOptions extends ImageProcessorOptions, ParameterOptions {
+  /** how the checkpoint stores experts, if their shapes are not to be asked */
+  expertLayout?: ExpertLayout;
+}
 
 type PolicyParts = Pick<Policy, 'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'dtype'> & {
   files: Record<string, Uint8Array>;
@@ -108,8 +112,8 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype = 'f32', trained, lora, adapter, ...imageOptions } = options;
-    const checkpoint = await openCheckpoint(from);
+    const { dtype = 'f32', trained, lora, adapter, expertLayout, ...imageOptions } = options;
+    const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
     const [files, tokenizer, template, imageProcessor] = await Promise.all([
       sideFiles(dir),
@@ -260,14 +264,17 @@ export class Policy {
   }
 
   /** Writes the folder with the present weights, whole or not at all. @throws IO */
-  async save(dir: string, { dtype = 'bfloat16' }: { dtype?: 'bfloat16' | 'float32' } = {}): Promise<void> {
+  async save(
+    dir: string,
+    { dtype = 'bfloat16', expertLayout }: { dtype?: 'bfloat16' | 'float32'; expertLayout?: ExpertLayout } = {},
+  ): Promise<void> {
     const { parameters, config } = this;
     const files = { ...this.#files };
     async function* weights() {
       for (const { name, shape, weight } of parameters)
         yield { name, shape, data: Float32Array.from(await weight.read()) };
     }
-    await writeCheckpoint(dir, { files, tensors: weights(), config, dtype });
+    await writeCheckpoint(dir, { files, tensors: weights(), config, dtype, ...(expertLayout && { expertLayout }) });
   }
 
   /**

@@ -43,8 +43,12 @@ export async function toNative(
   variant: 'f32' | 'f64',
 ): Promise<NativeBatch> {
   const { images, ...rest } = batch;
-  const parts = await Promise.all(images.map((image) => ('rows' in image ? image.rows : processor.rows([image]))));
-  const pixels = parts.length === 1 ? parts[0]! : join(parts);
+  const pictures = images.filter((image): image is ProcessedImage => !('rows' in image));
+  // pictures alone become rows at once, into memory that is held but once
+  const pixels =
+    pictures.length === images.length
+      ? await processor.rows(pictures)
+      : join(await Promise.all(images.map((image) => ('rows' in image ? image.rows : processor.rows([image])))));
   return {
     ...rest,
     pixels: variant === 'f64' ? Float64Array.from(pixels) : pixels,

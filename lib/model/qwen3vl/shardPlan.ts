@@ -1,6 +1,5 @@
 import { G2rpoError } from '../../runtime/errors.ts';
-import type { ModelConfig } from './config.ts';
-import { elementCount, tensorNames } from './tensorNames.ts';
+import { elementCount, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES } from './weightFormat.ts';
 
 /** A weight file before it is written. */
@@ -12,12 +11,12 @@ export interface PlannedFile {
   tensors: { name: string; offset: number }[];
 }
 
-/** Assigns tensors to files in file order, a new one where the next tensor would exceed the limit. */
-export function planFiles(config: ModelConfig, dtype: 'BF16' | 'F32', maxBytes: number): PlannedFile[] {
+/** Assigns tensors, as they are stored, to files in their order, a new one where the next tensor would exceed the limit. */
+export function planFiles(stored: readonly TensorShape[], dtype: 'BF16' | 'F32', maxBytes: number): PlannedFile[] {
   if (!(maxBytes > 0)) throw new G2rpoError('INVALID_ARGUMENT', `maxShardBytes must be positive; got ${maxBytes}`);
   const shards: { name: string; shape: number[]; bytes: number }[][] = [[]];
   let used = 0;
-  for (const { name, shape } of tensorNames(config)) {
+  for (const { name, shape } of stored) {
     const bytes = elementCount(shape) * ELEMENT_BYTES[dtype];
     if (used > 0 && used + bytes > maxBytes) {
       shards.push([]);
@@ -49,8 +48,8 @@ export function planFiles(config: ModelConfig, dtype: 'BF16' | 'F32', maxBytes: 
 }
 
 /** The index that says which file holds which tensor. */
-export function indexOf(plan: PlannedFile[], config: ModelConfig, dtype: 'BF16' | 'F32'): string {
-  const total = tensorNames(config).reduce((sum, { shape }) => sum + elementCount(shape), 0) * ELEMENT_BYTES[dtype];
+export function indexOf(plan: PlannedFile[], stored: readonly TensorShape[], dtype: 'BF16' | 'F32'): string {
+  const total = stored.reduce((sum, { shape }) => sum + elementCount(shape), 0) * ELEMENT_BYTES[dtype];
   const map = Object.fromEntries(plan.flatMap(({ name, tensors }) => tensors.map((tensor) => [tensor.name, name])));
   return `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`;
 }

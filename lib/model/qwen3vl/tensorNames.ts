@@ -8,7 +8,8 @@ export interface TensorShape {
 /**
  * Names and shapes of all weights, in file order: head (if untied), embedding, text layers, final norm, vision tower.
  *
- * Linear weights are [out, in]. A tied model has no `lm_head.weight`.
+ * Linear weights are [out, in], those of experts [expert, in, out] with the gate's columns before up's, as the releases store them.
+ * A tied model has no `lm_head.weight`.
  */
 export function tensorNames({ text, vision, tied }: ModelConfig): TensorShape[] {
   const list: TensorShape[] = [];
@@ -17,7 +18,7 @@ export function tensorNames({ text, vision, tied }: ModelConfig): TensorShape[] 
     put(`${name}.weight`, ...shape);
     put(`${name}.bias`, shape[0]!);
   };
-  const { hidden, headDim, mlp, vocab } = text;
+  const { hidden, headDim, mlp, moe, vocab } = text;
   const [query, key] = [text.heads * headDim, text.kvHeads * headDim];
 
   if (!tied) put('lm_head.weight', vocab, hidden);
@@ -32,6 +33,12 @@ export function tensorNames({ text, vision, tied }: ModelConfig): TensorShape[] 
     put(`${at}.self_attn.q_norm.weight`, headDim);
     put(`${at}.self_attn.k_norm.weight`, headDim);
     put(`${at}.post_attention_layernorm.weight`, hidden);
+    if (moe) {
+      put(`${at}.mlp.gate.weight`, moe.experts, hidden);
+      put(`${at}.mlp.experts.gate_up_proj`, moe.experts, hidden, 2 * moe.mlp);
+      put(`${at}.mlp.experts.down_proj`, moe.experts, moe.mlp, hidden);
+      continue;
+    }
     put(`${at}.mlp.gate_proj.weight`, mlp, hidden);
     put(`${at}.mlp.up_proj.weight`, mlp, hidden);
     put(`${at}.mlp.down_proj.weight`, hidden, mlp);

@@ -3,14 +3,15 @@ import { dirname, join, resolve } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { isObject } from './configReader.ts';
+import { isExpert, layoutForReaders, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
 import { indexOf, planFiles, type PlannedFile } from './shardPlan.ts';
-import { elementCount, tensorNames } from './tensorNames.ts';
+import { elementCount, tensorNames, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES, narrow } from './weightFormat.ts';
 
 export interface NamedTensor {
   name: string;
   shape: readonly number[];
-  /** row-major */
+  /** row-major; experts as [expert, in, out], however they are to be stored */
   data: Float32Array;
 }
 
@@ -24,6 +25,8 @@ export interface CheckpointContents {
   dtype?: 'bfloat16' | 'float32';
   /** a tensor is never split, so a file may be larger if one tensor is */
   maxShardBytes?: number;
+  /** how experts are stored; if it is not said as in the releases, but square ones so that they are read as what they are */
+  expertLayout?: ExpertLayout;
 }
 
 const CHUNK_ELEMENTS = 4 * 2 ** 20;
@@ -44,15 +47,17 @@ export async function writeCheckpoint(dir: string, contents: CheckpointContents)
   const dtype = contents.dtype ?? 'bfloat16';
   const { config, files } = describeContents(contents, dtype, target);
   const stored = dtype === 'bfloat16' ? 'BF16' : 'F32';
-  const plan = planFiles(config, stored, contents.maxShardBytes ?? 5e9);
+  const layoutFor = (tensor: TensorShape) => contents.expertLayout ?? layoutForReaders(tensor);
+  const shapes = tensorNames(config).map((t) => ({ name: t.name, shape: storedShape(t, layoutFor(t)) }));
+  const plan = planFiles(shapes, stored, contents.maxShardBytes ?? 5e9);
   const [writing, previous] = [`${target}.writing`, `${target}.previous`];
   try {
     await settle(target, previous);
     await rm(writing, { recursive: true, force: true });
     await mkdir(writing, { recursive: true });
-    if (plan.length > 1) files.set('model.safetensors.index.json', indexOf(plan, config, stored));
+    if (plan.length > 1) files.set('model.safetensors.index.json', indexOf(plan, shapes, stored));
     for (const [name, content] of files) await writeSynced(join(writing, name), content);
-    await writeWeights(writing, plan, contents.tensors, config, stored);
+    await writeWeights(writing, plan, contents.tensors, config, stored, layoutFor);
     await syncFolder(writing);
     await replace(target, writing, previous);
   } catch (error) {
@@ -122,6 +127,7 @@ async function writeWeights(
   tensors: CheckpointContents['tensors'],
   config: ModelConfig,
   dtype: 'BF16' | 'F32',
+  layoutFor: (tensor: TensorShape) => ExpertLayout,
 ): Promise<void> {
   const shapes = new Map(tensorNames(config).map(({ name, shape }) => [name, shape]));
   const places = new Map<string, { handle: FileHandle; offset: number }>();
@@ -133,8 +139,10 @@ async function writeWeights(
       await writeAt(handle, header, 0);
       for (const tensor of tensors) places.set(tensor.name, { handle, offset: tensor.offset });
     }
-    for await (const { name, shape, data } of tensors) {
-      checkTensor(name, shape, data, shapes.get(name), places.has(name));
+    for await (const { name, shape, data: given } of tensors) {
+      checkTensor(name, shape, given, shapes.get(name), places.has(name));
+      const isTurned = isExpert(name) && layoutFor({ name, shape: shapes.get(name)! }) === 'out_in';
+      const data = isTurned ? turned(given, shape) : given;
       const { handle, offset } = places.get(name)!;
       places.delete(name);
       for (let i = 0; i < data.length; i += CHUNK_ELEMENTS)

@@ -3,52 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chatTemplate, loadChatTemplate, type Message } from '../../../lib/model/qwen3vl/chatTemplate.ts';
-import { loadTokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
-import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
+import { goldenPath, testGolden } from '../../support/goldenModel.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
-interface Conversation {
-  name: string;
-  messages: Message[];
-  kwargs: { tools?: unknown[]; add_vision_id?: boolean };
-  rendered: string;
-  with_generation_prompt: string;
-  ids_rendered: Record<'tiny' | 'nano', number[]>;
-  ids_with_generation_prompt: Record<'tiny' | 'nano', number[]>;
-}
-const { conversations } = goldenJson<{ conversations: Conversation[] }>('cases/chat.json');
+testGolden('cases/chat.json');
 
-/** The one number of the golden conversations that JSON.parse cannot keep (2.0) is given as text, as the API asks for. */
-function keepingFloats(messages: Message[]): Message[] {
-  return messages.map((message) => {
-    const calls = message.tool_calls?.map((call) => {
-      if (!('function' in call) || (call.function.arguments as { scale?: number }).scale !== 2) return call;
-      const text = '{"box": [1, 2, 30, 40], "scale": 2.0, "why": "zu klein – ß", "keep": false, "next": null}';
-      return { function: { name: call.function.name, arguments: text } };
-    });
-    return { ...message, ...(calls && { tool_calls: calls }) };
-  });
-}
-
-describe('golden conversations', async () => {
+describe('messages', async () => {
   const template = await loadChatTemplate(goldenPath('checkpoints/tiny'));
-  const tokenizers = {
-    tiny: await loadTokenizer(goldenPath('checkpoints/tiny')),
-    nano: await loadTokenizer(goldenPath('checkpoints/nano')),
-  };
-  it.each(conversations.map((c) => [c.name, c] as const))('%s', (_, conversation) => {
-    const { tools, add_vision_id: addVisionId } = conversation.kwargs;
-    const options = { ...(tools && { tools }), ...(addVisionId !== undefined && { addVisionId }) };
-    const messages = keepingFloats(conversation.messages);
-    const rendered = template.render(messages, options);
-    const prompted = template.render(messages, { ...options, addGenerationPrompt: true });
-    expect(rendered).toBe(conversation.rendered);
-    expect(prompted).toBe(conversation.with_generation_prompt);
-    for (const name of ['tiny', 'nano'] as const) {
-      expect([...tokenizers[name].encode(rendered)]).toEqual(conversation.ids_rendered[name]);
-      expect([...tokenizers[name].encode(prompted)]).toEqual(conversation.ids_with_generation_prompt[name]);
-    }
-  });
 
   it('renders a null answer beside tool calls as no text', () => {
     const call = { function: { name: 'now', arguments: '{}' } };

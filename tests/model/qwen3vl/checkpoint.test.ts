@@ -5,10 +5,17 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint, type Checkpoint } from '../../../lib/model/qwen3vl/checkpoint.ts';
+import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { initialWeights } from '../../../lib/model/qwen3vl/init.ts';
 import { sideFiles, writeCheckpoint, type NamedTensor } from '../../../lib/model/qwen3vl/writeCheckpoint.ts';
-import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
-import { syntheticTensor, syntheticTensors, writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
+import { goldenJson, goldenPath, testGolden } from '../../support/goldenModel.ts';
+import {
+  nanoMoe,
+  syntheticTensor,
+  syntheticTensors,
+  writeGoldenCheckpoint,
+  writeNanoMoe,
+} from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 
 type Hashes = Record<string, { files: Record<string, string>; tensors?: Record<string, string> }>;
@@ -20,31 +27,14 @@ async function* allOf(checkpoint: Checkpoint): AsyncGenerator<NamedTensor> {
   for (const [name, { shape }] of checkpoint.tensors) yield { name, shape, data: await checkpoint.read(name) };
 }
 
-describe('writing', () => {
-  it.each(['tiny', 'tiny-untied', 'nano'] as const)(
-    '%s has its golden bytes, and again after a round trip',
-    async (name) => {
-      const dir = await writeGoldenCheckpoint(name);
-      expect(hashOf(dir, 'model.safetensors')).toBe(hashes[name]!.files['model.safetensors']);
-      const checkpoint = await openCheckpoint(dir);
-      for (const [tensor, hash] of Object.entries(hashes[name]!.tensors ?? {}))
-        expect(sha256(await checkpoint.readBytes(tensor)), tensor).toBe(hash);
-      const copy = `${dir}-copy`;
-      await writeCheckpoint(copy, { files: await sideFiles(dir), tensors: allOf(checkpoint) });
-      expect(hashOf(copy, 'model.safetensors')).toBe(hashes[name]!.files['model.safetensors']);
-    },
-  );
+testGolden('hashes.json');
 
-  it('splits into the golden shards, which read as the single file', async () => {
-    const dir = await writeGoldenCheckpoint('tiny', { maxShardBytes: 1_500_000 });
-    const { files } = hashes['tiny-sharded']!;
-    expect(readdirSync(dir).filter((file) => file.endsWith('.safetensors'))).toEqual(Object.keys(files));
-    for (const [file, hash] of Object.entries(files)) expect(hashOf(dir, file), file).toBe(hash);
-    const index = JSON.parse(readFileSync(join(dir, 'model.safetensors.index.json'), 'utf8')) as unknown;
-    expect(index).toEqual(goldenJson('checkpoints/tiny/model.safetensors.index.sharded.json'));
-    const checkpoint = await openCheckpoint(dir);
-    const name = 'model.visual.blocks.3.attn.qkv.weight';
-    expect(sha256(await checkpoint.readBytes(name))).toBe(hashes['tiny']!.tensors![name]);
+describe('writing', () => {
+  it.each(['tiny', 'tiny-untied', 'tiny-moe', 'nano'] as const)('%s is the same after a round trip', async (name) => {
+    const dir = await writeGoldenCheckpoint(name);
+    const copy = `${dir}-copy`;
+    await writeCheckpoint(copy, { files: await sideFiles(dir), tensors: allOf(await openCheckpoint(dir)) });
+    expect(hashOf(copy, 'model.safetensors')).toBe(hashes[name]!.files['model.safetensors']);
   });
 
   it('keeps fp32 exactly, and the configuration says so', async () => {
@@ -91,6 +81,57 @@ describe('writing', () => {
     expect(bits.map((_, i) => bytes[2 * i]! | (bytes[2 * i + 1]! << 8))).toEqual(rounded);
     const wide = new Uint32Array((await checkpoint.read(embedding.name)).buffer);
     expect([...wide.slice(0, bits.length)]).toEqual(rounded.map((half) => (half << 16) >>> 0));
+  });
+});
+
+describe('experts', () => {
+  const down = 'model.language_model.layers.1.mlp.experts.down_proj';
+  const gateUp = 'model.language_model.layers.1.mlp.experts.gate_up_proj';
+  const valuesOf = async (dir: string, ...options: Parameters<typeof openCheckpoint>[1][]) => {
+    const checkpoint = await openCheckpoint(dir, ...options);
+    return { shape: checkpoint.tensors.get(gateUp)!.shape, all: [await checkpoint.read(gateUp), await checkpoint.read(down)] }; // prettier-ignore
+  };
+
+  it('are the same, however they are stored, if their shapes tell', async () => {
+    const released = await valuesOf(await writeNanoMoe({}, { dtype: 'float32' }));
+    const turned = await writeNanoMoe({}, { dtype: 'float32', expertLayout: 'out_in' });
+    expect(released.shape).toEqual([6, 48, 40]);
+    expect(await valuesOf(turned)).toEqual(released);
+    const header = readFileSync(join(turned, 'model.safetensors')).subarray(8, 40_000).toString();
+    expect(header).toContain(`"${gateUp}":{"dtype":"F32","shape":[6,40,48]`);
+    expect(header).toContain(`"${down}":{"dtype":"F32","shape":[6,48,20]`);
+    // row r of an expert as it is stored is column r as it is read
+    const [stored, read] = [await (await openCheckpoint(turned)).readBytes(down), released.all[1]!];
+    const at = (i: number) => new DataView(stored.buffer, stored.byteOffset).getFloat32(4 * i, true);
+    expect([at(0), at(1), at(20), at(48 * 20 * 3 + 20 * 7 + 5)]).toEqual([read[0], read[48], read[1], read[20 * 48 * 3 + 5 * 48 + 7]]); // prettier-ignore
+  });
+
+  it('that are square are read as the reference does, or as is said, and come back as they were', async () => {
+    const square = { moe_intermediate_size: 24 }; // 2 · 24 is the hidden size
+    const plain = await valuesOf(await writeNanoMoe(square, { dtype: 'float32' }));
+    const inOut = await writeNanoMoe(square, { dtype: 'float32', expertLayout: 'in_out' });
+    const outIn = await writeNanoMoe(square, { dtype: 'float32', expertLayout: 'out_in' });
+    expect(await valuesOf(outIn)).toEqual(plain);
+    expect(await valuesOf(inOut, { expertLayout: 'in_out' })).toEqual(plain);
+    const { all } = await valuesOf(inOut);
+    expect(all[1]).toEqual(plain.all[1]); // not square
+    expect([all[0]![1], all[0]![48]]).toEqual([plain.all[0]![48], plain.all[0]![1]]);
+  });
+
+  it('that are stored in neither way are refused', async () => {
+    const dir = await writeNanoMoe();
+    const other = JSON.stringify(nanoMoe({ moe_intermediate_size: 16 }));
+    writeFileSync(join(dir, 'config.json'), other);
+    expect((await rejectionOf(openCheckpoint(dir))).message).toMatch(/gate_up_proj must be \[6, 48, 32\]; got \[6, 48, 40\]/); // prettier-ignore
+  });
+
+  it('of an untrained model are scaled by their inputs, those that write to the residual stream by depth as well', async () => {
+    const config = parseModelConfig(nanoMoe(), 'config.json');
+    for (const { name, data } of initialWeights(config, 7)) {
+      const wanted = name === gateUp ? 48 ** -0.5 : name === down ? (20 * 2 * 3) ** -0.5 : undefined;
+      if (wanted === undefined) continue;
+      expect(Math.sqrt(data.reduce((s, x) => s + x * x, 0) / data.length) / wanted).toBeCloseTo(1, 1);
+    }
   });
 });
 

@@ -2,10 +2,27 @@ import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { parameterCount, tensorNames } from '../../../lib/model/qwen3vl/tensorNames.ts';
 import { goldenJson } from '../../support/goldenModel.ts';
+import { nanoMoe } from '../../support/syntheticCheckpoint.ts';
 import { thrownBy } from '../../support/thrown.ts';
 
 type Json = Record<string, unknown> & { text_config: Record<string, unknown>; vision_config: Record<string, unknown> };
 const tiny = () => goldenJson<Json>('checkpoints/tiny/config.json');
+
+/** A release with experts, whose sizes stand behind those of a dense one. */
+function releaseWithExperts(row: number[]): Json {
+  const [keyHeads, active, mlp] = row.slice(4);
+  const dense = release(row, 'large', false);
+  const moe = {
+    ...{ num_key_value_heads: keyHeads, num_experts: 128, num_experts_per_tok: active, moe_intermediate_size: mlp },
+    ...{ decoder_sparse_step: 1, mlp_only_layers: [], norm_topk_prob: true },
+  };
+  return {
+    ...dense,
+    architectures: ['Qwen3VLMoeForConditionalGeneration'],
+    model_type: 'qwen3_vl_moe',
+    text_config: { ...dense.text_config, ...moe },
+  };
+}
 
 /** A release in its original spelling, sizes in the order of the columns below. */
 function release(row: number[], tower: 'small' | 'large', tied: boolean): Json {
@@ -37,6 +54,8 @@ describe('the releases', () => {
     ['4B', release([2560, 36, 32, 9728], 'small', true), 4_437_815_808, 713],
     ['8B', release([4096, 36, 32, 12288], 'large', false), 8_767_123_696, 750],
     ['32B', release([5120, 64, 64, 25600], 'large', false), 33_357_390_064, 1058],
+    ['30B-A3B', releaseWithExperts([2048, 48, 32, 6144, 4, 8, 768]), 31_070_754_032, 882],
+    ['235B-A22B', releaseWithExperts([4096, 94, 64, 12288, 4, 8, 1536]), 235_670_022_896, 1388],
   ])('%s has its number of parameters and tensors', (_, json, parameters, tensors) => {
     const config = parseModelConfig(json, 'config.json');
     expect(parameterCount(config)).toBe(parameters);
@@ -46,6 +65,7 @@ describe('the releases', () => {
   it.each([
     ['tiny', 2_535_904],
     ['tiny-untied', 2_666_976],
+    ['tiny-moe', 2_736_608],
     ['nano', 196_368],
   ])('%s has %i parameters', (name, parameters) => {
     expect(parameterCount(parseModelConfig(goldenJson(`checkpoints/${name}/config.json`), name))).toBe(parameters);
@@ -53,7 +73,7 @@ describe('the releases', () => {
 });
 
 describe('spellings', () => {
-  it.each(['tiny', 'tiny-untied', 'nano'])('%s reads the same in both', (name) => {
+  it.each(['tiny', 'tiny-untied', 'tiny-moe', 'nano'])('%s reads the same in both', (name) => {
     const original = parseModelConfig(goldenJson(`checkpoints/${name}/config.json`), name);
     expect(parseModelConfig(goldenJson(`checkpoints/${name}/config.resaved-5.18.json`), name)).toEqual(original);
   });
@@ -86,6 +106,26 @@ describe('spellings', () => {
     expect(thrownBy(() => parseModelConfig(torn, 'f')).message).toMatch(/disagree/);
   });
 
+  it('reads experts, under either name of their number', () => {
+    const moe = (change: object = {}) =>
+      parseModelConfig(nanoMoe({ num_experts: undefined, num_local_experts: 9, ...change }), 'f').text.moe;
+    expect(moe()).toEqual({ experts: 9, active: 2, mlp: 20, normalise: true });
+    expect(moe({ num_experts: 7, norm_topk_prob: false })).toEqual({
+      experts: 7,
+      active: 2,
+      mlp: 20,
+      normalise: false,
+    });
+    const file = 'checkpoints/tiny-moe/config.json';
+    expect(parseModelConfig(goldenJson(file), file).text.moe).toEqual({
+      experts: 8,
+      active: 2,
+      mlp: 64,
+      normalise: true,
+    });
+    expect(parseModelConfig(tiny(), 'f').text).not.toHaveProperty('moe');
+  });
+
   it('takes dtype from any of its places', () => {
     const bare = { ...tiny(), text_config: { ...tiny().text_config, dtype: undefined } };
     expect(parseModelConfig(bare, 'f').dtype).toBe('bfloat16');
@@ -97,19 +137,10 @@ describe('spellings', () => {
 describe('refusals', () => {
   const refusal = (json: unknown) => thrownBy(() => parseModelConfig(json, 'model/config.json'));
 
-  it('says that a mixture of experts is not supported yet', () => {
-    const error = refusal({
-      ...tiny(),
-      model_type: 'qwen3_vl_moe',
-      architectures: ['Qwen3VLMoeForConditionalGeneration'],
-    });
-    expect(error.code).toBe('INVALID_CHECKPOINT');
-    expect(error.message).toMatch(/^model\/config\.json: .*mixture of experts is not supported yet/);
-  });
-
   it.each([
     [{ model_type: 'llama', architectures: ['LlamaForCausalLM'] }, /got llama, LlamaForCausalLM/],
-    [{}, /model_type must be "qwen3_vl"; got undefined/],
+    [{}, /model_type must be "qwen3_vl" or "qwen3_vl_moe"; got undefined/],
+    [{ model_type: 'qwen3_vl', architectures: ['Qwen3VLMoeForConditionalGeneration'] }, /got qwen3_vl, Qwen3VLMoe/],
     [null, /model_type/],
     ['text', /model_type/],
     [[1], /model_type/],
@@ -148,6 +179,10 @@ describe('refusals', () => {
     ['merge 3', inVision({ spatial_merge_size: 3 }), /spatial_merge_size must be 2/],
     ['temporal patch 1', inVision({ temporal_patch_size: 1 }), /temporal_patch_size must be 2/],
     ['another width for the text', inVision({ out_hidden_size: 64 }), /out_hidden_size must be .* 128; got 64/],
+    ['no experts', nanoMoe({ num_experts: undefined }), /text_config.num_experts is missing/],
+    ['more active experts than there are', nanoMoe({ num_experts_per_tok: 7 }), /must be at most num_experts 6; got 7/],
+    ['dense layers among them', nanoMoe({ mlp_only_layers: [0] }), /mlp_only_layers must be \[\]; got \[0\]/],
+    ['experts in every other layer', nanoMoe({ decoder_sparse_step: 2 }), /decoder_sparse_step must be 1; got 2/],
     ['an id outside the vocabulary', { ...tiny(), image_token_id: 1024 }, /below text_config.vocab_size 1024/],
     ['one id twice', { ...tiny(), image_token_id: 1011 }, /must differ/],
   ])('%s', (_, json, message) => {

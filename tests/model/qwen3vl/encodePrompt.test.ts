@@ -12,17 +12,6 @@ import { loadTokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
 import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 
-interface EndToEnd {
-  name: string;
-  config: 'tiny' | 'nano';
-  messages: { role: 'user'; content: string | { type: string; text?: string }[] }[];
-  images: string[];
-  video: object | null;
-  input_ids: number[];
-  image_grid_thw: number[][];
-  forward: Record<string, { position_ids: number[][]; rope_delta: number }>;
-}
-
 async function encoderOf(name: string): Promise<PromptEncoder> {
   const dir = goldenPath(`checkpoints/${name}`);
   const config = parseModelConfig(goldenJson(`checkpoints/${name}/config.json`), `${name}/config.json`);
@@ -33,36 +22,6 @@ async function encoderOf(name: string): Promise<PromptEncoder> {
     imageProcessor: await loadImageProcessor(dir, config),
   };
 }
-
-/** The messages with the files of the case in place of its pictures. */
-function withFiles({ messages, images }: EndToEnd): Message[] {
-  const files = images.values();
-  const part = ({ type, text }: { type: string; text?: string }): ContentPart =>
-    type === 'image' ? { type, image: goldenPath(files.next().value!) } : { type: 'text', text: text! };
-  return messages.map(({ role, content }) => ({
-    role,
-    content: typeof content === 'string' ? content : content.map(part),
-  }));
-}
-
-const cases = goldenJson<{ end_to_end: EndToEnd[] }>('cases/chat.json').end_to_end.filter(
-  ({ video }) => video === null,
-);
-
-describe('golden prompts', () => {
-  it.each(cases.map((c) => [c.config, c.name, c] as const))('%s %s', async (config, _, golden) => {
-    const encoded = await encodePrompt(await encoderOf(config), withFiles(golden));
-    expect([...encoded.inputIds]).toEqual(golden.input_ids);
-    expect(encoded.images.map((image) => image.gridThw)).toEqual(golden.image_grid_thw);
-    const { position_ids: positions, rope_delta: ropeDelta } = Object.values(golden.forward)[0]!;
-    expect([...encoded.positionIds]).toEqual(positions.flat());
-    expect(encoded.ropeDelta).toBe(ropeDelta);
-    const image = config === 'tiny' ? 1010 : 306;
-    expect([...encoded.visualRows]).toEqual(golden.input_ids.flatMap((id, k) => (id === image ? [k] : [])));
-  });
-
-  it('are four', () => expect(cases).toHaveLength(4));
-});
 
 describe('refusals', async () => {
   const encoder = await encoderOf('tiny');

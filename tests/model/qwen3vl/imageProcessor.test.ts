@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,55 +5,25 @@ import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
-import { decodeImage } from '../../../lib/model/qwen3vl/decodeImage.ts';
 import {
   createImageProcessor,
   loadImageProcessor,
   type ProcessedImage,
 } from '../../../lib/model/qwen3vl/imageProcessor.ts';
 import { parseImageSettings, type ImageSettings } from '../../../lib/model/qwen3vl/imageSettings.ts';
-import { smartResize } from '../../../lib/model/qwen3vl/smartResize.ts';
 import { native } from '../../../lib/runtime/native.ts';
-import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
-import { formulas, picture, referenceResize, referenceRows, type Picture } from '../../support/referenceResize.ts';
+import { formulas, picture, type Picture } from '../../../scripts/golden/model/pictures.ts';
+import { goldenJson, goldenPath, testGolden } from '../../support/goldenModel.ts';
+import { referenceResize, referenceRows } from '../../support/referenceResize.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
-type Setting = 'release' | 'quick' | 'patch4';
-interface Rows {
-  grid_thw: [number, number, number];
-  rows: number;
-  cols: number;
-  sha256_u8: string;
-  sha256_f32: string;
-  u8_sum: number;
-  sample_idx: number[];
-  sample_u8: number[];
-  sample_f32: number[];
-}
-interface Image {
-  name: string;
-  file?: string;
-  formula?: keyof typeof formulas;
-  args?: [number, number, never, never];
-  decoded: { width: number; height: number; sha256_rgb: string; lossy: boolean; sample_xy_rgb: number[][] };
-  expected: Record<Setting, { pil: Rows; torchvision: Rows }>;
-}
 interface Golden {
-  settings: Record<Setting, { patch_size: number; size: { shortest_edge: number; longest_edge: number } }>;
-  images: Image[];
-  errors: { width: number; height: number; error: string }[];
-  smart_resize: ({ height: number; width: number } & Record<Setting, [number, number] | { error: string }>)[];
+  settings: Record<string, { patch_size: number; size: { shortest_edge: number; longest_edge: number } }>;
 }
-
 const golden = goldenJson<Golden>('cases/images.json');
-const SETTINGS = ['release', 'quick', 'patch4'] as const;
-const sha256 = (bytes: ArrayBufferView) =>
-  createHash('sha256')
-    .update(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
-    .digest('hex');
 
-function settingsOf(setting: Setting): ImageSettings {
-  const { patch_size: patch, size } = golden.settings[setting];
+function settingsOf(setting: string): ImageSettings {
+  const { patch_size: patch, size } = golden.settings[setting]!;
   return {
     ...{ minPixels: size.shortest_edge, maxPixels: size.longest_edge, patch, temporalPatch: 2, merge: 2 },
     ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
@@ -71,69 +40,7 @@ async function asPng({ pixels, height, width }: Picture, name = 'picture.png') {
   };
 }
 
-async function sourceOf({ file, formula, args, name }: Image) {
-  return file ? goldenPath(file) : asPng(formulas[formula!](...args!), name);
-}
-
-describe.each(golden.images.map((image) => [image.name, image] as const))('%s', (_, image) => {
-  it('decodes to the golden pixels', async () => {
-    const { height, width, sha256_rgb: hash, lossy, sample_xy_rgb: samples } = image.decoded;
-    const decoded = await decodeImage(await sourceOf(image));
-    expect([decoded.height, decoded.width]).toEqual([height, width]);
-    for (const [x, y, ...rgb] of samples) {
-      const at = 3 * (y! * width + x!);
-      const levels = [...decoded.pixels.subarray(at, at + 3)];
-      const tolerance = lossy ? 3 : 0; // JPEG decoders differ by up to 3 levels
-      expect(Math.max(...levels.map((level, c) => Math.abs(level - rgb[c]!)))).toBeLessThanOrEqual(tolerance);
-    }
-    if (!lossy) expect(sha256(decoded.pixels)).toBe(hash);
-  });
-
-  it.each(SETTINGS)('has the golden rows with settings %s', async (setting) => {
-    const { pil, torchvision } = image.expected[setting];
-    const source = await sourceOf(image);
-    const processor = createImageProcessor(settingsOf(setting));
-    const processed = await processor.process(source);
-    const rows = await processor.rows([processed]);
-    expect(processed.gridThw).toEqual(pil.grid_thw);
-    expect(processed.visualTokens).toBe(pil.rows / 4);
-    expect(rows).toHaveLength(pil.rows * pil.cols);
-    const levels = Uint8Array.from(rows, (v) => Math.round((v + 1) * 127.5));
-    if (sha256((await decodeImage(source)).pixels) === image.decoded.sha256_rgb) {
-      expect(sha256(levels)).toBe(pil.sha256_u8);
-      expect(sha256(rows)).toBe(pil.sha256_f32);
-      expect(levels.reduce((sum, x) => sum + x, 0)).toBe(pil.u8_sum);
-    }
-    pil.sample_idx.forEach((at, k) =>
-      expect(Math.abs(levels[at]! - pil.sample_u8[k]!)).toBeLessThanOrEqual(image.decoded.lossy ? 3 : 0),
-    );
-    // another implementation, with 16-bit weights: within 2 levels
-    torchvision.sample_idx.forEach((at, k) =>
-      expect(Math.abs(levels[at]! - torchvision.sample_u8[k]!)).toBeLessThanOrEqual(image.decoded.lossy ? 5 : 2),
-    );
-  });
-});
-
-describe('smart resize', () => {
-  it.each(SETTINGS)('has the golden sizes with settings %s', (setting) => {
-    expect(golden.smart_resize).toHaveLength(60);
-    const { patch, ...limits } = settingsOf(setting);
-    for (const { height, width, [setting]: wanted } of golden.smart_resize) {
-      const size = () => smartResize(height, width, 2 * patch, limits);
-      if ('error' in wanted) expect(thrownBy(size).code).toBe('INVALID_IMAGE');
-      else expect(Object.values(size()), `${height}×${width}`).toEqual(wanted);
-    }
-  });
-
-  it('refuses the golden ratios above 200, and takes 200', () => {
-    const { patch, ...limits } = settingsOf('release');
-    for (const { width, height } of golden.errors) {
-      const error = thrownBy(() => smartResize(height, width, 2 * patch, limits, 'strip.png'));
-      expect(error.message).toMatch(/^strip\.png: \d+×\d+ has an aspect ratio of 20\d|^strip\.png: .* 499.5/);
-    }
-    expect(smartResize(3, 600, 32, limits).height).toBeGreaterThan(0);
-  });
-});
+testGolden('cases/images.json');
 
 describe('native resize and patches', () => {
   const resize = async ({ pixels, height, width }: Picture, h: number, w: number) =>

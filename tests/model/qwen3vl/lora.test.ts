@@ -20,7 +20,7 @@ const optimizer = { betas: [0.9, 0.999] as [number, number], epsilon: 1e-8, weig
 let base: string;
 const folder = () => mkdtempSync(join(tmpdir(), 'g2rpo-lora-'));
 const load = (options: PolicyOptions) => Policy.load(base, options);
-const batchOf = (policy: Policy) => mixedBatch('nano', ['batch4', 'mixed'], policy.config.ids);
+const batchOf = (policy: Policy) => mixedBatch('nano', ['batch4', 'mixed'], policy.config);
 
 beforeAll(async () => {
   base = await writeGoldenCheckpoint('nano', { dtype: 'float32' });

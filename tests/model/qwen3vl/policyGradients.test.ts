@@ -1,22 +1,25 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib/kernels/policyLoss.ts';
 import { Policy, type PolicyBatch, type Reals, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../../lib/types.ts';
 import { goldenJson } from '../../support/goldenModel.ts';
-import { packSequences, type GoldenSequence } from '../../support/goldenSequences.ts';
-import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
+import { packSequences, type GoldenSequence } from '../../../scripts/golden/model/sequences.ts';
+import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 
+// images, a video and text only in one packed batch
+const sequences = ['batch4', 'mixed'].flatMap(
+  (name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/nano/${name}.json`).sequences,
+);
 let policy: Policy;
 let batch: PolicyBatch;
-beforeAll(async () => {
-  policy = await Policy.load(await writeGoldenCheckpoint('nano'), { dtype: 'f64' });
-  // images, a video and text only in one packed batch
-  const sequences = ['batch4', 'mixed'].flatMap(
-    (name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/nano/${name}.json`).sequences,
-  );
-  batch = packSequences(sequences, policy.config.ids);
-});
-afterAll(() => policy.dispose());
+/** Tests of this policy, in f64. */
+function withPolicy(write: () => Promise<string>): void {
+  beforeAll(async () => {
+    policy = await Policy.load(await write(), { dtype: 'f64' });
+    batch = packSequences(sequences, policy.config);
+  });
+  afterAll(() => policy.dispose());
+}
 
 /** Lists as long as the batch has targets, each with its own waves. */
 const waves = (frequency: number, size = 1) =>
@@ -42,126 +45,136 @@ const losses = {
   }),
 };
 
-it.each(Object.entries(losses))('finite differences hold for every parameter tensor, in f64: %s', async (_, make) => {
-  const n = batch.targetIds.length;
-  const loss: TokenLoss<Reals> = {
-    ...make((await policy.forward(batch, { temperature: 0.9 })).logProbs),
-    advantages: waves(3),
-    weights: new Float64Array(n).fill(1 / n),
-    entropySlopes: waves(1, 1 / n),
-    clipLow: 0.2,
-    clipHigh: 0.2,
-    clipDual: 0,
-  };
-  const args = {
-    ...loss,
-    kind: POLICY_LOSS_KINDS[loss.kind],
-    tauPositive: loss.tau!.positive,
-    tauNegative: loss.tau!.negative,
-    klKind: KL_KINDS[loss.kl?.kind ?? 'none'],
-    refLogProbs: loss.kl?.refLogProbs ?? [],
-    klWeights: loss.kl?.weights ?? [],
-  };
-  const objective = async () => {
-    const { logProbs, entropy } = await policy.forward(batch, { temperature: 0.9 });
-    return Array.from(logProbs).reduce(
-      (s, l, i) =>
-        s +
-        weightedLossReference(i, l, args).loss +
-        (loss.logProbSlopes?.[i] ?? 0) * l +
-        loss.entropySlopes[i]! * entropy[i]!,
-      0,
-    );
-  };
-  policy.zeroGradients();
-  const scores = await policy.forwardBackward(batch, loss, { temperature: 0.9 });
-  scores.logProbs.forEach((l, i) =>
-    expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
-  );
-  for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
-    const g = await gradient.read();
-    // along a random direction of the whole tensor: every element takes part
-    const direction = Float64Array.from({ length: g.length }, (_, i) => Math.sin(12.9898 * (i + 1) + k));
-    const size = Math.sqrt(direction.reduce((s, v) => s + v * v, 0));
-    const analytic = Array.from(g).reduce((s, v, i) => s + (v * direction[i]!) / size, 0);
-    const h = 1e-4;
-    const at = (await weight.read()) as Float64Array<ArrayBuffer>;
-    const moved = (by: number) => {
-      weight.write(at.map((w, i) => w + (by * direction[i]!) / size));
-      return objective();
+describe.each<[string, () => Promise<string>]>([
+  ['dense', () => writeGoldenCheckpoint('nano')],
+  ['experts', () => writeNanoMoe()],
+  ['experts whose weights do not sum to 1', () => writeNanoMoe({ norm_topk_prob: false })],
+])('%s', (_, write) => {
+  withPolicy(write);
+  it.each(Object.entries(losses))('finite differences hold for every parameter tensor, in f64: %s', async (_, make) => {
+    const n = batch.targetIds.length;
+    const loss: TokenLoss<Reals> = {
+      ...make((await policy.forward(batch, { temperature: 0.9 })).logProbs),
+      advantages: waves(3),
+      weights: new Float64Array(n).fill(1 / n),
+      entropySlopes: waves(1, 1 / n),
+      clipLow: 0.2,
+      clipHigh: 0.2,
+      clipDual: 0,
     };
-    const plus = await moved(h);
-    const minus = await moved(-h);
-    weight.write(at);
-    const numeric = (plus - minus) / (2 * h);
-    // truncation is of order h² times the third derivative; rounding 1e-16 / h
-    expect(Math.abs(analytic - numeric), `${name}: ${analytic} against ${numeric}`).toBeLessThan(
-      2e-6 * Math.max(1, Math.abs(numeric)),
-    );
-  }
-});
-
-it('what the backward pass computes again has the bits of what it would have kept', async () => {
-  const n = batch.targetIds.length;
-  const loss: TokenLoss<Reals> = {
-    ...losses['reinforce with slopes of the entropy'](),
-    advantages: waves(3),
-    weights: new Float64Array(n).fill(1 / n),
-    entropySlopes: waves(1, 1 / n),
-    clipLow: 0.2,
-    clipHigh: 0.2,
-    clipDual: 0,
-  };
-  const gradients = async (recompute: Recompute) => {
+    const args = {
+      ...loss,
+      kind: POLICY_LOSS_KINDS[loss.kind],
+      tauPositive: loss.tau!.positive,
+      tauNegative: loss.tau!.negative,
+      klKind: KL_KINDS[loss.kl?.kind ?? 'none'],
+      refLogProbs: loss.kl?.refLogProbs ?? [],
+      klWeights: loss.kl?.weights ?? [],
+    };
+    const objective = async () => {
+      const { logProbs, entropy } = await policy.forward(batch, { temperature: 0.9 });
+      return Array.from(logProbs).reduce(
+        (s, l, i) =>
+          s +
+          weightedLossReference(i, l, args).loss +
+          (loss.logProbSlopes?.[i] ?? 0) * l +
+          loss.entropySlopes[i]! * entropy[i]!,
+        0,
+      );
+    };
     policy.zeroGradients();
-    await policy.forwardBackward(batch, loss, { recompute });
-    return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
-  };
-  const kept = await gradients('none');
-  for (const recompute of ['selective', 'full'] as const)
-    (await gradients(recompute)).forEach((g, i) => expect(g, policy.trained[i]!.name).toEqual(kept[i]));
+    const scores = await policy.forwardBackward(batch, loss, { temperature: 0.9 });
+    scores.logProbs.forEach((l, i) =>
+      expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
+    );
+    for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
+      const g = await gradient.read();
+      // along a random direction of the whole tensor: every element takes part
+      const direction = Float64Array.from({ length: g.length }, (_, i) => Math.sin(12.9898 * (i + 1) + k));
+      const size = Math.sqrt(direction.reduce((s, v) => s + v * v, 0));
+      const analytic = Array.from(g).reduce((s, v, i) => s + (v * direction[i]!) / size, 0);
+      const h = 1e-4;
+      const at = (await weight.read()) as Float64Array<ArrayBuffer>;
+      const moved = (by: number) => {
+        weight.write(at.map((w, i) => w + (by * direction[i]!) / size));
+        return objective();
+      };
+      const plus = await moved(h);
+      const minus = await moved(-h);
+      weight.write(at);
+      const numeric = (plus - minus) / (2 * h);
+      // truncation is of order h² times the third derivative; rounding 1e-16 / h
+      expect(Math.abs(analytic - numeric), `${name}: ${analytic} against ${numeric}`).toBeLessThan(
+        2e-6 * Math.max(1, Math.abs(numeric)),
+      );
+    }
+  });
+
+  it('what the backward pass computes again has the bits of what it would have kept', async () => {
+    const n = batch.targetIds.length;
+    const loss: TokenLoss<Reals> = {
+      ...losses['reinforce with slopes of the entropy'](),
+      advantages: waves(3),
+      weights: new Float64Array(n).fill(1 / n),
+      entropySlopes: waves(1, 1 / n),
+      clipLow: 0.2,
+      clipHigh: 0.2,
+      clipDual: 0,
+    };
+    const gradients = async (recompute: Recompute) => {
+      policy.zeroGradients();
+      await policy.forwardBackward(batch, loss, { recompute });
+      return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
+    };
+    const kept = await gradients('none');
+    for (const recompute of ['selective', 'full'] as const)
+      (await gradients(recompute)).forEach((g, i) => expect(g, policy.trained[i]!.name).toEqual(kept[i]));
+  });
 });
 
-it('refuses lists of another length and kinds that it does not know', async () => {
-  const n = batch.targetIds.length;
-  const list = () => new Float64Array(n);
-  const good: TokenLoss<Reals> = {
-    kind: 'cispo',
-    oldLogProbs: list(),
-    advantages: list(),
-    weights: list(),
-    entropySlopes: list(),
-    logProbSlopes: list(),
-    clipLow: 1,
-    clipHigh: 4,
-    clipDual: 0,
-    kl: { kind: 'k3+', refLogProbs: list(), weights: list() },
-  };
-  await expect(policy.forwardBackward(batch, good)).resolves.toBeDefined();
-  const short = new Float64Array(n - 1);
-  const code = 'INVALID_ARGUMENT';
-  for (const wrong of [
-    { oldLogProbs: short },
-    { logProbSlopes: short },
-    { logProbSlopes: new Float64Array(0) },
-    { kl: { ...good.kl!, refLogProbs: short } },
-    { kl: { ...good.kl!, weights: short } },
-  ])
-    await expect(policy.forwardBackward(batch, { ...good, ...wrong })).rejects.toMatchObject({
+describe('a loss', () => {
+  withPolicy(() => writeGoldenCheckpoint('nano'));
+  it('refuses lists of another length and kinds that it does not know', async () => {
+    const n = batch.targetIds.length;
+    const list = () => new Float64Array(n);
+    const good: TokenLoss<Reals> = {
+      kind: 'cispo',
+      oldLogProbs: list(),
+      advantages: list(),
+      weights: list(),
+      entropySlopes: list(),
+      logProbSlopes: list(),
+      clipLow: 1,
+      clipHigh: 4,
+      clipDual: 0,
+      kl: { kind: 'k3+', refLogProbs: list(), weights: list() },
+    };
+    await expect(policy.forwardBackward(batch, good)).resolves.toBeDefined();
+    const short = new Float64Array(n - 1);
+    const code = 'INVALID_ARGUMENT';
+    for (const wrong of [
+      { oldLogProbs: short },
+      { logProbSlopes: short },
+      { logProbSlopes: new Float64Array(0) },
+      { kl: { ...good.kl!, refLogProbs: short } },
+      { kl: { ...good.kl!, weights: short } },
+    ])
+      await expect(policy.forwardBackward(batch, { ...good, ...wrong })).rejects.toMatchObject({
+        code,
+        message: 'batch: every list of the loss must hold one entry per target',
+      });
+    await expect(policy.forwardBackward(batch, { ...good, kind: 'gspo' as never })).rejects.toMatchObject({
       code,
-      message: 'batch: every list of the loss must hold one entry per target',
+      message: 'loss.kind must be one of reinforce, ppo, cispo, sapo; got gspo',
     });
-  await expect(policy.forwardBackward(batch, { ...good, kind: 'gspo' as never })).rejects.toMatchObject({
-    code,
-    message: 'loss.kind must be one of reinforce, ppo, cispo, sapo; got gspo',
-  });
-  const unknown = { ...good, kl: { ...good.kl!, kind: 'k4' as never } };
-  await expect(policy.forwardBackward(batch, unknown)).rejects.toMatchObject({
-    code,
-    message: 'loss.klKind must be one of none, k1, abs, k2, k3, k3+; got k4',
-  });
-  await expect(policy.forwardBackward(batch, { ...good, tau: { positive: 0, negative: 1 } })).rejects.toMatchObject({
-    code,
-    message: 'head_policy_loss: tauPositive must be positive and finite; got 0',
+    const unknown = { ...good, kl: { ...good.kl!, kind: 'k4' as never } };
+    await expect(policy.forwardBackward(batch, unknown)).rejects.toMatchObject({
+      code,
+      message: 'loss.klKind must be one of none, k1, abs, k2, k3, k3+; got k4',
+    });
+    await expect(policy.forwardBackward(batch, { ...good, tau: { positive: 0, negative: 1 } })).rejects.toMatchObject({
+      code,
+      message: 'head_policy_loss: tauPositive must be positive and finite; got 0',
+    });
   });
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
-import { packSequences } from '../../support/goldenSequences.ts';
+import { packSequences } from '../../../scripts/golden/model/sequences.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
 // The published numbers of `tiny`: one sequence with an image and a video.
@@ -42,6 +42,7 @@ beforeAll(async () => {
     shape: [rows, 1536] as [number, number],
     a: 1,
     off: 0,
+    dtype: 'float32',
   });
   const sequence = {
     input_ids: ids,
@@ -53,7 +54,7 @@ beforeAll(async () => {
     logit_rows: [],
     targets: { rows: targetsAt.map((i) => i - 1), ids: targetsAt.map((i) => ids[i]!) },
   };
-  batch = packSequences([sequence], policy.config.ids);
+  batch = packSequences([sequence], policy.config);
 });
 afterAll(() => policy.dispose());
 

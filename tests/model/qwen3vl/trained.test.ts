@@ -2,13 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Policy, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import { trainedNames, type TrainedNames } from '../../../lib/model/qwen3vl/trained.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
-import { writeGoldenCheckpoint, type GoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
+import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
 /** Gradients of whatever a policy trains, by name. */
 async function gradientsOf(dir: string, checkpoint: string, trained: TrainedNames, recompute: Recompute = 'none') {
   const policy = await Policy.load(dir, { trained });
-  const batch = mixedBatch(checkpoint, checkpoint === 'nano' ? ['batch4', 'mixed'] : ['batch4'], policy.config.ids);
+  const batch = mixedBatch(checkpoint, checkpoint === 'nano' ? ['batch4', 'mixed'] : ['batch4'], policy.config);
   await policy.forwardBackward(batch, wavyLoss(batch), { temperature: 0.9, recompute });
   const found = new Map<string, Float32Array>();
   for (const { name, gradient } of policy.trained) found.set(name, (await gradient.read()) as Float32Array);
@@ -37,15 +37,27 @@ const selections: Record<string, TrainedNames> = {
   'the bias of the patches': { only: ['model.visual.patch_embed.proj.bias'] },
 };
 
-describe.each(['nano', 'tiny-untied'] as GoldenCheckpoint[])('what is trained of %s', (checkpoint) => {
+const experts: Record<string, TrainedNames> = {
+  'the routers': { only: ['*.mlp.gate.weight'] },
+  'experts of the last layer': { only: ['model.language_model.layers.1.mlp.experts.*'] },
+  'all but the experts': { freeze: ['*.experts.*'] },
+  'what experts end with': { only: ['*.experts.down_proj'] },
+};
+
+describe.each<[string, string, () => Promise<string>]>([
+  ['nano', 'nano', () => writeGoldenCheckpoint('nano')],
+  ['tiny-untied', 'tiny-untied', () => writeGoldenCheckpoint('tiny-untied')],
+  ['nano with experts', 'nano', () => writeNanoMoe()],
+])('what is trained of %s', (kind, checkpoint, write) => {
   let dir: string;
   let all: Map<string, Float32Array>;
   beforeAll(async () => {
-    dir = await writeGoldenCheckpoint(checkpoint);
+    dir = await write();
     all = (await gradientsOf(dir, checkpoint, {})).found;
   });
 
-  it.each(Object.entries(selections))('gets the gradient of the full run, bit for bit: %s', async (_, trained) => {
+  const chosen = { ...selections, ...(kind.endsWith('experts') && experts) };
+  it.each(Object.entries(chosen))('gets the gradient of the full run, bit for bit: %s', async (_, trained) => {
     const { found, frozen } = await gradientsOf(dir, checkpoint, trained);
     expect([...found.values()].some((gradient) => gradient.some((g) => g !== 0))).toBe(true);
     expect(found.size + frozen.length).toBe(all.size);
@@ -97,7 +109,7 @@ describe('a policy without gradients', () => {
 
   it('says log-probabilities, and trains nothing', async () => {
     expect(policy.trained).toEqual([]);
-    const batch = mixedBatch('nano', ['mixed'], policy.config.ids);
+    const batch = mixedBatch('nano', ['mixed'], policy.config);
     const { logProbs } = await policy.forward(batch);
     const scores = await policy.forwardBackward(batch, wavyLoss(batch));
     expect(scores.logProbs).toEqual(logProbs);

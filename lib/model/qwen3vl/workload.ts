@@ -1,0 +1,108 @@
+import type { ModelConfig } from './config.ts';
+
+/** What a pass of the policy is over. */
+export interface PassSize {
+  /** rows of the language model */
+  rows: number;
+  /** patches of the vision tower */
+  patches: number;
+  /** response tokens whose log-probability is wanted */
+  targets: number;
+  /** keys that a row of the language model, and a patch of the tower, see on average */
+  keys: number;
+  patchKeys: number;
+}
+
+const F32 = 4;
+
+/** Floats that a layer of the language model keeps for each row: results of products and attention, and what follows from them. */
+function textLayer({ text: t }: ModelConfig) {
+  const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
+  return {
+    input: t.hidden,
+    products: 2 * query + 2 * key + t.heads + t.hidden + 2 * t.mlp,
+    rowwise: 2 * t.hidden + 2 + t.heads + t.kvHeads + query + key + t.mlp,
+    backward: 2 * t.mlp + t.hidden + 2 * query + 2 * key,
+  };
+}
+
+/** The same of a block of the vision tower, for each patch. */
+function visionBlock({ vision: v }: ModelConfig) {
+  return {
+    input: v.hidden,
+    products: 5 * v.hidden + v.heads + v.mlp,
+    rowwise: 2 * v.hidden + 4 + v.mlp,
+    backward: 5 * v.hidden + v.mlp,
+  };
+}
+
+/** Floats for each patch that mergers keep and hand on: the merged features and one level for every tap. */
+function mergers({ text, vision: v }: ModelConfig): number {
+  const group = v.merge ** 2;
+  return (v.taps.length + 1) * (3 * v.hidden + text.hidden / group + 2);
+}
+
+type Kept = Pick<ReturnType<typeof textLayer>, 'input' | 'products' | 'rowwise'>;
+
+/** Floats for each row that `layers` layers take while a pass runs, by what is kept of them for a backward pass. */
+function held(layers: number, { input, products, rowwise }: Kept, keep: Keep): number {
+  const kept: Record<Keep, [whole: number, shared: number]> = {
+    nothing: [0, products + rowwise + input], // two inputs take turns; the first is counted below
+    full: [input, products + rowwise],
+    selective: [input + products, rowwise],
+    none: [input + products + rowwise, 0],
+  };
+  const [whole, shared] = kept[keep];
+  return input + layers * whole + shared;
+}
+
+/** `nothing` is a forward pass alone; the others are what a backward pass computes again. */
+export type Keep = 'nothing' | 'none' | 'selective' | 'full';
+
+/** Bytes of activations that a pass holds at its peak, in f32. */
+export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys' | 'patchKeys'>, keep: Keep): number {
+  const { text, vision } = config;
+  const [layer, block] = [textLayer(config), visionBlock(config)];
+  const backward = keep !== 'nothing';
+  const perRow = held(text.layers, layer, keep) + text.headDim + (backward ? layer.backward + text.hidden : 0);
+  const perPatch =
+    held(vision.depth, block, keep) +
+    mergers(config) * (backward ? 2 : 1) +
+    vision.hidden / vision.heads +
+    patchSize(config) * 2; // pixels, once as they are read and once as they are handed over
+  const perTarget = 2 * text.hidden + 8 + (backward ? text.hidden : 0);
+  // the tower's backward pass comes when that of the language model has given its room back
+  const later = backward ? Math.max(0, block.backward * size.patches - layer.backward * size.rows) : 0;
+  return F32 * (perRow * size.rows + perPatch * size.patches + perTarget * size.targets + later);
+}
+
+const patchSize = ({ vision: v }: ModelConfig) => 3 * v.temporalPatch * v.patch ** 2;
+
+/** Bytes of the keys and values of so many tokens, in f32. */
+export const cacheBytes = ({ text }: ModelConfig, tokens: number): number =>
+  F32 * 2 * text.layers * text.kvHeads * text.headDim * tokens;
+
+/** Weights of matrix products of the language model that every row is multiplied by. */
+function rowWeights({ text: t }: ModelConfig): number {
+  const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
+  return t.layers * (t.hidden * (2 * query + 2 * key) + 3 * t.hidden * t.mlp);
+}
+
+/** Bytes of the language model's weights laid out once more for decoding. */
+export function packedBytes({ text: t }: ModelConfig): number {
+  const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
+  const packed = (out: number, from: number) => (out + 64) * from;
+  const layer =
+    packed(query, t.hidden) + 2 * packed(key, t.hidden) + packed(t.hidden, query) + 2 * packed(t.mlp, t.hidden) + packed(t.hidden, t.mlp); // prettier-ignore
+  return F32 * (t.layers * layer + packed(t.vocab, t.hidden));
+}
+
+/** Floating-point operations of a forward pass, a multiply-add being two. */
+export function forwardFlops(config: ModelConfig, { rows, patches, targets, keys, patchKeys }: PassSize): number {
+  const { text, vision: v } = config;
+  const merged = v.hidden * v.merge ** 2;
+  const tower = patches * (v.depth * (4 * v.hidden ** 2 + 2 * v.hidden * v.mlp + 2 * v.hidden * patchKeys) + patchSize(config) * v.hidden); // prettier-ignore
+  const merge = (patches / v.merge ** 2) * (v.taps.length + 1) * (merged ** 2 + merged * text.hidden);
+  const attention = rows * text.layers * 2 * text.heads * text.headDim * keys;
+  return 2 * (rows * rowWeights(config) + attention + targets * text.hidden * text.vocab + tower + merge);
+}

@@ -1,0 +1,45 @@
+import { duration, formatTable } from './table.ts';
+
+/** A plan of a run; structurally that of the training room. */
+export interface ShownPlan {
+  parameters: number;
+  prompts: { looked: number; tokens: number; longest: number; visualTokens: number };
+  holdings: readonly { name: string; bytes: number }[];
+  phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
+  peakBytes: number;
+  flopsPerSecond: number;
+  updatesPerBatch: number;
+}
+
+/** Two tables: what stays in memory, and what every phase takes beside it and how long; then the peak and the batch. */
+export function formatPlan(plan: ShownPlan): string {
+  const { prompts, holdings, phases } = plan;
+  const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
+  const perBatch = phases.reduce((sum, { seconds = 0 }) => sum + seconds, 0);
+  const updates = plan.updatesPerBatch === 1 ? 'one update' : `${plan.updatesPerBatch} updates`;
+  return [
+    `${(plan.parameters / 1e6).toFixed(1)} M parameters; prompts of ${prompts.tokens.toFixed(0)} tokens (${prompts.visualTokens.toFixed(0)} visual; the longest of ${prompts.looked} has ${prompts.longest})`,
+    '',
+    formatTable([
+      ['stays in memory', ''],
+      ...holdings.map(({ name, bytes }) => [name, size(bytes)]),
+      ['together', size(held)],
+    ]),
+    '',
+    formatTable(
+      [
+        ['phase', 'at a time', 'beside that', 'a rollout batch'],
+        ...phases.map(({ name, of, bytes, seconds }) => [name, of, size(bytes), seconds === undefined ? '' : `about ${duration(seconds)}`]), // prettier-ignore
+      ],
+      { right: (column) => column > 1 },
+    ),
+    '',
+    `peak memory ${size(plan.peakBytes)}; a rollout batch with ${updates} about ${duration(perBatch)}`,
+    `(at ${(plan.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, measured now; responses as long as they may be, no prompt dropped, rewards free)`,
+  ].join('\n');
+}
+
+function size(bytes: number): string {
+  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(0)} MB`;
+  return `${(bytes / 1e9).toFixed(bytes < 1e10 ? 2 : 1)} GB`;
+}

@@ -1,0 +1,213 @@
+import { loadDataset } from '../data/dataset.ts';
+import { createPromptStream } from '../data/promptStream.ts';
+import { SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
+import { linear } from '../kernels/linear.ts';
+import type { ModelConfig } from '../model/qwen3vl/config.ts';
+import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
+import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
+import { loraTargets } from '../model/qwen3vl/lora.ts';
+import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
+import { activationBytes, cacheBytes, forwardFlops, packedBytes, type PassSize } from '../model/qwen3vl/workload.ts';
+import { encodePrompts } from '../rollout/encodePrompts.ts';
+import { Scope, zeros } from '../runtime/tensor.ts';
+import { createAlgorithm } from '../algorithms/index.ts';
+import type { TrainConfig } from './config.ts';
+import { rowOptionsOf, withLimits } from './train.ts';
+import { trainedSize } from './trainedSize.ts';
+
+/** Something that stays in memory for the whole run. */
+export interface Holding {
+  name: string;
+  bytes: number;
+}
+
+/** A part of a step: what it takes beside what stays, at its peak, and how long it should take. */
+export interface PlannedPhase {
+  name: string;
+  /** what is worked on at a time */
+  of: string;
+  bytes: number;
+  /** per rollout batch; undefined where the phase is not a part of one */
+  seconds: number | undefined;
+}
+
+export interface RunPlan {
+  parameters: number;
+  /** prompts that were looked at, and what they are like on average and at most */
+  prompts: { looked: number; tokens: number; longest: number; visualTokens: number };
+  holdings: Holding[];
+  phases: PlannedPhase[];
+  /** bytes of the process at the highest point of the run */
+  peakBytes: number;
+  /** floating-point operations per second that a product of the policy's shape reached just now */
+  flopsPerSecond: number;
+  updatesPerBatch: number;
+}
+
+const F32 = 4;
+const LOOKED_AT = 64;
+/** Rows up to which decoding reads weights as they are. */
+const FEW_ROWS = 16;
+/** The smallest room of a rollout's own keys, which doubles as they grow. */
+const FIRST_CAPACITY = 64;
+/** Of a step's time beside matrix products: norms, activation functions, softmax, waiting. Measured on the quick start. */
+const BESIDE_PRODUCTS = 1.5;
+
+/**
+ * What a run will take, before any of it runs: memory and time by phase, from the shapes of the policy, the prompts of the data set
+ * and the speed of this machine. Responses are taken to be as long as they may be, and no prompt to be dropped.
+ *
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ */
+export async function planRun(config: TrainConfig): Promise<RunPlan> {
+  const { path, maxPromptTokens, minPixels, maxPixels } = config.policy;
+  const encoder = await loadPromptEncoder(path, { ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) });
+  const model = encoder.config;
+  const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
+  const sample = createPromptStream(prompts, { ...config.data, seed: config.seed }).next(
+    Math.min(LOOKED_AT, prompts.length),
+  );
+  const { onBadRow } = config.data;
+  const encoded = (await encodePrompts(encoder, sample, { maxPromptTokens, text: config.data, onBadRow })).flatMap(
+    (found) => ('encoded' in found && found.encoded ? [found.encoded] : []),
+  );
+  const process = globalThis.process.memoryUsage().rss;
+  const shape = meanOf(encoded);
+  const weights = F32 * parameterCount(model);
+  const { reference } = createAlgorithm(withLimits(config)).needs;
+  const holdings: Holding[] = [
+    { name: 'process, data set and tokenizer', bytes: process },
+    { name: 'weights', bytes: weights },
+    ...trainingHoldings(model, config.train),
+    ...(reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
+  ];
+  const flopsPerSecond = await speedOf(model);
+  const phases = phasesOf(config, model, shape, reference).map(({ flops, ...phase }) => ({
+    ...phase,
+    seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
+  }));
+  const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
+  return {
+    parameters: parameterCount(model),
+    prompts: {
+      looked: encoded.length,
+      tokens: shape.tokens,
+      longest: Math.max(...encoded.map(({ inputIds }) => inputIds.length)),
+      visualTokens: shape.visual,
+    },
+    holdings,
+    phases,
+    peakBytes: held + Math.max(...phases.map(({ bytes }) => bytes)),
+    flopsPerSecond,
+    updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
+  };
+}
+
+/** What training holds beside the weights: of what is trained alone. */
+function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Holding[] {
+  const tensors = tensorNames(model);
+  const trained = trainedSize(tensors, train);
+  const adapted = train.lora ? loraTargets(tensors, train.lora.targets) : [];
+  const copies = adapted.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const narrow = train.optimizer === 'adamw8bit';
+  return [
+    ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
+    { name: 'gradients', bytes: F32 * trained },
+    { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
+    ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
+  ];
+}
+
+interface PromptShape {
+  tokens: number;
+  visual: number;
+  patches: number;
+  /** patches that a patch sees */
+  patchKeys: number;
+}
+
+function meanOf(encoded: readonly EncodedPrompt[]): PromptShape {
+  const mean = (of: (prompt: EncodedPrompt) => number) =>
+    encoded.reduce((sum, prompt) => sum + of(prompt), 0) / Math.max(1, encoded.length);
+  const grids = encoded.flatMap(({ images }) =>
+    images.map(({ gridThw: [t, h, w] }) => ({ patches: t * h * w, seen: h * w })),
+  );
+  const patches = grids.reduce((sum, grid) => sum + grid.patches, 0);
+  return {
+    tokens: mean(({ inputIds }) => inputIds.length),
+    visual: mean(({ visualRows }) => visualRows.length),
+    patches: patches / Math.max(1, encoded.length),
+    patchKeys: grids.reduce((sum, { patches: n, seen }) => sum + n * seen, 0) / Math.max(1, patches),
+  };
+}
+
+type FlopsPhase = Omit<PlannedPhase, 'seconds'> & { flops: number | undefined };
+
+function phasesOf(config: TrainConfig, model: ModelConfig, prompt: PromptShape, reference: boolean): FlopsPhase[] {
+  const { rollout, train, data } = config;
+  const { n, maxTokens } = rollout;
+  const sampled = (prompts: number, each: number) => {
+    const rows = prompts * each;
+    const pass = passOf(prompt, prompts, 0, 1);
+    const prefill = activationBytes(model, { ...pass, targets: rows }, 'nothing');
+    const capacity = Math.min(maxTokens, FIRST_CAPACITY * 2 ** Math.ceil(Math.log2(Math.max(1, maxTokens / FIRST_CAPACITY)))); // prettier-ignore
+    const grown = capacity > FIRST_CAPACITY ? cacheBytes(model, rows * capacity) / (2 * model.text.layers) : 0;
+    const bytes =
+      prefill +
+      cacheBytes(model, pass.rows + rows * capacity) +
+      grown +
+      F32 * rows * model.text.vocab +
+      (rows > FEW_ROWS ? packedBytes(model) : 0);
+    const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
+    return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
+  };
+  const together = Math.min(rollout.batchPrompts, rollout.prompts);
+  const rollouts = sampled(together, n);
+  const group = passOf(prompt, 1, n * maxTokens, n);
+  const shareOfBudget = (prompts: number) => Math.min(prompts, train.microBatchTokens / group.rows);
+  const micro = (prompts: number, keep: Parameters<typeof activationBytes>[2]) =>
+    activationBytes(model, scaled(group, shareOfBudget(prompts)), keep);
+  const forward = forwardFlops(model, group) * rollout.prompts;
+  const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
+  const rows = (prompts: number) => `${Math.round(scaled(group, shareOfBudget(prompts)).rows)} rows`;
+  return [
+    ...(data.validation ? [{ name: 'validation', of: `${config.eval.batchPrompts} prompts`, bytes: sampled(config.eval.batchPrompts, 1).bytes, flops: undefined }] : []), // prettier-ignore
+    { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together }, // prettier-ignore
+    { name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }, // prettier-ignore
+    ...(reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
+    { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again) }, // prettier-ignore
+  ];
+}
+
+/** Prompts once and behind them `responses` tokens, in rollouts of which `each` share a prompt. */
+function passOf(prompt: PromptShape, prompts: number, responses: number, each: number): PassSize {
+  const length = responses / Math.max(1, prompts * each);
+  const rows = prompts * prompt.tokens + responses;
+  return {
+    rows,
+    patches: prompts * prompt.patches,
+    targets: responses,
+    keys: rows === 0 ? 0 : (prompts * prompt.tokens ** 2 * 0.5 + responses * (prompt.tokens + length / 2)) / rows,
+    patchKeys: prompt.patchKeys,
+  };
+}
+
+const scaled = (size: PassSize, by: number): PassSize => ({
+  ...size,
+  rows: size.rows * by,
+  patches: size.patches * by,
+  targets: size.targets * by,
+});
+
+/** A product as the policy makes them, timed for a moment. */
+async function speedOf({ text }: ModelConfig): Promise<number> {
+  using scope = new Scope();
+  const M = 512;
+  const args = {
+    x: scope.keep(zeros('f32', [M, text.hidden])),
+    weight: scope.keep(zeros('f32', [text.mlp, text.hidden])),
+  };
+  const count = Math.max(1, Math.round(2e9 / (2 * M * text.hidden * text.mlp)));
+  await linear.time(args, Math.min(3, count));
+  return (2 * M * text.hidden * text.mlp) / (await linear.time(args, count));
+}
