@@ -18,12 +18,20 @@ const F32 = 4;
 /** Floats that a layer of the language model keeps for each row: results of products and attention, and what follows from them. */
 function textLayer({ text: t }: ModelConfig) {
   const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
+  const mlp = mlpOf(t);
   return {
     input: t.hidden,
-    products: 2 * query + 2 * key + t.heads + t.hidden + 2 * t.mlp,
-    rowwise: 2 * t.hidden + 2 + t.heads + t.kvHeads + query + key + t.mlp,
-    backward: 2 * t.mlp + t.hidden + 2 * query + 2 * key,
+    products: 2 * query + 2 * key + t.heads + t.hidden + 2 * mlp.width + mlp.routed,
+    rowwise: 2 * t.hidden + 2 + t.heads + t.kvHeads + query + key + mlp.width + 4 * mlp.active,
+    backward: 2 * mlp.width + mlp.active * t.hidden + t.hidden + 2 * query + 2 * key,
   };
+}
+
+/** What a row goes through between the attentions: one MLP, or some of many experts and the router before them. */
+function mlpOf({ moe, mlp }: ModelConfig['text']) {
+  return moe
+    ? { width: moe.active * moe.mlp, active: moe.active, routed: moe.experts }
+    : { width: mlp, active: 0, routed: 0 };
 }
 
 /** The same of a block of the vision tower, for each patch. */
@@ -85,15 +93,16 @@ export const cacheBytes = ({ text }: ModelConfig, tokens: number): number =>
 /** Weights of matrix products of the language model that every row is multiplied by. */
 function rowWeights({ text: t }: ModelConfig): number {
   const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
-  return t.layers * (t.hidden * (2 * query + 2 * key) + 3 * t.hidden * t.mlp);
+  const { width, routed } = mlpOf(t);
+  return t.layers * t.hidden * (2 * query + 2 * key + 3 * width + routed);
 }
 
 /** Bytes of the language model's weights laid out once more for decoding. */
 export function packedBytes({ text: t }: ModelConfig): number {
   const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
   const packed = (out: number, from: number) => (out + 64) * from;
-  const layer =
-    packed(query, t.hidden) + 2 * packed(key, t.hidden) + packed(t.hidden, query) + 2 * packed(t.mlp, t.hidden) + packed(t.hidden, t.mlp); // prettier-ignore
+  const attention = packed(query, t.hidden) + 2 * packed(key, t.hidden) + packed(t.hidden, query);
+  const layer = attention + (t.moe ? 0 : 2 * packed(t.mlp, t.hidden) + packed(t.hidden, t.mlp)); // experts are read as they are
   return F32 * (t.layers * layer + packed(t.vocab, t.hidden));
 }
 

@@ -1,0 +1,37 @@
+import type { PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
+import type { TokenLoss } from '../../lib/types.ts';
+
+const LENGTH = 200;
+
+/** Texts of 200 tokens each, of which all but the first are targets. */
+export function manyRows(rows: number): PolicyBatch {
+  const texts = rows / LENGTH;
+  const inputIds = Int32Array.from({ length: rows }, (_, i) => 5 + ((i * 7) % 200));
+  const targetRows = Int32Array.from(inputIds.keys()).filter((i) => i % LENGTH !== LENGTH - 1);
+  return {
+    inputIds,
+    positionIds: Int32Array.from({ length: 3 * rows }, (_, i) => i % LENGTH), // rows are a multiple of the length
+    segmentStarts: Int32Array.from({ length: texts + 1 }, (_, z) => z * LENGTH),
+    segmentPrefix: new Int32Array(texts).fill(-1),
+    visualRows: new Int32Array(0),
+    visualSource: new Int32Array(0),
+    images: [],
+    targetRows,
+    targetIds: targetRows.map((r) => inputIds[r + 1]!),
+  };
+}
+
+/** The likelihood of the targets. */
+export function forwardBackwardOf({ targetIds }: PolicyBatch): TokenLoss {
+  const n = targetIds.length;
+  return {
+    kind: 'reinforce',
+    oldLogProbs: new Float32Array(n),
+    advantages: new Float32Array(n).fill(1),
+    weights: new Float32Array(n).fill(1 / n),
+    entropySlopes: new Float32Array(n),
+    clipLow: 0,
+    clipHigh: 0,
+    clipDual: 0,
+  };
+}

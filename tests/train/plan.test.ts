@@ -1,0 +1,104 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeGallery } from '../../lib/data/gallery/index.ts';
+import { openCheckpoint } from '../../lib/model/qwen3vl/checkpoint.ts';
+import { parameterCount } from '../../lib/model/qwen3vl/tensorNames.ts';
+import { activationBytes, forwardFlops, type Keep } from '../../lib/model/qwen3vl/workload.ts';
+import { packageRoot } from '../../lib/runtime/native.ts';
+import { planRun } from '../../lib/train/plan.ts';
+import { readTrainConfig } from '../../lib/train/readConfig.ts';
+import { g2rpo } from '../support/g2rpo.ts';
+import { manyRows } from '../support/manyRows.ts';
+
+const policyDir = join(packageRoot, 'assets', 'quickstart', 'policy');
+
+describe('activations of a pass', () => {
+  it.each<Keep>(['nothing', 'none', 'selective', 'full'])(
+    '%s: the measured peak is within 10 %% of the plan',
+    async (keep) => {
+      const rows = 16_000;
+      const { config } = await openCheckpoint(policyDir);
+      const targets = manyRows(rows).targetRows.length;
+      const planned = activationBytes(config, { rows, patches: 0, targets }, keep);
+      const script = join(packageRoot, 'tests', 'support', 'peakMemory.ts');
+      const child = spawnSync(process.execPath, ['--import', 'jiti/register', script, policyDir, keep, `${rows}`], {
+        encoding: 'utf8',
+        cwd: packageRoot,
+      });
+      expect(child.stderr).toBe('');
+      const measured = Number(child.stdout);
+      expect(Math.abs(measured / planned - 1), `${measured} bytes, planned ${planned}`).toBeLessThan(0.1);
+    },
+  );
+
+  it('operations are twice the weights of products for every row, and the head for every target', async () => {
+    const { config } = await openCheckpoint(policyDir);
+    const { text, tied } = config;
+    const matrices =
+      text.layers * text.hidden * (2 * text.heads * text.headDim + 2 * text.kvHeads * text.headDim + 3 * text.mlp);
+    expect(tied).toBe(true);
+    const size = { rows: 10, patches: 0, targets: 4, keys: 0, patchKeys: 0 };
+    expect(forwardFlops(config, size)).toBe(2 * (10 * matrices + 4 * text.hidden * text.vocab));
+  });
+});
+
+describe('g2rpo plan', () => {
+  let dir: string;
+  const file = () => join(dir, 'run.yaml');
+  beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'g2rpo-plan-'));
+    await writeGallery({ out: join(dir, 'gallery'), train: 48, validation: 6, seed: 4 });
+    writeFileSync(
+      file(),
+      `output: run
+policy: { path: ${policyDir} }
+data: { train: gallery/train.jsonl, validation: gallery/validation.jsonl, template: plain }
+rollout: { maxTokens: 40, prompts: 24, n: 8 }
+train: { steps: 4, updatePrompts: 12 }
+`,
+    );
+  });
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+  it('says what stays, what every phase takes and how long, and the peak', async () => {
+    const { code, stdout } = await g2rpo(['plan', file()]);
+    expect(code).toBe(0);
+    for (const line of [
+      /M parameters; prompts of \d+ tokens \(16 visual/,
+      /^gradients +\d+ MB$/m,
+      /^updates +\d+ rows +\d+ MB +about/m,
+      /^peak memory \d+ MB; a rollout batch with 2 updates about/m,
+    ])
+      // prettier-ignore
+      expect(stdout).toMatch(line);
+    expect(stdout).not.toMatch(/NaN|undefined/);
+  });
+
+  it('follows the configuration', async () => {
+    const plan = (changes: Record<string, unknown> = {}) =>
+      planRun(
+        readTrainConfig(
+          file(),
+          Object.entries(changes).map(([path, value]) => ({ path, value })),
+        ).config,
+      );
+    const bytes = async (name: string, changes?: Record<string, unknown>) =>
+      (await plan(changes)).phases.find((phase) => phase.name === name)!.bytes;
+    const { config } = await openCheckpoint(policyDir);
+    expect((await plan()).holdings.find(({ name }) => name === 'weights')!.bytes).toBe(4 * parameterCount(config));
+    expect(await bytes('updates', { 'train.recompute': 'full' })).toBeLessThan((await bytes('updates')) / 2);
+    expect(await bytes('updates', { 'train.microBatchTokens': 1000 })).toBeLessThan((await bytes('updates')) / 3);
+    expect(await bytes('rollouts', { 'rollout.batchPrompts': 6 })).toBeLessThan(await bytes('rollouts'));
+    const reference = (await plan({ 'algorithm.kl.coef': 0.1 })).holdings.map(({ name }) => name);
+    expect(reference).toContain('weights of the reference policy');
+  });
+
+  it('a data set that is not there is named', async () => {
+    const { code, stderr } = await g2rpo(['plan', file(), `data.train=${join(dir, 'none.jsonl')}`]);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/none\.jsonl/);
+  });
+});
