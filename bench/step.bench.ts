@@ -203,7 +203,7 @@ function runOf(policy: Policy, path: string): Run {
     config,
     policy,
     algorithm: createAlgorithm(config.algorithm),
-    optimizer: createOptimizer(policy.parameters, config.train),
+    optimizer: createOptimizer(policy.trained, config.train),
     counters: { step: 0, batch: 0, groups: 0 },
   } as unknown as Run;
 }

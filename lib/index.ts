@@ -6,7 +6,9 @@ export * from './types.ts';
 
 export type { Dims, Kernel, KernelDeclaration, ScalarSpec, TensorSpec } from './kernels/defineKernel.ts';
 export { adamw } from './kernels/adamw.ts';
+export { adamw8bit } from './kernels/adamw8bit.ts';
 export { attention, attentionBackward, decodeAttention } from './kernels/attention.ts';
+export { ema, emaExchange } from './kernels/ema.ts';
 export { embedding, embeddingBackward } from './kernels/embedding.ts';
 export { expertLinear, expertLinearBackwardInput, expertLinearBackwardWeight } from './kernels/expertLinear.ts';
 export { expertSwiglu, expertSwigluBackward } from './kernels/expertSwiglu.ts';
@@ -16,6 +18,7 @@ export { gemm } from './kernels/gemm.ts';
 export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
 export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
+export { loraBackward, loraMerge } from './kernels/lora.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
 export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';

@@ -5,12 +5,12 @@ import { benchKernel } from '../support/benchKernel.ts';
 export default () =>
   benchKernel(squaredNorm, {
     sizes: [{ N: 10_000 }, { N: 6_000_000 }],
-    generate: ({ N }) => ({ x: Float32Array.from(randoms(1, N!)) }),
+    generate: ({ N }) => ({ x: [Float32Array.from(randoms(1, N!))] }),
     peers: [
       {
         name: 'TypeScript',
         prepare({ x }) {
-          const a = x as Float32Array;
+          const [a] = x as [Float32Array];
           let total = 0;
           return () => {
             total = 0;

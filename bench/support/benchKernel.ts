@@ -15,14 +15,14 @@ type AnyKernel = Kernel<any, any, any, any>;
 export interface Peer {
   name: string;
   /** prepares once; the returned function does the work once */
-  prepare(args: Record<string, TypedArray | number>, dims: Dims): () => void;
+  prepare(args: Record<string, TypedArray | readonly TypedArray[] | number>, dims: Dims): () => void;
 }
 
 export interface KernelBench {
   /** sizes of the dimensions, one entry per row of the table */
   sizes: Dims[];
-  /** arguments for a size: typed arrays and scalars */
-  generate(dims: Dims): Record<string, TypedArray | number | boolean>;
+  /** arguments for a size: typed arrays, lists of them and scalars */
+  generate(dims: Dims): Record<string, TypedArray | readonly TypedArray[] | number | boolean>;
   peers?: Peer[];
 }
 
@@ -99,6 +99,7 @@ function tensorsOf(
   return Object.fromEntries(
     Object.entries(plain).map(([name, value]) => {
       const spec = specs[name];
+      if (Array.isArray(value)) return [name, value.map((each) => tensor(each as TypedArray, undefined, scope))];
       const isTensor = spec && ArrayBuffer.isView(value);
       return [name, isTensor ? tensor(value as TypedArray, shapeOf(d.name, name, spec, dims), scope) : value];
     }),
@@ -108,7 +109,7 @@ function tensorsOf(
 /** f64 if what `real` arguments were given as, or all that the kernel takes, is f64. */
 function variantOf(kernel: AnyKernel, plain: Record<string, unknown>): 'f32' | 'f64' {
   const specs = { ...kernel.declaration.inputs, ...kernel.declaration.updates } as Record<string, TensorSpec>;
-  const wide = (name: string) => specs[name]?.dtypes.includes('f64') && plain[name] instanceof Float64Array;
+  const wide = (name: string) => specs[name]?.dtypes.includes('f64') && [plain[name]].flat()[0] instanceof Float64Array;
   return Object.keys(plain).some(wide) ? 'f64' : 'f32';
 }
 
@@ -144,7 +145,7 @@ function row(
   const { bytes, flops } = d.work(dims);
   // of the first thing that the kernel writes
   const [written, spec] = Object.entries({ ...d.outputs, ...d.updates } as Record<string, TensorSpec>)[0]!;
-  const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1);
+  const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1); // of a list: N is that of all its tensors
   const floor = Math.max(bytes / peak.bytes, flops / (variant === 'f64' ? peak.flops / 2 : peak.flops));
   const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
   return [

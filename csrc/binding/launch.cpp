@@ -55,10 +55,24 @@ struct Launch {
   const KernelEntry* entry;
   std::vector<KernelArgs::Slot> slots;
   std::vector<BufferRef> reads, writes;
+  std::vector<std::shared_ptr<std::vector<RawView>>> lists;  // what slots of lists point to
 };
 
+/** Elements of a list's tensors; they are flat, so their memory says how many. */
+void add_list(Launch& job, KernelArgs::Slot& slot, const Napi::Array& tensors, bool written) {
+  auto views = std::make_shared<std::vector<RawView>>();
+  for (uint32_t i = 0; i < tensors.Length(); i++) {
+    BufferRef buffer = buffer_of(tensors.Get(i));
+    views->push_back({buffer->data, buffer->bytes / size_of(buffer->dtype)});
+    (written ? job.writes : job.reads).push_back(std::move(buffer));
+  }
+  slot.data = views->data();
+  slot.size = views->size();
+  job.lists.push_back(std::move(views));
+}
+
 /**
- * launch(name, variant, arguments, dims, written): arguments are tensors, numbers or null in the order of the signature;
+ * launch(name, variant, arguments, dims, written): arguments are tensors, lists of them, numbers or null in the order of the signature;
  * dims holds kMaxRank dimensions for each; written[i] is 1 for updated tensors and outputs.
  */
 Launch launch_of(const Napi::CallbackInfo& info) {
@@ -68,7 +82,7 @@ Launch launch_of(const Napi::CallbackInfo& info) {
   const auto arguments = info[2].As<Napi::Array>();
   const auto dims = info[3].As<Napi::Float64Array>();
   const auto written = info[4].As<Napi::Uint8Array>();
-  Launch job{find_kernel(name.c_str(), Backend::cpu, dtype), {}, {}, {}};
+  Launch job{find_kernel(name.c_str(), Backend::cpu, dtype), {}, {}, {}, {}};
   if (!job.entry) throw_no_kernel(name.c_str(), Backend::cpu, dtype);
   const uint32_t count = arguments.Length();
   if (dims.ElementLength() != size_t{count} * kMaxRank || written.ElementLength() != count)
@@ -78,6 +92,8 @@ Launch launch_of(const Napi::CallbackInfo& info) {
     KernelArgs::Slot slot{};
     if (v.IsNumber()) {
       slot.scalar = v.As<Napi::Number>().DoubleValue();
+    } else if (v.IsArray()) {
+      add_list(job, slot, v.As<Napi::Array>(), written[i]);
     } else if (!v.IsNull()) {
       BufferRef buffer = buffer_of(v);
       size_t size = 1;

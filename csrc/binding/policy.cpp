@@ -264,7 +264,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   std::vector<BufferRef> weights_, gradients_;
 };
 
-/** new Policy(config, variant, names, weights, gradients): lists as long as each other */
+/** new Policy(config, variant, names, weights, gradients, adapters): lists as long as each other; null where there is none */
 class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
  public:
   explicit PolicyWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PolicyWrap>(info) {
@@ -290,19 +290,44 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
     else policy_ = make<float>(info, config);
   }
 
+  template <class T> static T* data_of(const std::string& name, const BufferRef& b, size_t bytes) {
+    if (b->dtype != DTypeOf<T>::value || b->bytes != bytes)
+      throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + ", weight and gradient alike");
+    return static_cast<T*>(b->data);
+  }
+
+  /** { a, b, dA, dB, rank, scale }; keeps the tensors among weights and gradients. `size` is rows times columns of the weight. */
+  template <class T>
+  static Adapter<T> adapter_of(const std::string& name, const Napi::Object& o, size_t size, std::vector<BufferRef>& w,
+                               std::vector<BufferRef>& g) {
+    const BufferRef a = buffer_of(member(o, "a")), b = buffer_of(member(o, "b"));
+    const BufferRef dA = buffer_of(member(o, "dA")), dB = buffer_of(member(o, "dB"));
+    const size_t rank = count(o, "rank"), columns = rank ? a->bytes / sizeof(T) / rank : 0, rows = rank ? b->bytes / sizeof(T) / rank : 0;
+    if (rank * columns * sizeof(T) != a->bytes || rank * rows * sizeof(T) != b->bytes || rows * columns != size)
+      throw Error("SHAPE_MISMATCH", name + ": a must be [rank, in] and b [out, rank] of a weight of " + std::to_string(size) + " elements");
+    const Adapter<T> adapter{data_of<T>(name, a, a->bytes), data_of<T>(name, b, b->bytes), data_of<T>(name, dA, a->bytes),
+                             data_of<T>(name, dB, b->bytes), rank, number(o, "scale")};
+    w.insert(w.end(), {a, b});
+    g.insert(g.end(), {dA, dB});
+    return adapter;
+  }
+
   template <class T> static std::shared_ptr<AnyPolicy> make(const Napi::CallbackInfo& info, const Config& config) {
-    const auto names = info[2].As<Napi::Array>(), weights = info[3].As<Napi::Array>(), gradients = info[4].As<Napi::Array>();
+    const auto names = info[2].As<Napi::Array>(), weights = info[3].As<Napi::Array>(), gradients = info[4].As<Napi::Array>(),
+               adapters = info[5].As<Napi::Array>();
     ParameterMap<T> map;
     std::vector<BufferRef> w, g;
     for (uint32_t i = 0; i < names.Length(); i++) {
       const std::string name = names.Get(i).ToString();
-      BufferRef weight = buffer_of(weights.Get(i)), gradient = buffer_of(gradients.Get(i));
-      for (const auto& b : {weight, gradient})
-        if (b->dtype != DTypeOf<T>::value || b->bytes != weight->bytes)
-          throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + ", weight and gradient alike");
-      map[name] = {static_cast<T*>(weight->data), static_cast<T*>(gradient->data), weight->bytes / sizeof(T)};
+      BufferRef weight = buffer_of(weights.Get(i));
+      Parameter<T> p{data_of<T>(name, weight, weight->bytes), nullptr, weight->bytes / sizeof(T)};
+      if (const Napi::Value given = gradients.Get(i); !given.IsNull()) {
+        g.push_back(buffer_of(given));
+        p.gradient = data_of<T>(name, g.back(), weight->bytes);
+      }
+      if (const Napi::Value given = adapters.Get(i); !given.IsNull()) p.adapter = adapter_of<T>(name, given.As<Napi::Object>(), p.size, w, g);
+      map[name] = p;
       w.push_back(std::move(weight));
-      g.push_back(std::move(gradient));
     }
     return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g));
   }

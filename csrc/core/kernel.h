@@ -14,7 +14,7 @@ enum class Isa : uint8_t { generic, avx2, avx512 };
 class KernelArgs {
  public:
   struct Slot {
-    void* data;
+    void* data;  // of a list: its RawViews, `size` of them
     size_t size;
     size_t dim[kMaxRank];
     double scalar;
@@ -28,6 +28,7 @@ class KernelArgs {
       for (int i = 0; i < kMaxRank; i++) v.dim[i] = slot.dim[i];
       return v;
     }
+    template <class T> G2_INLINE operator ViewList<T>() const { return {static_cast<const RawView*>(slot.data), slot.size}; }
     G2_INLINE operator double() const { return slot.scalar; }
     G2_INLINE operator int32_t() const { return static_cast<int32_t>(slot.scalar); }
     G2_INLINE operator bool() const { return slot.scalar != 0; }

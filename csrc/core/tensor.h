@@ -25,4 +25,18 @@ template <class T> struct View {
   G2_INLINE explicit operator bool() const { return data != nullptr; }
 };
 
+/** Some memory of elements whose type is known elsewhere. */
+struct RawView {
+  void* data;
+  size_t size;
+};
+
+/** Tensors of one role, like all gradients: views by index. Owns nothing. */
+template <class T> struct ViewList {
+  const RawView* items = nullptr;
+  size_t size = 0;
+
+  G2_INLINE View<T> operator[](size_t i) const { return {static_cast<T*>(items[i].data), items[i].size}; }
+};
+
 }  // namespace g2rpo

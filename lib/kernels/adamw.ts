@@ -1,7 +1,7 @@
-import { defineKernel, integer, number, real } from './defineKernel.ts';
+import { defineKernel, integer, many, number, real } from './defineKernel.ts';
 
 /**
- * One AdamW update, in place, of parameters and both moments.
+ * One AdamW update, in place, of all parameters and both moments of each: one launch, however many tensors there are.
  *
  *   g = gradientScale · gradient
  *   m ← β₁·m + (1 − β₁)·g      v ← β₂·v + (1 − β₂)·g²
@@ -10,13 +10,14 @@ import { defineKernel, integer, number, real } from './defineKernel.ts';
  * Decay is of the parameter before the update and does not pass through the moments. Gradients that are not finite make
  * parameters that are not finite; whether to take such a step is for the caller to decide.
  *
+ * @throws SHAPE_MISMATCH    the lists are not of one length
  * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
  * @source arXiv:1711.05101, algorithm 2
  */
 export const adamw = defineKernel({
   name: 'adamw',
-  inputs: { gradient: real('N') },
-  updates: { parameter: real('N'), firstMoment: real('N'), secondMoment: real('N') },
+  inputs: { gradients: many(real('N')) },
+  updates: { parameters: many(real('N')), firstMoments: many(real('N')), secondMoments: many(real('N')) },
   scalars: {
     learningRate: number(),
     beta1: number(0.9),
@@ -29,14 +30,17 @@ export const adamw = defineKernel({
     gradientScale: number(1),
   },
   outputs: {},
-  reference({ gradient, parameter, firstMoment, secondMoment, ...s }) {
-    gradient.forEach((unscaled, i) => {
-      const g = unscaled * s.gradientScale;
-      firstMoment[i] = s.beta1 * firstMoment[i]! + (1 - s.beta1) * g;
-      secondMoment[i] = s.beta2 * secondMoment[i]! + (1 - s.beta2) * g * g;
-      const mean = firstMoment[i]! / (1 - s.beta1 ** s.step);
-      const root = Math.sqrt(secondMoment[i]! / (1 - s.beta2 ** s.step));
-      parameter[i]! -= s.learningRate * (s.weightDecay * parameter[i]! + mean / (root + s.epsilon));
+  reference({ gradients, parameters, firstMoments, secondMoments, ...s }) {
+    gradients.forEach((gradient, k) => {
+      const [parameter, firstMoment, secondMoment] = [parameters[k]!, firstMoments[k]!, secondMoments[k]!];
+      gradient.forEach((unscaled, i) => {
+        const g = unscaled * s.gradientScale;
+        firstMoment[i] = s.beta1 * firstMoment[i]! + (1 - s.beta1) * g;
+        secondMoment[i] = s.beta2 * secondMoment[i]! + (1 - s.beta2) * g * g;
+        const mean = firstMoment[i]! / (1 - s.beta1 ** s.step);
+        const root = Math.sqrt(secondMoment[i]! / (1 - s.beta2 ** s.step));
+        parameter[i]! -= s.learningRate * (s.weightDecay * parameter[i]! + mean / (root + s.epsilon));
+      });
     });
   },
   work: ({ N }) => ({ bytes: 28 * N!, flops: 14 * N! }),

@@ -13,8 +13,9 @@ type OptionalKeys<S> = {
 }[keyof S];
 /** Values of every float tensor as f64, of every integer tensor as i32: what references compute with. */
 export type ReferenceArrays<S extends Tensors> = {
-  [K in keyof S]: S[K] extends TensorSpec<'i32' | 'u8'> ? Int32Array : Float64Array;
+  [K in keyof S]: S[K] extends { list: true } ? ReferenceArray<S[K]>[] : ReferenceArray<S[K]>;
 };
+type ReferenceArray<S> = S extends { dtypes: readonly ('i32' | 'u8')[] } ? Int32Array : Float64Array;
 type ScalarValues<S extends Scalars> = { [K in keyof S]: S[K]['type'] extends 'bool' ? boolean : number };
 
 export interface KernelDeclaration<I extends Tensors, U extends Tensors, S extends Scalars, O extends Tensors> {
@@ -30,15 +31,18 @@ export interface KernelDeclaration<I extends Tensors, U extends Tensors, S exten
     args: ReferenceArrays<I> & ReferenceArrays<U> & ScalarValues<S> & { dims: Dims },
     outputs: ReferenceArrays<O>,
   ): void;
-  /** bytes that must move and floating-point operations that must happen */
+  /** bytes that must move and floating-point operations that must happen; dimensions of lists are sums over their tensors */
   work(dims: Dims): { bytes: number; flops: number };
 }
 
-type Argument = Tensor | TypedArray | undefined;
+/** What may be given: a list of tensors where the declaration says `many`. */
+type Given<S, One> = S extends { list: true } ? readonly Tensor[] : One;
 type Arguments<I extends Tensors, U extends Tensors, S extends Scalars> = {
-  [K in Exclude<keyof I, OptionalKeys<I>>]: Tensor | TypedArray;
-} & { [K in OptionalKeys<I>]?: Argument } & { [K in Exclude<keyof U, OptionalKeys<U>>]: Tensor } & {
-  [K in OptionalKeys<U>]?: Tensor | undefined;
+  [K in Exclude<keyof I, OptionalKeys<I>>]: Given<I[K], Tensor | TypedArray>;
+} & { [K in OptionalKeys<I>]?: Given<I[K], Tensor | TypedArray> | undefined } & {
+  [K in Exclude<keyof U, OptionalKeys<U>>]: Given<U[K], Tensor>;
+} & {
+  [K in OptionalKeys<U>]?: Given<U[K], Tensor> | undefined;
 } & {
   [K in Exclude<keyof S, OptionalKeys<S>>]: ScalarValues<S>[K];
 } & { [K in OptionalKeys<S>]?: ScalarValues<S>[K] };
@@ -137,7 +141,7 @@ const checked = new Set<string>();
 /** Arguments, checked and in the order of the signature, with outputs to be filled. */
 interface Call {
   variant: DType;
-  handles: (NativeTensor | number | null)[];
+  handles: (NativeTensor | NativeTensor[] | number | null)[];
   sizes: Float64Array;
   written: Uint8Array;
   outputs: Record<string, Tensor>;
@@ -188,11 +192,12 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
 
   const dims: Dims = {};
   const temporary: Tensor[] = [];
-  const resolved = new Map<string, Tensor | number | null>();
+  const resolved = new Map<string, Tensor | readonly Tensor[] | number | null>();
+  const placeDims: Dims[] = [];
   let variant: DType = 'f32';
   let first: Tensor | undefined;
-  let chosen: string | undefined;
-  const values: (Tensor | number | null)[] = [];
+  let chosen: DType | undefined;
+  const values: (Tensor | readonly Tensor[] | number | null)[] = [];
 
   for (const { name: key, spec, role } of plan) {
     if (role === 'output') continue;
@@ -206,6 +211,13 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
       resolved.set(key, null);
       continue;
     }
+    if (spec.list) {
+      const tensors = listOf(name, key, spec, given, chosen, placeDims);
+      if (spec.dtypes.length > 1 && tensors[0]) chosen = variant = tensors[0].dtype;
+      first ??= tensors[0];
+      resolved.set(key, tensors);
+      continue;
+    }
     const isTensor = given instanceof Tensor;
     if (!isTensor && role === 'update')
       throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${key} is changed in place and must be a Tensor`);
@@ -216,13 +228,7 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
       );
     const dtype = isTensor ? given.dtype : dtypeOf(given);
     const shape = isTensor ? given.shape : [(given as TypedArray).length];
-    const allowed: readonly DType[] = chosen && spec.dtypes.length > 1 ? [chosen as DType] : spec.dtypes;
-    if (!allowed.includes(dtype))
-      throw new G2rpoError(
-        'DTYPE_MISMATCH',
-        `${name}: ${key} must be ${allowed.join(' or ')}[${spec.dims.join(',')}]; got ${dtype}[${shape.join(', ')}]`,
-        { kernel: name, argument: key, wanted: allowed, got: dtype },
-      );
+    checkDtype(name, key, spec, dtype, shape, chosen);
     if (spec.dtypes.length > 1) chosen = variant = dtype;
     bindDims(name, key, spec, shape, dims);
     const value = isTensor ? given : tensor(given as TypedArray);
@@ -245,8 +251,46 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
     written[i] = role === 'update' || role === 'output' ? 1 : 0;
     if (value instanceof Tensor) sizes.set(value.shape, i * 4);
   });
-  const handles = values.map((v) => (v instanceof Tensor ? v.handle : v));
+  const handles = values.map((v) =>
+    v instanceof Tensor ? v.handle : typeof v === 'object' && v !== null ? v.map((t) => t.handle) : v,
+  );
   return { variant, handles, sizes, written, outputs, temporary };
+}
+
+function checkDtype(
+  kernel: string,
+  key: string,
+  spec: TensorSpec,
+  got: DType,
+  shape: readonly number[],
+  chosen: DType | undefined,
+): void {
+  const wanted: readonly DType[] = chosen && spec.dtypes.length > 1 ? [chosen] : spec.dtypes;
+  if (!wanted.includes(got))
+    throw new G2rpoError(
+      'DTYPE_MISMATCH',
+      `${kernel}: ${key} must be ${wanted.join(' or ')}[${spec.dims.join(',')}]; got ${got}[${shape.join(', ')}]`,
+      { kernel, argument: key, wanted, got },
+    );
+}
+
+/** Tensors of a list, checked against those at the same places of the lists before. */
+function listOf(
+  kernel: string,
+  key: string,
+  spec: TensorSpec,
+  given: unknown,
+  chosen: DType | undefined,
+  placeDims: Dims[],
+): readonly Tensor[] {
+  if (!Array.isArray(given) || !given.every((t) => t instanceof Tensor))
+    throw new G2rpoError('INVALID_ARGUMENT', `${kernel}: ${specText(key, spec)} must be a list of Tensors`);
+  const tensors = given as readonly Tensor[];
+  tensors.forEach(({ dtype, shape }, i) => {
+    checkDtype(kernel, `${key}[${i}]`, spec, dtype, shape, chosen ?? (i > 0 ? tensors[0]!.dtype : undefined));
+    bindDims(kernel, `${key}[${i}]`, spec, shape, (placeDims[i] ??= {}));
+  });
+  return tensors;
 }
 
 function scalar(kernel: string, key: string, spec: ScalarSpec, given: unknown): number {

@@ -34,7 +34,7 @@ export const head = defineKernel({
  *   dz = (dLogProbs·(1[j = target] − pⱼ) − dEntropy·pⱼ·(log pⱼ + entropy)) / temperature
  *   dHidden = dz·weight,  dWeight += dzᵀ·hidden
  *
- * Logits are computed anew from the arguments of the forward; logSumExp and entropy are its outputs.
+ * dWeight is left out where the weight is frozen. Logits are computed anew from the arguments of the forward; logSumExp and entropy are its outputs.
  *
  * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite
  */
@@ -49,7 +49,7 @@ export const headBackward = defineKernel({
     logSumExp: real('N'),
     entropy: real('N'),
   },
-  updates: { dWeight: real('V,H') },
+  updates: { dWeight: real('V,H?') },
   scalars: { temperature: number(1) },
   outputs: { dHidden: real('N,H') },
   reference(
@@ -66,7 +66,7 @@ export const headBackward = defineKernel({
         const dz = (dLogProbs[i]! * (hit - p) - dEntropy[i]! * p * (logP + entropy[i]!)) / temperature;
         for (let h = 0; h < H; h++) {
           dHidden[i * H + h]! += dz * weight[j * H + h]!;
-          dWeight[j * H + h]! += dz * hidden[i * H + h]!;
+          if (dWeight) dWeight[j * H + h]! += dz * hidden[i * H + h]!;
         }
       }
     }
@@ -109,7 +109,7 @@ export const headPolicyLoss = defineKernel({
     /** ∂(objective)/∂entropy of each token */
     entropySlopes: real('N'),
   },
-  updates: { dWeight: real('V,H') },
+  updates: { dWeight: real('V,H?') },
   scalars: {
     temperature: number(1),
     /** one of POLICY_LOSS_KINDS */

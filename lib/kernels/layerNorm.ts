@@ -28,7 +28,8 @@ export const layerNorm = defineKernel({
 });
 
 /**
- * The gradient of {@link layerNorm}, added to that of the residual stream; those of weight and bias are added to dWeight and dBias.
+ * The gradient of {@link layerNorm}, added to that of the residual stream; those of weight and bias are added to dWeight and dBias,
+ * where these are given.
  *
  *   dX = residual + rstd · (dY·w − mean(dY·w) − x̂ · mean(dY·w·x̂))      x̂ = (x − mean) · rstd
  *   dWeight += Σ over rows of dY · x̂      dBias += Σ over rows of dY
@@ -46,7 +47,7 @@ export const layerNormBackward = defineKernel({
     /** gradient that reaches x past the norm */
     residual: real('R,D?'),
   },
-  updates: { dWeight: real('D'), dBias: real('D') },
+  updates: { dWeight: real('D?'), dBias: real('D?') },
   outputs: { dX: real('R,D') },
   reference({ dY, x, weight, mean, rstd, residual, dWeight, dBias, dims }, { dX }) {
     const D = dims['D']!;
@@ -62,8 +63,8 @@ export const layerNormBackward = defineKernel({
       for (let i = 0; i < D; i++) {
         const inner = dY[at(i)]! * weight[i]! - meanGradient - normed(i) * meanProduct;
         dX[at(i)] = rstd[r]! * inner + (residual?.[at(i)] ?? 0);
-        dWeight[i]! += dY[at(i)]! * normed(i);
-        dBias[i]! += dY[at(i)]!;
+        if (dWeight) dWeight[i]! += dY[at(i)]! * normed(i);
+        if (dBias) dBias[i]! += dY[at(i)]!;
       }
     }
   },

@@ -49,21 +49,21 @@ export const linearBackwardInput = defineKernel({
 });
 
 /**
- * Adds the gradients of `linear` with respect to its weight and bias to what dWeight and dBias hold.
+ * Adds the gradients of `linear` with respect to its weight and bias to what dWeight and dBias hold; one that is left out is frozen.
  *
  *   dWeight += dYᵀ·x      dBias += Σᵢ dYᵢ
  */
 export const linearBackwardWeight = defineKernel({
   name: 'linear_backward_weight',
   inputs: { dY: real('M,N'), x: real('M,K') },
-  updates: { dWeight: real('N,K'), dBias: real('N?') },
+  updates: { dWeight: real('N,K?'), dBias: real('N?') },
   outputs: {},
   reference({ dY, x, dWeight, dBias, dims }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];
     for (let i = 0; i < M; i++)
       for (let j = 0; j < N; j++) {
         if (dBias) dBias[j]! += dY[i * N + j]!;
-        for (let k = 0; k < K; k++) dWeight[j * K + k]! += dY[i * N + j]! * x[i * K + k]!;
+        if (dWeight) for (let k = 0; k < K; k++) dWeight[j * K + k]! += dY[i * N + j]! * x[i * K + k]!;
       }
   },
   work,

@@ -27,7 +27,7 @@ export const rmsNorm = defineKernel({
 });
 
 /**
- * The gradient of {@link rmsNorm}, added to that of the residual stream; the weight's is added to dWeight.
+ * The gradient of {@link rmsNorm}, added to that of the residual stream; the weight's is added to dWeight, unless it is frozen.
  *
  *   dX = residual + rstd · (dY·w − x̂ · mean(dY·w·x̂))      x̂ = x · rstd
  *   dWeight += Σ over rows of dY · x̂
@@ -44,7 +44,7 @@ export const rmsNormBackward = defineKernel({
     /** gradient that reaches x past the norm */
     residual: real('R,D?'),
   },
-  updates: { dWeight: real('D') },
+  updates: { dWeight: real('D?') },
   outputs: { dX: real('R,D') },
   reference({ dY, x, weight, rstd, residual, dWeight, dims }, { dX }) {
     const D = dims['D']!;
@@ -55,7 +55,7 @@ export const rmsNormBackward = defineKernel({
       for (let i = 0; i < D; i++) {
         const normed = x[at(i)]! * rstd[r]!;
         dX[at(i)] = rstd[r]! * (dY[at(i)]! * weight[i]! - normed * mean) + (residual?.[at(i)] ?? 0);
-        dWeight[i]! += dY[at(i)]! * normed;
+        if (dWeight) dWeight[i]! += dY[at(i)]! * normed;
       }
     }
   },

@@ -10,6 +10,8 @@ export interface TensorSpec<D extends DType = DType> {
   readonly dtypes: readonly D[];
   readonly dims: readonly string[];
   readonly optional: boolean;
+  /** a list of flat tensors; dimensions are of each, and those of one place in several lists agree */
+  readonly list: boolean;
 }
 type ScalarType = 'f64' | 'i32' | 'bool';
 type ScalarDefault = number | boolean | undefined;
@@ -22,11 +24,12 @@ export interface ScalarSpec<K extends ScalarType = ScalarType, V extends ScalarD
 function spec<D extends DType>(dtypes: readonly D[]) {
   return <S extends string>(
     shape: S,
-  ): TensorSpec<D> & { readonly optional: S extends `${string}?` ? true : false } => ({
+  ): TensorSpec<D> & { readonly optional: S extends `${string}?` ? true : false; readonly list: false } => ({
     kind: 'tensor',
     dtypes,
     dims: shape.replace(/\?$/, '').split(','),
     optional: shape.endsWith('?') as never,
+    list: false,
   });
 }
 
@@ -37,6 +40,12 @@ export const i32 = spec(['i32']);
 export const u8 = spec(['u8']);
 /** f32 or f64; all arguments declared so must agree. */
 export const real = spec(['f32', 'f64']);
+
+/** Declares a list of flat tensors, as in `many(real('N'))`: one launch for all of them. */
+export const many = <S extends TensorSpec>(one: S): Omit<S, 'list'> & { readonly list: true } => ({
+  ...one,
+  list: true,
+});
 
 /** Declares a scalar: with a default it may be left out. */
 const scalar =
@@ -53,7 +62,9 @@ export const flag = scalar<'bool', boolean>('bool');
 const typeText = (t: TensorSpec) => (t.dtypes.length > 1 ? `{${t.dtypes.join('|')}}` : t.dtypes[0]);
 /** `rewards f64[B]`, as in the C++ signature. */
 export const specText = (name: string, s: TensorSpec | ScalarSpec): string =>
-  s.kind === 'scalar' ? `${name} ${s.type}` : `${name} ${typeText(s)}[${s.dims.join(',')}]${s.optional ? '?' : ''}`;
+  s.kind === 'scalar'
+    ? `${name} ${s.type}`
+    : `${name} ${typeText(s)}[${s.dims.join(',')}]${s.list ? '*' : ''}${s.optional ? '?' : ''}`;
 
 /** The size that a dimension like "S+1" stands for, or undefined while its name is unknown. */
 function evaluate(dim: string, dims: Dims): number | undefined {

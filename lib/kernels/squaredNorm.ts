@@ -1,18 +1,18 @@
-import { defineKernel, f64, real } from './defineKernel.ts';
+import { defineKernel, f64, many, real } from './defineKernel.ts';
 
 /**
- * The sum of squares of all elements, in f64 whatever their type: what clipping by the global norm adds up over tensors.
+ * The sum of squares of all elements of all tensors, in f64 whatever their type: what clipping by the global norm wants.
  *
  *   sum = Σ x²
  *
- * The order of additions is fixed, so it is the same number on any number of threads. Infinite and NaN elements show in it.
+ * The order of additions is fixed, tensor by tensor, so it is the same number on any number of threads. Infinite and NaN elements show in it.
  */
 export const squaredNorm = defineKernel({
   name: 'squared_norm',
-  inputs: { x: real('N') },
+  inputs: { x: many(real('N')) },
   outputs: { sum: f64('1') },
   reference({ x }, { sum }) {
-    x.forEach((v) => (sum[0]! += v * v));
+    for (const tensor of x) tensor.forEach((v) => (sum[0]! += v * v));
   },
   work: ({ N }) => ({ bytes: 4 * N!, flops: 2 * N! }),
 });

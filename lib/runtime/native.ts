@@ -36,12 +36,13 @@ export interface Native {
     variant: string,
     names: string[],
     weights: NativeTensor[],
-    gradients: NativeTensor[],
+    gradients: (NativeTensor | null)[],
+    adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
   ) => NativePolicy;
   launch(
     name: string,
     variant: string,
-    args: (NativeTensor | number | null)[],
+    args: (NativeTensor | NativeTensor[] | number | null)[],
     dims: Float64Array,
     written: Uint8Array,
   ): void;
@@ -49,7 +50,7 @@ export interface Native {
   time(
     name: string,
     variant: string,
-    args: (NativeTensor | number | null)[],
+    args: (NativeTensor | NativeTensor[] | number | null)[],
     dims: Float64Array,
     written: Uint8Array,
     count: number,

@@ -96,6 +96,7 @@ export const SPELLING: Spelling = {
   switches,
 };
 
+const VERL_MODEL = 'actorRolloutRef.model';
 const [ACTOR, CONTROL] = ['actorRolloutRef.actor', 'algorithm.klCtrl'];
 
 /** Keys that switch on or off what is a number or a name with us; what they switch off is not looked at. */
@@ -145,6 +146,16 @@ function switches(config: ConfigTree, problems: string[]): void {
     put('rollout.filter.high', 2, 'algorithm.onlineFiltering');
   } else if (metric !== undefined && metric !== 'accuracy')
     problems.push(`algorithm.filterKey: must be accuracy; got ${JSON.stringify(metric)}`);
+
+  if (flag('worker.actor.model.freezeVisionTower'))
+    put('train.freeze', ['model.visual.*'], 'worker.actor.model.freezeVisionTower');
+  const [rank, alpha, targets] = ['loraRank', 'loraAlpha', 'targetModules'].map((key) => take(`${VERL_MODEL}.${key}`));
+  if (rank !== undefined && rank !== 0) {
+    put('train.lora.rank', rank, `${VERL_MODEL}.loraRank`);
+    if (alpha !== undefined) put('train.lora.alpha', alpha, `${VERL_MODEL}.loraAlpha`);
+    const all = targets === 'all-linear' ? ['*'] : targets;
+    if (all !== undefined) put('train.lora.targets', all, `${VERL_MODEL}.targetModules`);
+  }
 
   if (flag('algorithm.normAdvByStdInGrpo') === false) {
     const name = take('algorithm.advEstimator') ?? 'nothing';

@@ -5,7 +5,6 @@ import type { Band } from '../algorithms/shaping/entropyBand.ts';
 import type { LengthThresholds } from '../algorithms/shaping/lengthReward.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { createPromptStream } from '../data/promptStream.ts';
-import { Policy } from '../model/qwen3vl/policy.ts';
 import type { RewardRunner } from '../rewards/index.ts';
 import { noCounts, rollOut } from '../rollout/gatherRollouts.ts';
 import type { Group, RolloutPolicy } from '../rollout/group.ts';
@@ -13,6 +12,7 @@ import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 import type { TrainConfig } from './config.ts';
 import { rewardRunnerOf, rowOptionsOf } from './train.ts';
+import { loadPolicy } from './trainee.ts';
 
 export interface CalibrateOptions {
   /** of every task type; all of them where a task has fewer */
@@ -54,8 +54,7 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
   checkOptions(options);
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
-  const { path, minPixels, maxPixels } = config.policy;
-  const policy = await Policy.load(path, { ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) });
+  const policy = await loadPolicy(config.policy);
   const rewards = await rewardRunnerOf(config);
   try {
     return await calibrateWith(policy, rewards, prompts, config, options);

@@ -2,27 +2,43 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { G2rpoError } from '../runtime/errors.ts';
-import { readMoments, writeMoments } from './momentsFile.ts';
-import type { Optimizer } from './optimizer.ts';
+import type { Optimizer, StateTensor } from './optimizer.ts';
+import { readState, writeState } from './stateFile.ts';
 
 const VERSION = 1;
-const [MANIFEST, STATE, MOMENTS, POLICY] = ['manifest.json', 'state.json', 'optimizer.safetensors', 'policy'];
+const [MANIFEST, STATE, POLICY] = ['manifest.json', 'state.json', 'policy'];
+const [MOMENTS, AVERAGE] = ['optimizer.safetensors', 'average.safetensors'];
 
 /** What a checkpoint needs of the policy. */
 export interface SavedPolicy {
   save(dir: string, options: { dtype: 'float32' }): Promise<void>;
+  /** that it will take on the disk */
+  bytes?: number;
+}
+
+/** What a checkpoint keeps of what is trained. */
+export interface CheckpointContent {
+  policy: SavedPolicy;
+  optimizer: Optimizer;
+  /** a moving average of the weights, where there is one */
+  average?: readonly StateTensor[];
+  /** fingerprint of the policy that adapters are for */
+  base?: string;
 }
 
 /** A complete checkpoint: every file is as it was written. */
 export interface RunCheckpoint {
   step: number;
   dir: string;
-  /** Hugging Face folder with the f32 master weights */
+  /** what the policy saved: a Hugging Face folder with the f32 master weights, or of LoRA the adapter */
   policyDir: string;
+  base: string | undefined;
   /** whatever the run gave to remember */
   state: unknown;
   /** Writes moments and the number of updates back into an optimizer of the same parameters. */
   restoreOptimizer(optimizer: Optimizer): Promise<void>;
+  /** Writes moving averages of weights back. */
+  restoreAverage(average: readonly StateTensor[]): Promise<void>;
 }
 
 /**
@@ -34,9 +50,10 @@ export interface RunCheckpoint {
  */
 export async function saveCheckpoint(
   dir: string,
-  { step, policy, optimizer, state }: { step: number; policy: SavedPolicy; optimizer: Optimizer; state: unknown },
+  content: CheckpointContent & { step: number; state: unknown },
   { keepLast }: { keepLast: number },
 ): Promise<string> {
+  const { step, policy, optimizer, average, base, state } = content;
   const target = join(dir, folderOf(step));
   const writing = `${target}.writing`;
   try {
@@ -44,12 +61,19 @@ export async function saveCheckpoint(
     for (const left of await readdir(dir))
       // by a process that was killed
       if (/^step-\d+\.writing$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
-    await refuseFullDisk(dir, optimizer);
+    await refuseFullDisk(dir, policy, [...optimizer.state, ...(average ?? [])]);
     await mkdir(writing);
     await policy.save(join(writing, POLICY), { dtype: 'float32' });
-    await writeMoments(join(writing, MOMENTS), optimizer.moments);
-    const content = { version: VERSION, step, updates: optimizer.updates, state };
-    await writeSynced(join(writing, STATE), `${JSON.stringify(content)}\n`);
+    await writeState(join(writing, MOMENTS), optimizer.state);
+    if (average) await writeState(join(writing, AVERAGE), average);
+    const remembered = {
+      version: VERSION,
+      step,
+      updates: optimizer.updates,
+      ...(base !== undefined && { base }),
+      state,
+    };
+    await writeSynced(join(writing, STATE), `${JSON.stringify(remembered)}\n`);
     const files: Record<string, string> = {};
     for (const file of await filesBelow(writing)) files[relative(writing, file)] = await sha256(file);
     await writeSynced(join(writing, MANIFEST), `${JSON.stringify({ version: VERSION, files }, null, 2)}\n`);
@@ -117,7 +141,8 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
     if (got !== wanted)
       refuse(`${name} ${got === undefined ? 'is missing' : 'is not as it was written: its checksum differs'}`);
   }
-  const content = (await readJson(join(dir, STATE))) as { step?: number; updates?: number; state: unknown } | undefined;
+  const content = (await readJson(join(dir, STATE))) as
+    { step?: number; updates?: number; base?: string; state: unknown } | undefined;
   const { step, updates } = content ?? {};
   if (!Number.isSafeInteger(step) || !Number.isSafeInteger(updates))
     return refuse(`${STATE} must say step and updates; it does not, or cannot be read`);
@@ -125,11 +150,13 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
     step: step!,
     dir,
     policyDir: join(dir, POLICY),
+    base: content!.base,
     state: content!.state,
     async restoreOptimizer(optimizer) {
-      await readMoments(join(dir, MOMENTS), optimizer.moments);
+      await readState(join(dir, MOMENTS), optimizer.state);
       optimizer.restore(updates!);
     },
+    restoreAverage: (average) => readState(join(dir, AVERAGE), average),
   };
 }
 
@@ -147,9 +174,10 @@ async function stepsIn(dir: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-/** Weights and both moments, in f32, and a little more. */
-async function refuseFullDisk(dir: string, { moments }: Optimizer): Promise<void> {
-  const wanted = moments.reduce((bytes, { first }) => bytes + 12 * first.size, 0) + 2 ** 20;
+/** Weights and state, and a little more. */
+async function refuseFullDisk(dir: string, { bytes = 0 }: SavedPolicy, state: readonly StateTensor[]): Promise<void> {
+  const ofState = state.reduce((sum, { tensor }) => sum + (tensor.dtype === 'u8' ? 1 : 4) * tensor.size, 0);
+  const wanted = bytes + ofState + 2 ** 20;
   const { bavail, bsize } = await statfs(dir);
   if (bavail * bsize < wanted)
     throw new G2rpoError(

@@ -18,6 +18,11 @@ const beta = z.number().min(0).lt(1);
 const policyConfig = z
   .strictObject({
     path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
+    adapter: z
+      .string()
+      .min(1)
+      .exactOptional()
+      .describe("folder of a LoRA adapter in PEFT's format on top of it; trained on where train.lora is given"),
     maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
     minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
     maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
@@ -91,7 +96,51 @@ const rewardsConfig = z.strictObject({
   structureBonus: z.enum(['none', 'reference']).default('none'),
 });
 
+const patterns = z
+  .union([
+    z
+      .string()
+      .min(1)
+      .transform((one) => [one]),
+    z.array(z.string().min(1)).min(1),
+  ])
+  .exactOptional();
+
+const loraConfig = z
+  .strictObject({
+    rank: positive.default(16),
+    alpha: z.number().positive().default(32).describe('the change is multiplied with alpha / rank'),
+    dropout: z
+      .number()
+      .refine((p) => p === 0, 'must be 0: with dropout the policy that is trained is not the one that was sampled')
+      .default(0),
+    targets: z
+      .array(z.string().min(1))
+      .min(1)
+      .default(['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'])
+      .describe('last parts of module names, or patterns of whole ones'),
+  })
+  .exactOptional()
+  .describe('trains low-rank changes of matrices; the weights themselves stay as they are');
+
+const emaConfig = z
+  .strictObject({
+    decay: z.number().gt(0).lt(1).default(0.999).describe('share of itself that the average keeps at an update'),
+    validate: z.boolean().default(true).describe('validations are of the average'),
+    export: z.boolean().default(true).describe('the policy at the end is the average'),
+  })
+  .exactOptional()
+  .describe('keeps a moving average of what is trained');
+
 const optimizerConfig = {
+  freeze: patterns.describe('patterns of parameters that are not trained, as model.visual.*'),
+  only: patterns.describe('patterns of the parameters that alone are trained'),
+  lora: loraConfig,
+  optimizer: z
+    .enum(['adamw', 'adamw8bit'])
+    .default('adamw')
+    .describe('moments in f32, or in 8 bits: 2 bytes a parameter instead of 8'),
+  ema: emaConfig,
   learningRate: z.number().min(0).default(2e-6).describe('the value of the released script'),
   warmupSteps: z.int().min(0).default(0),
   decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
@@ -110,6 +159,19 @@ const optimizerConfig = {
   saveEverySteps: positive.default(100),
   keepLast: positive.default(3).describe('checkpoints kept'),
 };
+
+/** What is trained is said in one way. */
+function checkTrained(
+  { train }: { train: { freeze?: unknown; only?: unknown; lora?: unknown } },
+  context: z.RefinementCtx,
+) {
+  const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
+  const message = given.includes('lora')
+    ? `stands beside train.lora, which trains its adapters alone; give one of them`
+    : 'stands beside train.only and says the same from the other side; give one of them';
+  if (given.length > 1)
+    context.addIssue({ code: 'custom', path: ['train', given[0]!], message, input: train[given[0]!] });
+}
 
 const trainSection = z.strictObject({
   steps: positive.describe('optimizer updates in all'),
@@ -152,6 +214,7 @@ export const trainConfig = z
     train: trainSection,
     eval: evalConfig,
   })
+  .superRefine(checkTrained)
   .superRefine(({ rollout, rewards, algorithm, train }, context) => {
     const [format, length] = [rewards.formatWeight, algorithm.lengthReward.weight];
     if (format + length > 1 + 1e-9)
@@ -171,42 +234,54 @@ export const trainConfig = z
   });
 export type TrainConfig = z.output<typeof trainConfig>;
 
-export const sftConfig = z.strictObject({
-  ...common,
-  policy: policyConfig,
-  data: z.strictObject({ validation: files.exactOptional(), ...textConfig }).prefault({}),
-  phases: z
-    .array(
-      z.strictObject({
-        name: z.string().min(1),
-        demonstrations: z
-          .array(z.strictObject({ files, share: z.number().positive().default(1).describe('of the rows of a batch') }))
-          .min(1),
-        steps: positive,
-        batchRows: positive.default(32).describe('demonstrations per update'),
-        learningRate: z.number().min(0).default(1e-5),
-        warmupSteps: z.int().min(0).default(0),
-        decay: z.enum(['constant', 'linear', 'cosine']).default('linear'),
-        finalShare: share.default(0.1),
-      }),
-    )
-    .min(1)
-    .describe('one after the other, each with its own schedule'),
-  train: z
-    .strictObject(optimizerConfig)
-    .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
-    .prefault({}),
-  rollout: z
-    .strictObject({ maxTokens: positive.default(4096) })
-    .prefault({})
-    .describe('of validation'),
-  rewards: rewardsConfig.prefault({}),
-  eval: evalConfig,
-});
+export const sftConfig = z
+  .strictObject({
+    ...common,
+    policy: policyConfig,
+    data: z.strictObject({ validation: files.exactOptional(), ...textConfig }).prefault({}),
+    phases: z
+      .array(
+        z.strictObject({
+          name: z.string().min(1),
+          demonstrations: z
+            .array(
+              z.strictObject({ files, share: z.number().positive().default(1).describe('of the rows of a batch') }),
+            )
+            .min(1),
+          steps: positive,
+          batchRows: positive.default(32).describe('demonstrations per update'),
+          learningRate: z.number().min(0).default(1e-5),
+          warmupSteps: z.int().min(0).default(0),
+          decay: z.enum(['constant', 'linear', 'cosine']).default('linear'),
+          finalShare: share.default(0.1),
+        }),
+      )
+      .min(1)
+      .describe('one after the other, each with its own schedule'),
+    train: z
+      .strictObject(optimizerConfig)
+      .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
+      .prefault({}),
+    rollout: z
+      .strictObject({ maxTokens: positive.default(4096) })
+      .prefault({})
+      .describe('of validation'),
+    rewards: rewardsConfig.prefault({}),
+    eval: evalConfig,
+  })
+  .superRefine(checkTrained);
 export type SftConfig = z.output<typeof sftConfig>;
 
 /** Keys that hold a path or a list of them. */
-export const PATHS = ['output', 'policy.path', 'data.train', 'data.validation', 'data.imageDir', 'rewards.file'];
+export const PATHS = [
+  'output',
+  'policy.path',
+  'policy.adapter',
+  'data.train',
+  'data.validation',
+  'data.imageDir',
+  'rewards.file',
+];
 
 /** @throws INVALID_CONFIG  all problems at once */
 export function loadTrainConfig(input: unknown, baseDir?: string): TrainConfig {

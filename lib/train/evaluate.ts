@@ -1,11 +1,11 @@
 import { loadDataset } from '../data/dataset.ts';
 import { validate } from '../eval/validate.ts';
-import { Policy } from '../model/qwen3vl/policy.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import type { TrainConfig } from './config.ts';
 import { rewardRunnerOf, rowOptionsOf } from './train.ts';
+import { loadPolicy } from './trainee.ts';
 
 /**
  * How the policy of a configuration fares on its held-out prompts, as a validation of training does. Nothing is written.
@@ -17,14 +17,13 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   if (!config.data.validation)
     throw new G2rpoError('INVALID_CONFIG', 'data.validation must name held-out prompts; it is not there');
   const { prompts, skipped } = loadDataset(config.data.validation, rowOptionsOf(config));
-  const { path, maxPromptTokens, ...imageOptions } = config.policy;
-  const policy = await Policy.load(path, imageOptions);
+  const policy = await loadPolicy(config.policy);
   const rewards = await rewardRunnerOf(config);
   try {
     const { maxTokens } = config.rollout;
     const answerer = answererOf(policy, rewards, {
       maxTokens,
-      maxPromptTokens,
+      maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
     });

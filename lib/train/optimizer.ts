@@ -1,4 +1,5 @@
 import { adamw } from '../kernels/adamw.ts';
+import { adamw8bit, SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { zeros, type Tensor } from '../runtime/tensor.ts';
 
@@ -10,6 +11,8 @@ export interface TrainableParameter {
 }
 
 export interface OptimizerConfig {
+  /** moments in f32, or in 8 bits; default adamw */
+  optimizer?: 'adamw' | 'adamw8bit';
   betas: readonly [number, number];
   epsilon: number;
   weightDecay: number;
@@ -17,11 +20,10 @@ export interface OptimizerConfig {
   maxGradNorm: number;
 }
 
-/** Both moments of a parameter. */
-export interface Moments {
+/** A tensor that a checkpoint keeps beside the weights. */
+export interface StateTensor {
   name: string;
-  first: Tensor<'f32' | 'f64'>;
-  second: Tensor<'f32' | 'f64'>;
+  tensor: Tensor<'f32' | 'f64' | 'u8'>;
 }
 
 export interface OptimizerStep {
@@ -35,73 +37,89 @@ export interface OptimizerStep {
 export interface Optimizer {
   /** updates made so far; the bias correction depends on it */
   readonly updates: number;
-  readonly moments: readonly Moments[];
+  /** moments of every parameter: `<name>.first`, `<name>.second`; of 8 bits also their scales */
+  readonly state: readonly StateTensor[];
   /** One update from the gradients as they are; zeroing them is the caller's. */
   step(learningRate: number): Promise<OptimizerStep>;
-  /** For resuming: the moments have been written into, and so many updates were made. */
+  /** For resuming: the state has been written into, and so many updates were made. */
   restore(updates: number): void;
   dispose(): void;
 }
 
-export function createOptimizer(parameters: readonly TrainableParameter[], config: OptimizerConfig): Optimizer {
-  const { betas, epsilon, weightDecay, maxGradNorm } = config;
-  const flat = parameters.map(({ name, weight, gradient }) => {
-    const size = [weight.size];
-    return {
-      name,
-      parameter: weight.reshape(size),
-      gradient: gradient.reshape(size),
-      first: zeros(weight.dtype, size),
-      second: zeros(weight.dtype, size),
-    };
-  });
+/** @param onUpdate  called after every update that was not skipped, for what follows the weights */
+export function createOptimizer(
+  parameters: readonly TrainableParameter[],
+  config: OptimizerConfig,
+  onUpdate: () => void = () => undefined,
+): Optimizer {
+  const { betas, epsilon, weightDecay, maxGradNorm, optimizer = 'adamw' } = config;
+  const flat = (of: (parameter: TrainableParameter) => Tensor<'f32' | 'f64'>) =>
+    parameters.map((parameter) => of(parameter).reshape([parameter.weight.size]));
+  const [weights, gradients] = [flat(({ weight }) => weight), flat(({ gradient }) => gradient)];
+  const moments = optimizer === 'adamw8bit' ? narrowMoments(weights, gradients) : wideMoments(weights, gradients);
+  const state = parameters.flatMap(({ name }, k) =>
+    Object.entries(moments.lists).map(([part, list]) => ({ name: `${name}.${part}`, tensor: list[k]! })),
+  );
   let updates = 0;
 
-  /** Squares are added in f64, tensor by tensor in the order of the parameters. */
   async function globalNorm(): Promise<number> {
-    const sums = await Promise.all(
-      flat.map(async ({ gradient }) => {
-        using sum = squaredNorm({ x: gradient }).sum;
-        return (await sum.read())[0]!;
-      }),
-    );
-    return Math.sqrt(sums.reduce((total, s) => total + s, 0));
+    using sum = squaredNorm({ x: gradients }).sum;
+    return Math.sqrt((await sum.read())[0]!);
   }
 
   return {
     get updates() {
       return updates;
     },
-    moments: flat.map(({ name, first, second }) => ({ name, first, second })),
+    state,
     async step(learningRate) {
       const gradNorm = await globalNorm();
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };
       updates++;
       const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
-      for (const { parameter, gradient, first, second } of flat)
-        adamw({
-          gradient,
-          parameter,
-          firstMoment: first,
-          secondMoment: second,
-          learningRate,
-          beta1: betas[0],
-          beta2: betas[1],
-          epsilon,
-          weightDecay,
-          step: updates,
-          gradientScale,
-        });
+      const [beta1, beta2] = betas;
+      moments.update({ learningRate, beta1, beta2, epsilon, weightDecay, step: updates, gradientScale });
+      onUpdate();
       return { gradNorm, skipped: false };
     },
     restore(made) {
       updates = made;
     },
     dispose() {
-      for (const { first, second } of flat) {
-        first.dispose();
-        second.dispose();
-      }
+      for (const { tensor } of state) tensor.dispose();
     },
+  };
+}
+
+type Reals = readonly Tensor<'f32' | 'f64'>[];
+type Scalars = Record<
+  'learningRate' | 'beta1' | 'beta2' | 'epsilon' | 'weightDecay' | 'step' | 'gradientScale',
+  number
+>;
+
+/** Where the moments are kept, and the kernel that knows them. */
+interface Moments {
+  lists: Record<string, readonly StateTensor['tensor'][]>;
+  update(scalars: Scalars): void;
+}
+
+function wideMoments(parameters: Reals, gradients: Reals): Moments {
+  const same = () => parameters.map(({ dtype, shape }) => zeros(dtype, shape));
+  const [first, second] = [same(), same()];
+  return {
+    lists: { first, second },
+    update: (scalars) => void adamw({ gradients, parameters, firstMoments: first, secondMoments: second, ...scalars }),
+  };
+}
+
+function narrowMoments(parameters: Reals, gradients: Reals): Moments {
+  const codes = () => parameters.map(({ shape }) => zeros('u8', shape));
+  const scales = () => parameters.map(({ size }) => zeros('f32', [Math.ceil(size / SCALED_ELEMENTS)]));
+  const lists = { first: codes(), second: codes(), firstScales: scales(), secondScales: scales() };
+  const { first: firstCodes, second: secondCodes, firstScales, secondScales } = lists;
+  return {
+    lists,
+    update: (scalars) =>
+      void adamw8bit({ gradients, parameters, firstCodes, secondCodes, firstScales, secondScales, ...scalars }),
   };
 }

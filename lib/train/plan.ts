@@ -1,16 +1,19 @@
 import { loadDataset } from '../data/dataset.ts';
 import { createPromptStream } from '../data/promptStream.ts';
+import { SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
 import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
-import { parameterCount } from '../model/qwen3vl/tensorNames.ts';
+import { loraTargets } from '../model/qwen3vl/lora.ts';
+import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
 import { activationBytes, cacheBytes, forwardFlops, packedBytes, type PassSize } from '../model/qwen3vl/workload.ts';
 import { encodePrompts } from '../rollout/encodePrompts.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
 import { rowOptionsOf, withLimits } from './train.ts';
+import { trainedSize } from './trainedSize.ts';
 
 /** Something that stays in memory for the whole run. */
 export interface Holding {
@@ -77,8 +80,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   const holdings: Holding[] = [
     { name: 'process, data set and tokenizer', bytes: process + LEFT_LYING },
     { name: 'weights', bytes: weights },
-    { name: 'gradients', bytes: weights },
-    { name: 'moments of AdamW', bytes: 2 * weights },
+    ...trainingHoldings(model, config.train),
     ...(reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
   ];
   const flopsPerSecond = await speedOf(model);
@@ -101,6 +103,21 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     flopsPerSecond,
     updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
   };
+}
+
+/** What training holds beside the weights: of what is trained alone. */
+function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Holding[] {
+  const tensors = tensorNames(model);
+  const trained = trainedSize(tensors, train);
+  const adapted = train.lora ? loraTargets(tensors, train.lora.targets) : [];
+  const copies = adapted.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const narrow = train.optimizer === 'adamw8bit';
+  return [
+    ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
+    { name: 'gradients', bytes: F32 * trained },
+    { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
+    ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
+  ];
 }
 
 interface PromptShape {

@@ -1,7 +1,10 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
+import { readPeft } from '../model/qwen3vl/peft.ts';
+import { elementCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
 import type { Prompt } from '../types.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
+import { trainedSize, type TrainedChoice } from './trainedSize.ts';
 import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 
 /**
@@ -18,7 +21,7 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
   await (await rewardRunnerOf(config)).close();
   const perBatch = rollout.prompts / train.updatePrompts;
   return [
-    await aboutPolicy(config.policy.path),
+    await aboutPolicy(config),
     `train on ${prompts.length} prompts (${tasksOf(prompts)})${leftOut(skipped.length)}`,
     heldOut
       ? `validate with ${heldOut.prompts.length} prompts (${tasksOf(heldOut.prompts)})${leftOut(heldOut.skipped.length)}`
@@ -41,18 +44,26 @@ export async function previewSft(config: SftConfig): Promise<string[]> {
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await (await rewardRunnerOf(config)).close();
   return [
-    await aboutPolicy(config.policy.path),
+    await aboutPolicy(config),
     ...phases,
     heldOut ? `validate with ${heldOut.prompts.length} prompts` : 'no validation: data.validation names no file',
     `output ${config.output}`,
   ];
 }
 
-async function aboutPolicy(path: string): Promise<string> {
-  const { tensors } = await openCheckpoint(path);
-  let parameters = 0;
-  for (const { shape } of tensors.values()) parameters += shape.reduce((n, d) => n * d, 1);
-  return `policy ${path}: ${(parameters / 1e6).toFixed(2)} million parameters`;
+async function aboutPolicy({ policy, train }: Pick<TrainConfig, 'policy'> & { train: TrainedChoice }): Promise<string> {
+  const { path, adapter } = policy;
+  const tensors = tensorNames((await openCheckpoint(path)).config);
+  if (adapter !== undefined) await readPeft(adapter, tensors);
+  const sizeOf = (list: readonly TensorShape[]) => list.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const all = sizeOf(tensors);
+  const trained = trainedSize(tensors, train);
+  const millions = (n: number) => `${(n / 1e6).toFixed(2)} million`;
+  const on = adapter === undefined ? '' : ` with the adapter ${adapter}`;
+  const what = train.lora
+    ? `, and ${millions(trained)} of adapters that are trained`
+    : `, ${millions(trained)} are trained`;
+  return `policy ${path}${on}: ${millions(all)} parameters${trained === all ? '' : what}`;
 }
 
 function tasksOf(prompts: readonly Prompt[]): string {

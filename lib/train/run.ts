@@ -9,7 +9,7 @@ import type { Optimizer } from './optimizer.ts';
 /** What training needs of a policy; the real one, or a stand-in of a test. */
 export type TrainedPolicy = Pick<
   Policy,
-  'encode' | 'generate' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'parameters' | 'save'
+  'encode' | 'generate' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'trained' | 'save'
 > & {
   config: { vision: Pick<Policy['config']['vision'], 'merge'> };
   tokenizer: Pick<Policy['tokenizer'], 'decode'>;

@@ -2,17 +2,18 @@ import { join } from 'node:path';
 import { loadDataset, loadDemonstrations, type Demonstration } from '../data/dataset.ts';
 import { createPromptStream, type PromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
-import { Policy } from '../model/qwen3vl/policy.ts';
+import type { Policy } from '../model/qwen3vl/policy.ts';
 import type { Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
 import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
-import { createOptimizer, type Optimizer } from './optimizer.ts';
+import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
 import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
+import { openTrainee } from './trainee.ts';
 
 interface SftState {
   config: SftConfig;
@@ -43,25 +44,23 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
 
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
-  const { path, maxPromptTokens, ...imageOptions } = config.policy;
-  const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
+  const trainee = await openTrainee(config, found);
+  const { policy, optimizer } = trainee;
   const rewards = await rewardRunnerOf(config);
-  const optimizer = createOptimizer(policy.parameters, config.train);
   try {
-    if (found) await found.restoreOptimizer(optimizer);
     let step = found?.step ?? 0;
     if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);
     await reporter.rewind(found ? step : -1);
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
       maxTokens: config.rollout.maxTokens,
-      maxPromptTokens,
+      maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
       if (!heldOut) return;
-      after = await validate(heldOut.prompts, answerer, { ...config.eval, step });
+      after = await trainee.judged(() => validate(heldOut.prompts, answerer, { ...config.eval, step }));
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -89,7 +88,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
       const save = async () => {
         const remembered: SftState = { config, streams: sources.map((s) => s.stream.state()), before, after };
-        await saveCheckpoint(checkpoints, { step, policy, optimizer, state: remembered }, config.train);
+        await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: remembered }, config.train);
         saved = step;
       };
       while (step < end && !signal?.aborted) {
@@ -107,13 +106,11 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       }
     }
     const stopped = step < total;
-    const policyDir = stopped ? undefined : join(config.output, 'policy');
-    if (policyDir !== undefined) await policy.save(policyDir, { dtype: 'bfloat16' });
+    const policyDir = stopped ? undefined : await trainee.export(config.output);
     return { step, stopped, before, after, policyDir };
   } finally {
     await rewards.close();
-    optimizer.dispose();
-    policy.dispose();
+    trainee.dispose();
   }
 }
 

@@ -3,16 +3,15 @@ import { createAlgorithm } from '../algorithms/index.ts';
 import { loadDataset, type Dataset, type DatasetOptions } from '../data/dataset.ts';
 import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
-import { Policy } from '../model/qwen3vl/policy.ts';
 import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
 import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
-import { createOptimizer } from './optimizer.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
+import { loadPolicy, openTrainee } from './trainee.ts';
 
 /** What a run has come to. */
 export interface TrainResult {
@@ -62,16 +61,16 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const rowOptions = rowOptionsOf(config);
   const prompts = await read(config.data.train, rowOptions, reporter);
   const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
-  const { path, maxPromptTokens, ...imageOptions } = config.policy;
-  const policy = await Policy.load(found?.policyDir ?? path, imageOptions);
+  const trainee = await openTrainee(config, found);
+  const { policy, optimizer } = trainee;
   const rewards = await rewardRunnerOf(config);
   const algorithm = createAlgorithm(withLimits(config));
   const run: Run = {
     config,
     policy,
     algorithm,
-    ...(algorithm.needs.reference && { reference: await Policy.load(path, imageOptions) }),
-    optimizer: createOptimizer(policy.parameters, config.train),
+    ...(algorithm.needs.reference && { reference: await loadPolicy(config.policy) }),
+    optimizer,
     stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
     rewards,
     reporter,
@@ -79,7 +78,6 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   };
   try {
     if (found && state) {
-      await found.restoreOptimizer(run.optimizer);
       run.stream.restore(state.stream);
       run.algorithm.restore(state.algorithm);
       await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
@@ -89,13 +87,13 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
       maxTokens: config.rollout.maxTokens,
-      maxPromptTokens,
+      maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
       if (heldOut.length === 0) return;
-      after = await validate(heldOut, answerer, { ...config.eval, step: run.counters.step });
+      after = await trainee.judged(() => validate(heldOut, answerer, { ...config.eval, step: run.counters.step }));
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -112,7 +110,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         before,
         after,
       };
-      const content = { step: run.counters.step, policy, optimizer: run.optimizer, state: remembered };
+      const content = { ...trainee.kept, step: run.counters.step, state: remembered };
       return saveCheckpoint(checkpoints, content, config.train);
     };
 
@@ -135,14 +133,12 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     }
     const stopped = run.counters.step < steps;
     if (stopped && saved !== run.counters.step) await save();
-    const policyDir = stopped ? undefined : join(config.output, 'policy');
-    if (policyDir !== undefined) await policy.save(policyDir, { dtype: 'bfloat16' });
+    const policyDir = stopped ? undefined : await trainee.export(config.output);
     return { step: run.counters.step, stopped, before, after, policyDir };
   } finally {
     await rewards.close();
-    run.optimizer.dispose();
     run.reference?.dispose();
-    policy.dispose();
+    trainee.dispose();
   }
 }
 

@@ -66,6 +66,13 @@ describe('before a run', () => {
     expect(cold.stdout).toMatch(/phase words: 2 updates of 4 of 36 rows/);
     expect(existsSync(at('run'))).toBe(false);
     expect(existsSync(at('cold'))).toBe(false);
+    const dry = (change: string) => g2rpo(['train', at('run.yaml'), '--dry-run', change]);
+    expect((await dry('train.freeze=model.visual.*')).stdout).toMatch(/million parameters, 0\.\d+ million are trained/);
+    expect((await dry('train.lora.rank=2')).stdout).toMatch(/, and 0\.\d+ million of adapters that are trained/);
+    expect(await dry('train.freeze=visual.*')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('train.freeze: "visual.*" is the name of no parameter'),
+    });
     const missing = await g2rpo(['train', at('run.yaml'), '--dry-run', 'policy.path=nowhere']);
     expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('INVALID_CHECKPOINT') });
   });

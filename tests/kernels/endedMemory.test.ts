@@ -14,7 +14,7 @@ const x = addon.upload('f32', zeros);
 const norm = addon.allocate('f64', 1, true);
 const small = Array.from({ length: 100 }, () => addon.upload('f32', zeros.subarray(0, 60_000)));
 const dims = Float64Array.of(2 ** 22, -1, -1, -1, -1, -1, -1, -1);
-addon.time('squared_norm', 'f32', [x, norm], dims, Uint8Array.of(0, 1), 10).catch(() => undefined);
+addon.time('squared_norm', 'f32', [[x], norm], dims, Uint8Array.of(0, 1), 10).catch(() => undefined);
 for (let i = 0; i < 3; i++) addon.read(addon.upload('f32', zeros)).catch(() => undefined);
 parentPort.postMessage(small.length);
 setInterval(() => undefined, 1000);`;

@@ -99,6 +99,7 @@ testKernel(headBackward, {
     'a temperature of 0.7': backward(14, 37, 20, 61, 0.7),
     'several chunks': backward(15, 1100, 5, 30),
     'the vocabulary in slices': backward(16, 66, 2, 16_500),
+    'a frozen weight': { ...backward(13, 65, 37, 101), dWeight: undefined },
   },
   tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: sums of a thousand products near 1
 });
@@ -119,6 +120,7 @@ testKernel(headPolicyLoss, {
     'one token, sapo and k3': { ...fused(22, 1, 16, 50), kind: sapo, klKind: k3 },
     '65 tokens, odd sizes': fused(23, 65, 37, 101),
     'reinforce at a temperature of 0.7': { ...fused(24, 37, 20, 61, 0.7), kind: reinforce },
+    'a frozen weight': { ...fused(23, 65, 37, 101), dWeight: undefined },
     'the dual bound': { ...fused(25, 90, 8, 33), clipDual: 1.1, clipHigh: 0.05 },
     'several tiles and several chunks': fused(26, 1100, 3, 1100),
     'the vocabulary in slices': fused(27, 66, 2, 16_500),

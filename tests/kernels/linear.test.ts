@@ -58,6 +58,7 @@ testKernel(linearBackwardWeight, {
     'no rows change nothing': { ...backwardWeight(0, 5, 3), dBias: [1, 2, 3, 4, 5] },
     'without bias': backwardWeight(19, 37, 45),
     'with bias': { ...backwardWeight(19, 37, 45), dBias: randoms(4, 37) },
+    'the bias alone': { ...backwardWeight(19, 37, 45), dWeight: undefined, dBias: randoms(4, 37) },
     'one output': { ...backwardWeight(300, 1, 20), dBias: [7] },
     'many rows': { ...backwardWeight(4200, 40, 36), dBias: randoms(4, 40) },
     'more columns than are worth reading where they are': backwardWeight(50, 30, 500),

@@ -35,6 +35,7 @@ testKernel(rmsNormBackward, {
     'an odd width, no residual': backward(7, 101, false),
     'more than a block of rows': backward(400, 128),
     'a wide row': backward(3, 4099),
+    'a frozen weight': { ...backward(70, 32), dWeight: undefined },
   },
   tolerance: { f32: 1e-5, f64: 1e-13 }, // sums over up to 400 rows of terms near 1
 });

@@ -71,7 +71,7 @@ export function fakePolicy({
   const policy: TrainedPolicy = {
     config: { vision: { merge: 2 } },
     tokenizer: { decode: (ids) => Array.from(ids, (id) => LETTERS[id] ?? '').join('') },
-    parameters: [{ name: 'matrix', shape: [VOCAB, VOCAB], weight, gradient }],
+    trained: [{ name: 'matrix', shape: [VOCAB, VOCAB], weight, gradient }],
     encode: async (parts) => encodeLetters(parts.map((part) => (part.type === 'text' ? part.text : '')).join('')),
     async generate(prompts, { n = 1, maxTokens, temperature = 1, seed: key = 0, step = 0, rolloutOffset = 0 }) {
       calls.push(`generate ${prompts.length}×${n}`);

@@ -42,14 +42,20 @@ export function randoms(seed: number, ...shape: number[]): Float64Array<ArrayBuf
 interface Prepared {
   dims: Dims;
   arrays: Record<string, { data: number[]; shape: number[] }>;
+  lists: Record<string, { data: number[]; shape: number[] }[]>;
   scalars: Record<string, number | boolean>;
 }
 function prepare(kernel: AnyKernel, c: Case): Prepared {
   const d = kernel.declaration;
   const dims: Dims = {};
   const arrays: Prepared['arrays'] = {};
+  const lists: Prepared['lists'] = {};
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
     if (c[name] === undefined) continue;
+    if (spec.list) {
+      lists[name] = (c[name] as Nested[]).map(flatten);
+      continue;
+    }
     arrays[name] = flatten(c[name]);
     if (arrays[name].shape.length === 1 && spec.dims.length > 1 && arrays[name].data.length === 0)
       arrays[name].shape = spec.dims.map(() => 0);
@@ -58,13 +64,27 @@ function prepare(kernel: AnyKernel, c: Case): Prepared {
   const scalars: Prepared['scalars'] = {};
   for (const [name, spec] of Object.entries((d.scalars ?? {}) as Record<string, { default?: number | boolean }>))
     scalars[name] = (c[name] ?? spec.default) as number | boolean;
-  return { dims, arrays, scalars };
+  return { dims, arrays, lists, scalars };
 }
 
-/** Runs the f64 reference on a case: outputs and updated tensors by name. */
+/** Arrays one behind the other. */
+function joined<A extends { length: number; set(from: never, at: number): void }>(
+  arrays: readonly A[],
+  Kind: new (length: number) => A,
+): A {
+  const all = new Kind(arrays.reduce((n, { length }) => n + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    all.set(array as never, at);
+    at += array.length;
+  }
+  return all;
+}
+
+/** Runs the f64 reference on a case: outputs and updated tensors by name, tensors of a list one behind the other. */
 export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64Array | Int32Array> {
   const d = kernel.declaration;
-  const { dims, arrays, scalars } = prepare(kernel, c);
+  const { dims, arrays, lists, scalars } = prepare(kernel, c);
   const wide = (spec: TensorSpec, data: number[] | number) =>
     spec.dtypes.includes('i32') || spec.dtypes.includes('u8')
       ? Int32Array.from(typeof data === 'number' ? { length: data } : data)
@@ -72,18 +92,22 @@ export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64
   const args: Record<string, unknown> = { ...scalars, dims };
   const out: Record<string, Float64Array | Int32Array> = {};
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>))
-    if (arrays[name]) args[name] = wide(spec, arrays[name].data);
+    if (lists[name]) args[name] = lists[name].map(({ data }) => wide(spec, data));
+    else if (arrays[name]) args[name] = wide(spec, arrays[name].data);
   for (const [name, spec] of Object.entries(d.outputs as Record<string, TensorSpec>))
     out[name] = wide(
       spec,
       shapeOf(d.name, name, spec, dims).reduce((n, x) => n * x, 1),
     ).fill(0);
   d.reference(args as never, out as never);
-  for (const name of Object.keys(d.updates ?? {})) if (args[name]) out[name] = args[name] as Float64Array;
+  for (const name of Object.keys(d.updates ?? {}))
+    if (lists[name])
+      out[name] = joined(args[name] as Float64Array[], Float64Array as new (length: number) => Float64Array);
+    else if (args[name]) out[name] = args[name] as Float64Array;
   return out;
 }
 
-/** Runs the native kernel on a case, reals in `variant`. */
+/** Runs the native kernel on a case, reals in `variant`: outputs and updated tensors as `runReference` has them. */
 export async function runKernel(
   kernel: AnyKernel,
   c: Case,
@@ -91,18 +115,26 @@ export async function runKernel(
 ): Promise<Record<string, TypedArray>> {
   using scope = new Scope();
   const d = kernel.declaration;
-  const { arrays, scalars } = prepare(kernel, c);
+  const { arrays, lists, scalars } = prepare(kernel, c);
   const args: Record<string, unknown> = { ...scalars };
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
-    if (!arrays[name]) continue;
     const dtype: DType = spec.dtypes.length > 1 ? variant : spec.dtypes[0]!;
-    args[name] = tensor(ARRAYS[dtype].from(arrays[name].data as never) as TypedArray, arrays[name].shape, scope);
+    const made = ({ data, shape }: { data: number[]; shape: number[] }) =>
+      tensor(ARRAYS[dtype].from(data as never) as TypedArray, shape, scope);
+    if (lists[name]) args[name] = lists[name].map(made);
+    else if (arrays[name]) args[name] = made(arrays[name]);
   }
   const outputs = kernel(args as never);
   const result: Record<string, TypedArray> = {};
   for (const [name, t] of Object.entries(outputs)) result[name] = await t.read();
-  for (const name of Object.keys(d.updates ?? {}))
-    if (args[name]) result[name] = await (args[name] as ReturnType<typeof tensor>).read();
+  for (const name of Object.keys(d.updates ?? {})) {
+    const changed = args[name] as ReturnType<typeof tensor> | ReturnType<typeof tensor>[] | undefined;
+    if (Array.isArray(changed)) {
+      const parts = await Promise.all(changed.map((t) => t.read() as Promise<TypedArray>));
+      const dtype = changed[0]?.dtype ?? variant;
+      result[name] = joined(parts, ARRAYS[dtype] as new (length: number) => TypedArray);
+    } else if (changed) result[name] = await changed.read();
+  }
   return result;
 }
 

@@ -44,7 +44,27 @@ describe('as EasyR1 writes it', () => {
   });
 });
 
+it('a vision tower that EasyR1 freezes, and one that it does not', () => {
+  const frozen = (freeze_vision_tower: boolean) =>
+    loadTrainConfig({ ...least, worker: { actor: { model: { freeze_vision_tower } } } }).train.freeze;
+  expect(frozen(true)).toEqual(['model.visual.*']);
+  expect(frozen(false)).toBeUndefined();
+});
+
 describe('as verl writes it', () => {
+  it('LoRA, and none', () => {
+    const lora = (model: object) => loadTrainConfig({ ...least, actor_rollout_ref: { model } }).train.lora;
+    expect(lora({ lora_rank: 32, lora_alpha: 64, target_modules: 'all-linear' })).toMatchObject({
+      rank: 32,
+      alpha: 64,
+      targets: ['*'],
+    });
+    expect(lora({ lora_rank: 8, target_modules: ['q_proj'] })).toMatchObject({ rank: 8, targets: ['q_proj'] });
+    expect(lora({ lora_rank: 0, lora_alpha: 16, target_modules: 'all-linear' })).toBeUndefined();
+    expect(
+      problemsOf({ ...least, train: { steps: 4, lora: { rank: 2 } }, actor_rollout_ref: { model: { lora_rank: 8 } } }),
+    ).toEqual(['actorRolloutRef.model.loraRank and train.lora.rank say the same; give one of them']);
+  });
   it('a KL term in the loss', () => {
     const actor = { use_kl_loss: true, kl_loss_coef: 0.002, kl_loss_type: 'mse', loss_agg_mode: 'seq-mean-token-sum' };
     const algorithm = { use_kl_in_reward: false, kl_penalty: 'kl', kl_ctrl: { type: 'fixed', kl_coef: 0.1 } };

@@ -34,8 +34,7 @@ const optimizerOf = (size: number) =>
   );
 const save = (step: number, { optimizer = optimizerOf(3), state = {} as unknown, keepLast = 3 } = {}) =>
   saveCheckpoint(dir, { step, policy, optimizer, state }, { keepLast });
-const momentsOf = async ({ moments }: Optimizer) =>
-  Promise.all(moments.flatMap(({ first, second }) => [first.read(), second.read()]));
+const momentsOf = async ({ state }: Optimizer) => Promise.all(state.map(({ tensor }) => tensor.read()));
 
 describe('a checkpoint', () => {
   it('gives back the state, the moments to the bit, and how many updates were made', async () => {

@@ -203,3 +203,48 @@ it('a cold start has phases, and says so', () => {
     /^phases/,
   );
 });
+
+describe('what is trained', () => {
+  it('is all of it, or said by patterns, or by adapters', () => {
+    const parsed = (train: object) => loadTrainConfig({ ...least, train: { ...least.train, ...train } }).train;
+    expect(parsed({})).not.toHaveProperty('lora');
+    expect(parsed({ freeze: 'model.visual.*' }).freeze).toEqual(['model.visual.*']);
+    expect(parsed({ only: ['*.norm.*', 'lm_head.weight'] }).only).toHaveLength(2);
+    expect(parsed({ lora: { rank: 4 } }).lora).toMatchObject({ rank: 4, alpha: 32, dropout: 0 });
+    expect(parsed({ lora: {} }).lora!.targets).toContain('q_proj');
+  });
+
+  it('is said in one way, and without dropout', () => {
+    expect(problemsOf({ train: { freeze: 'a', only: 'b' } })).toEqual([
+      'train.freeze: stands beside train.only and says the same from the other side; give one of them; got ["a"]',
+    ]);
+    expect(problemsOf({ train: { only: 'b', lora: {} } })).toEqual([
+      'train.only: stands beside train.lora, which trains its adapters alone; give one of them; got ["b"]',
+    ]);
+    expect(problemsOf({ train: { lora: { dropout: 0.1, rank: 0, targets: [] } } })).toEqual([
+      expect.stringContaining('train.lora.rank: '),
+      'train.lora.dropout: must be 0: with dropout the policy that is trained is not the one that was sampled; got 0.1',
+      expect.stringContaining('train.lora.targets: '),
+    ]);
+  });
+
+  it('may be averaged, and with moments of 8 bits', () => {
+    const train = { ...least.train, optimizer: 'adamw8bit', ema: {} };
+    expect(loadTrainConfig({ ...least, train }).train).toMatchObject({
+      optimizer: 'adamw8bit',
+      ema: { decay: 0.999, validate: true, export: true },
+    });
+    expect(problemsOf({ train: { optimizer: 'sgd', ema: { decay: 1 } } })).toEqual([
+      'train.optimizer: must be adamw or adamw8bit; got "sgd"',
+      expect.stringMatching(/^train\.ema\.decay: .*; got 1$/),
+    ]);
+  });
+
+  it('is said to a cold start in the same words', () => {
+    const phases = [{ name: 'a', demonstrations: [{ files: 'a.jsonl' }], steps: 1 }];
+    const cold = { output: '/o', policy: { path: '/p', adapter: 'here' }, phases, train: { lora: {}, freeze: ['x'] } };
+    expect(thrownBy(() => loadSftConfig(cold)).message).toContain('train.freeze: stands beside train.lora');
+    const { policy } = loadSftConfig({ ...cold, train: { freeze: ['x'] } }, '/base');
+    expect(policy.adapter).toBe('/base/here');
+  });
+});

@@ -25,10 +25,10 @@ function reference(
 ): Float64Array[] {
   return list.map(({ weights, gradients }) => {
     const arrays = {
-      gradient: Float64Array.from(gradients),
-      parameter: Float64Array.from(weights),
-      firstMoment: new Float64Array(weights.length),
-      secondMoment: new Float64Array(weights.length),
+      gradients: [Float64Array.from(gradients)],
+      parameters: [Float64Array.from(weights)],
+      firstMoments: [new Float64Array(weights.length)],
+      secondMoments: [new Float64Array(weights.length)],
     };
     learningRates.forEach((learningRate, k) =>
       adamw.declaration.reference(
@@ -46,7 +46,7 @@ function reference(
         {},
       ),
     );
-    return arrays.parameter;
+    return arrays.parameters[0]!;
   });
 }
 const flat = [
@@ -78,12 +78,37 @@ describe('an update', () => {
     const optimizer = createOptimizer(list, config);
     await optimizer.step(0.1);
     const before = await read(list);
-    const moments = await optimizer.moments[0]!.first.read();
+    const moments = await optimizer.state[0]!.tensor.read();
     list[1]!.gradient.write(Float64Array.of(bad));
     expect(await optimizer.step(0.1)).toMatchObject({ skipped: true });
     expect(await read(list)).toEqual(before);
-    expect(await optimizer.moments[0]!.first.read()).toEqual(moments);
+    expect(await optimizer.state[0]!.tensor.read()).toEqual(moments);
     expect(optimizer.updates).toBe(1);
+  });
+});
+
+describe('moments of 8 bits', () => {
+  it('take two bytes and a scale for 256, and bring the parameters to the same place', async () => {
+    const goal = Float32Array.from({ length: 600 }, (_, i) => Math.sin(i));
+    const ends: number[] = [];
+    for (const kind of ['adamw', 'adamw8bit'] as const) {
+      const [weight, gradient] = [tensor(new Float32Array(600)), tensor(new Float32Array(600))];
+      const settings = { ...config, optimizer: kind, maxGradNorm: 0, weightDecay: 0 };
+      let followed = 0;
+      const optimizer = createOptimizer([{ name: 'x', weight, gradient }], settings, () => followed++);
+      const bytes = optimizer.state.reduce((n, { tensor: t }) => n + t.size * (t.dtype === 'u8' ? 1 : 4), 0);
+      expect(bytes).toBe(kind === 'adamw' ? 4800 : 1200 + 2 * 4 * 3);
+      expect(optimizer.state.map(({ name }) => name).slice(0, 2)).toEqual(['x.first', 'x.second']);
+      for (let step = 0; step < 150; step++) {
+        const w = await weight.read();
+        gradient.write(Float32Array.from(w, (v, i) => 10 ** (i % 3) * (v - goal[i]!)));
+        await optimizer.step(0.05 * (1 - step / 150));
+      }
+      expect(followed).toBe(150);
+      ends.push((await weight.read()).reduce((sum, v, i) => sum + (v - goal[i]!) ** 2, 0) / 600);
+    }
+    expect(ends[0]).toBeLessThan(1e-4);
+    expect(ends[1]).toBeLessThan(2e-4);
   });
 });
 

@@ -94,6 +94,17 @@ train: { steps: 4, updatePrompts: 12 }
     expect(await bytes('rollouts', { 'rollout.batchPrompts': 6 })).toBeLessThan(await bytes('rollouts'));
     const reference = (await plan({ 'algorithm.kl.coef': 0.1 })).holdings.map(({ name }) => name);
     expect(reference).toContain('weights of the reference policy');
+    const held = async (changes: Record<string, unknown>) =>
+      new Map((await plan(changes)).holdings.map(({ name, bytes: size }) => [name, size]));
+    const whole = await held({});
+    const frozen = await held({ 'train.freeze': 'model.visual.*', 'train.ema.decay': 0.9 });
+    for (const name of ['gradients', 'moments of AdamW']) expect(frozen.get(name)).toBeLessThan(whole.get(name)! / 2);
+    expect(frozen.get('moving averages')).toBe(frozen.get('gradients'));
+    const narrow = (await held({ 'train.optimizer': 'adamw8bit' })).get('moments of AdamW')!;
+    expect(narrow / whole.get('moments of AdamW')!).toBeCloseTo(0.254, 3);
+    const lora = await held({ 'train.lora.rank': 4 });
+    expect(lora.get('gradients')).toBeLessThan(whole.get('gradients')! / 20);
+    expect(lora.get('adapters, and weights merged with them')).toBeLessThan(whole.get('weights')!);
   });
 
   it('a data set that is not there is named', async () => {

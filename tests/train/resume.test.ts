@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   readFileSync,
@@ -95,7 +96,7 @@ async function reported<T>(
 }
 
 /** Everything of a finished run that may not depend on how often it was interrupted. */
-function outcomeOf(output: string) {
+function outcomeOf(output: string, weights = 'model.safetensors') {
   const sha = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
   const checkpoints = readdirSync(at(output, 'checkpoints')).sort();
   const rows = (name: string) =>
@@ -106,7 +107,7 @@ function outcomeOf(output: string) {
   return {
     checkpoints,
     policy: sha(at(output, 'policy', 'model.safetensors')),
-    weights: sha(at(output, 'checkpoints', checkpoints.at(-1)!, 'policy', 'model.safetensors')),
+    weights: sha(at(output, 'checkpoints', checkpoints.at(-1)!, 'policy', weights)),
     moments: sha(at(output, 'checkpoints', checkpoints.at(-1)!, 'optimizer.safetensors')),
     metrics: rows('metrics'),
     samples: rows('samples'),
@@ -169,6 +170,72 @@ describe('training', () => {
     const further = loadTrainConfig(configOf('falling', { ...falling, steps: 4 }));
     const refused = await rejectionOf(reported('falling', (reporter) => train(further, reporter)));
     expect(refused.message).toMatch(/train\.steps was 2, is now 4/);
+  });
+});
+
+describe('a training of a part', () => {
+  const saved = (output: string, name: string) =>
+    readFileSync(at(output, 'checkpoints', 'step-000006', 'policy', name));
+  const parts: Record<string, [object, string]> = {
+    'without the vision tower': [{ freeze: 'model.visual.*' }, 'model.safetensors'],
+    'with moments of 8 bits and a moving average': [
+      { optimizer: 'adamw8bit', ema: { decay: 0.5 }, decay: 'cosine', warmupSteps: 2 },
+      'model.safetensors',
+    ],
+    'by adapters and their moving average': [
+      { lora: { rank: 2, targets: ['o_proj'] }, ema: { decay: 0.9, validate: false } },
+      'adapter_model.safetensors',
+    ],
+    'by adapters': [
+      { lora: { rank: 2, alpha: 4, targets: ['q_proj', 'down_proj', 'qkv'] } },
+      'adapter_model.safetensors',
+    ],
+  };
+  it.each(Object.entries(parts))('that is stopped goes on to the same bytes: %s', async (name, [part, weights]) => {
+    const [straight, stopped] = [`${name} straight`, `${name} stopped`];
+    const settings = { ...part, steps: 6, saveEverySteps: 6 };
+    const configs = [straight, stopped].map((output) => loadTrainConfig(configOf(output, settings)));
+    await reported(straight, (reporter) => train(configs[0]!, reporter));
+    const stop = new AbortController();
+    const onStep = (step: number) => step === 3 && stop.abort();
+    await reported(stopped, (reporter) => train(configs[1]!, reporter, stop.signal), onStep);
+    await reported(stopped, (reporter) => train(configs[1]!, reporter));
+    const last = (outcome: ReturnType<typeof outcomeOf>) => ({ ...outcome, checkpoints: [] });
+    expect(last(outcomeOf(stopped, weights))).toEqual(last(outcomeOf(straight, weights)));
+    const moments = at(straight, 'checkpoints', 'step-000006', 'optimizer.safetensors');
+    const whole = at('straight', 'checkpoints', 'step-000010', 'optimizer.safetensors');
+    if (existsSync(whole)) expect(readFileSync(moments).length).toBeLessThan(readFileSync(whole).length);
+    expect(saved(straight, weights).length).toBeGreaterThan(0);
+  });
+
+  it('leaves an adapter beside the policy that it is merged into, from which another run begins', async () => {
+    const adapter = at('by adapters straight', 'adapter');
+    expect(readdirSync(adapter).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
+    const [part] = parts['by adapters']!;
+    const raw = configOf('again', { ...part, steps: 2 });
+    const config = loadTrainConfig({ ...raw, policy: { ...raw.policy, adapter } });
+    expect(await reported('again', (reporter) => train(config, reporter))).toMatchObject({ step: 2 });
+    const whole = configOf('on', { steps: 2 });
+    const onTop = loadTrainConfig({ ...whole, policy: { ...whole.policy, adapter } });
+    expect(await reported('on', (reporter) => train(onTop, reporter))).toMatchObject({ step: 2 });
+    // its change was merged at the start: what is saved is a whole policy, and going on does not merge it again
+    const further = loadTrainConfig({ ...whole, policy: onTop.policy, train: { ...whole.train, steps: 4 } });
+    expect(await reported('on', (reporter) => train(further, reporter))).toMatchObject({ step: 4, stopped: false });
+  });
+});
+
+it('adapters go on with the policy that they were trained on, and no other', async () => {
+  cpSync(at('policy'), at('base'), { recursive: true });
+  const raw = configOf('on-base', { lora: { rank: 1, targets: ['q_proj'] }, steps: 2 });
+  const config = loadTrainConfig({ ...raw, policy: { path: at('base') } });
+  await reported('on-base', (reporter) => train(config, reporter));
+  await writeSmallPolicy(at('other'), { seed: 4, hidden: 32, layers: 2, visionHidden: 32, visionDepth: 2 });
+  rmSync(at('base'), { recursive: true });
+  renameSync(at('other'), at('base'));
+  const further = loadTrainConfig({ ...raw, policy: { path: at('base') }, train: { ...raw.train, steps: 4 } });
+  expect(await rejectionOf(reported('on-base', (reporter) => train(further, reporter)))).toMatchObject({
+    code: 'INVALID_CHECKPOINT',
+    message: expect.stringMatching(/its adapters are for another policy than is now in .*base/),
   });
 });
 

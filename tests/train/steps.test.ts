@@ -38,7 +38,7 @@ async function startRun({ rollout, train, algorithm, spoil = () => false }: Chan
     config,
     policy: fake.policy,
     algorithm: algorithm ?? createAlgorithm(config.algorithm),
-    optimizer: createOptimizer(fake.policy.parameters, config.train),
+    optimizer: createOptimizer(fake.policy.trained, config.train),
     stream: createPromptStream(prompts, { seed: config.seed }),
     rewards,
     reporter: reports.reporter,

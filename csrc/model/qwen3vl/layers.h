@@ -3,6 +3,7 @@
 #include "../../core/arena.h"
 #include "../../ops/layer_norm/op.h"
 #include "../../ops/linear/op.h"
+#include "../../ops/lora/op.h"
 #include "../../ops/rms_norm/op.h"
 #include "weights.h"
 
@@ -34,11 +35,15 @@ template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>
 template <class T>
 void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, const T* dY, const T* x, const Parameter<T>& weight,
                      const Parameter<T>* bias, T* dX, bool accumulate = false) {
-  if (weight.gradient) {
+  if (weight.gradient || (bias && bias->gradient)) {
     LinearBackwardWeight<T> op{matrix(dY, rows, out), matrix(x, rows, in), matrix(weight.gradient, out, in), {}};
-    if (bias && bias->gradient) op.dBias = vector(bias->gradient, out);
+    if (bias) op.dBias = vector(bias->gradient, out);
     run(stream, op);
   }
+  if (const auto& lora = weight.adapter; lora.rank)
+    run(stream, LoraBackward<T>{matrix(dY, rows, out), matrix(x, rows, in), matrix<const T>(lora.a, lora.rank, in),
+                                matrix<const T>(lora.b, out, lora.rank), matrix(lora.dA, lora.rank, in),
+                                matrix(lora.dB, out, lora.rank), lora.scale});
   if (!dX) return;
   LinearBackwardInput<T> op{matrix(dY, rows, out), matrix<const T>(weight.weight, out, in), matrix(dX, rows, in)};
   op.accumulate = accumulate;

@@ -58,7 +58,7 @@ template <class T>
 T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch, const KeyValueSink<T>* sink) {
   VisualFeatures<T> features;
   if (batch.vision.patches) {
-    vision_.forward(stream, batch.vision, keep, scratch);
+    vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
     features.count = batch.vision.tokens(c_.vision);
     features.levels = {vision_.merged};
     features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
@@ -92,11 +92,13 @@ template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>&
   Scratch scratch;
   const size_t n = batch.target_rows.size(), h = c_.text.hidden, rows = batch.text.rows();
   rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
+  if (!w_.below_head_trained()) return;
   T* dX = scratch.take<T>(rows * h);
   std::memset(dX, 0, rows * h * sizeof(T));
   run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), list(batch.target_rows), matrix(dX, rows, h)});
   VisualFeatures<T> d_features;
-  if (batch.vision.patches) {
+  const bool visual = batch.vision.patches && w_.vision_trained;
+  if (visual) {
     d_features.count = batch.vision.tokens(c_.vision);
     for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
       d_features.levels.push_back(scratch.take<T>(d_features.count * h));
@@ -104,7 +106,7 @@ template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>&
     }
   }
   text_.backward(stream, batch.text, d_features, dX);
-  if (batch.vision.patches) vision_.backward(stream, batch.vision, d_features.levels);
+  if (visual) vision_.backward(stream, batch.vision, d_features.levels);
 }
 
 template <class T>

@@ -151,9 +151,9 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   T* d_q = scratch.take<T>(n * qs);
   T* d_k = scratch.take<T>(n * ks);
   T* d_v = scratch.take<T>(n * ks);
-  const bool visual = !input.visual_rows.empty();
+  const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
 
-  for (size_t l = t.layers; l-- > 0;) {
+  for (size_t l = t.layers; l-- > w_.lowest_layer;) {
     const auto& w = w_.layers[l];
     const auto& s = layers_[l];
     if (keep_ < Keep::everything) layer_forward(stream, input, w, s, keep_ < Keep::products);

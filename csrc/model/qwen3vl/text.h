@@ -49,7 +49,8 @@ template <class T> class TextModel {
              const KeyValueSink<T>* sink = nullptr);
   /**
    * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
-   * one per level, if there are visual rows.
+   * one per level, if there are visual rows; none are given where nothing of the tower is trained. Ends at the lowest layer
+   * of which something is.
    */
   void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX);
 

@@ -65,8 +65,8 @@ void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger
   linear_backward(stream, tokens, wide, c_.text.hidden, dOut, s.activated, merger.fc2.weight, &merger.fc2.bias, a);
   run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(a, tokens, wide)});
   linear_backward(stream, tokens, wide, wide, a, s.normed, merger.fc1.weight, &merger.fc1.bias, b);
-  // dX already holds what comes from the blocks above
-  layer_norm_backward(stream, rows, size, b, s.x, merger.norm, s.mean, s.rstd, dX, dX);
+  // dX already holds what comes from the blocks above; where it is not wanted, the norm's own gradients still are
+  layer_norm_backward<T>(stream, rows, size, b, s.x, merger.norm, s.mean, s.rstd, dX, dX ? dX : b);
 }
 
 template <class T> void VisionTower<T>::take_products(size_t n, State& s, Scratch& scratch) const {
@@ -181,7 +181,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   std::memset(g, 0, n * h * sizeof(T));
   {
     Scratch inner;
-    merge_backward(stream, n, w_.merger, false, d_features[0], merger_, g, inner);
+    merge_backward(stream, n, w_.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
   }
   T* wide = scratch.take<T>(n * v.mlp);
   T* narrow = scratch.take<T>(n * h);
@@ -190,8 +190,9 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
       Scratch inner;
-      merge_backward(stream, n, w_.deepstack[k], true, d_features[1 + k], taps_[k], g, inner);
+      merge_backward(stream, n, w_.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? g : nullptr, inner);
     }
+    if (b < w_.lowest_block) continue;
     const auto& w = w_.blocks[b];
     const auto& s = blocks_[b];
     if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products);
@@ -222,6 +223,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     linear_backward(stream, n, h, 3 * h, d_qkv, s.normed1, w.qkv.weight, &w.qkv.bias, narrow);
     layer_norm_backward(stream, n, h, narrow, s.x, w.norm1, s.mean1, s.rstd1, g, g);
   }
+  if (w_.lowest_block > 0) return;
   if (w_.positions.gradient)
     run(stream, PositionEmbeddingBackward<T>{matrix(input.grids.data(), input.grids.size() / 3, 3), matrix<const T>(g, n, h),
                                              matrix(w_.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});

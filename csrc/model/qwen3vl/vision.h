@@ -35,7 +35,7 @@ template <class T> class VisionTower {
 
   /** Runs the tower; the state and the features live in `scratch`. */
   void forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch);
-  /** Adds to the parameters' gradients. d_features[0] belongs to `merged`, d_features[1 + k] to `deepstack[k]`. */
+  /** Adds to the parameters' gradients, down to the lowest block that is trained. d_features[0] belongs to `merged`, d_features[1 + k] to `deepstack[k]`. */
   void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features);
 
   T* merged = nullptr;          // [tokens, text hidden]

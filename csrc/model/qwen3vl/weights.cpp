@@ -28,7 +28,33 @@ template <class T> struct Reader {
   }
 };
 
+template <class T, class... More> bool any_trained(const Parameter<T>& first, const More&... more) {
+  if (first.trained()) return true;
+  if constexpr (sizeof...(more) > 0) return any_trained(more...);
+  else return false;
+}
+template <class T> bool trained(const Affine<T>& a) { return any_trained(a.weight, a.bias); }
+template <class T> bool trained(const Merger<T>& m) { return trained(m.norm) || trained(m.fc1) || trained(m.fc2); }
+template <class T> bool trained(const VisionBlock<T>& b) {
+  return trained(b.norm1) || trained(b.norm2) || trained(b.qkv) || trained(b.proj) || trained(b.fc1) || trained(b.fc2);
+}
+template <class T> bool trained(const TextLayer<T>& l) {
+  return any_trained(l.input_norm, l.q, l.k, l.v, l.o, l.q_norm, l.k_norm, l.post_norm, l.gate, l.up, l.down, l.moe.router,
+                     l.moe.gate_up, l.moe.down);
+}
+
 }  // namespace
+
+template <class T> void Weights<T>::find_lowest() {
+  lowest_block = trained(patch) || positions.trained() ? 0 : blocks.size();
+  for (size_t b = blocks.size(); b-- > 0;)
+    if (trained(blocks[b]) && b < lowest_block) lowest_block = b;
+  vision_trained = lowest_block < blocks.size() || trained(merger);
+  for (const auto& tap : deepstack) vision_trained |= trained(tap);
+  lowest_layer = vision_trained || embedding.trained() ? 0 : layers.size();
+  for (size_t l = layers.size(); l-- > 0;)
+    if (trained(layers[l]) && l < lowest_layer) lowest_layer = l;
+}
 
 template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<T>& parameters) {
   const Reader<T> read{parameters};
@@ -70,6 +96,7 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
   merger = read.merger(visual + "merger", config, v.hidden);
   for (size_t k = 0; k < v.taps.size(); k++)
     deepstack.push_back(read.merger(visual + "deepstack_merger_list." + std::to_string(k), config, v.hidden * v.group()));
+  find_lowest();
 }
 
 template struct Weights<float>;

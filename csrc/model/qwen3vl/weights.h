@@ -9,19 +9,28 @@
 
 namespace g2rpo::qwen3vl {
 
+/** What is trained of a matrix by LoRA: weight = frozen base + scale·b·a, with a [rank, in] and b [out, rank]. */
+template <class T> struct Adapter {
+  T *a = nullptr, *b = nullptr, *dA = nullptr, *dB = nullptr;
+  size_t rank = 0;
+  double scale = 0;
+};
+
 /**
  * What a forward pass keeps for the backward pass: of every layer nothing (there will be none), its input, that and the results
  * of matrix products and attention, or everything. What is missing is computed again, to the same bits.
  */
 enum class Keep { nothing, inputs, products, everything };
 
-/** A parameter tensor; `gradient` is null where it is frozen. */
+/** A parameter tensor; `gradient` is null where it is frozen. With an adapter the weight is the merged one. */
 template <class T> struct Parameter {
   T* weight = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
   /** the weight once more, as matrix products want it, where that was worth its memory */
   const T* packed = nullptr;
+  Adapter<T> adapter{};
+  bool trained() const { return gradient || adapter.rank; }
 };
 template <class T> using ParameterMap = std::unordered_map<std::string, Parameter<T>>;
 
@@ -56,8 +65,17 @@ template <class T> struct Weights {
   Merger<T> merger;
   std::vector<Merger<T>> deepstack;
 
+  /** Where backward passes end: nothing is trained below these, and nothing at all if they are past the last layer or block. */
+  size_t lowest_layer, lowest_block;
+  bool vision_trained;
+
   /** @throws INVALID_CHECKPOINT  a name is missing or a size differs */
   Weights(const Config& config, const ParameterMap<T>& parameters);
+  /** Something below the head and the final norm is trained. */
+  bool below_head_trained() const { return lowest_layer < layers.size(); }
+
+ private:
+  void find_lowest();
 };
 
 }  // namespace g2rpo::qwen3vl

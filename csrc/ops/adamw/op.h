@@ -3,18 +3,18 @@
 
 namespace g2rpo {
 
-/** One AdamW update in place, decoupled weight decay, bias correction by step (from 1); the gradient is multiplied by gradientScale first. */
+/** One AdamW update of all tensors in place, decoupled weight decay, bias correction by step (from 1); the gradient is multiplied by gradientScale first. */
 template <class T> struct AdamW {
   using Real = T;
   static constexpr auto kName = "adamw";
   static constexpr auto kSignature =
-      "gradient {f32|f64}[N], &parameter {f32|f64}[N], &firstMoment {f32|f64}[N], &secondMoment "
-      "{f32|f64}[N], learningRate f64, beta1 f64, beta2 f64, epsilon f64, weightDecay f64, step i32, "
+      "gradients {f32|f64}[N]*, &parameters {f32|f64}[N]*, &firstMoments {f32|f64}[N]*, &secondMoments "
+      "{f32|f64}[N]*, learningRate f64, beta1 f64, beta2 f64, epsilon f64, weightDecay f64, step i32, "
       "gradientScale f64 ->";
-  View<const T> gradient;
-  View<T> parameter;
-  View<T> firstMoment;
-  View<T> secondMoment;
+  ViewList<const T> gradients;
+  ViewList<T> parameters;
+  ViewList<T> firstMoments;
+  ViewList<T> secondMoments;
   double learningRate;
   double beta1;
   double beta2;

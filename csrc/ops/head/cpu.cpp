@@ -242,9 +242,10 @@ void add_hidden(const Problem<T>& p, const Block<T>& block, const T* dz, size_t 
     }
 }
 
-/** dWeight += dz times the hidden states, over the blocks of a chunk in order, in parallel over the weight's rows. */
+/** dWeight, if it is wanted, += dz times the hidden states, over the blocks of a chunk in order, in parallel over the weight's rows. */
 template <class T>
 void add_weight(Stream& stream, const Problem<T>& p, size_t first, size_t end, const T* dz, size_t row, size_t rows, T* d_weight) {
+  if (!d_weight) return;
   constexpr size_t columns = simd::kPanel<T>;
   parallel_for(stream, blocks_of(rows, kWeightRows), [&](size_t item) {
     Scratch scratch;

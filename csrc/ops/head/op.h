@@ -28,7 +28,7 @@ template <class T> struct HeadBackward {
   static constexpr auto kName = "head_backward";
   static constexpr auto kSignature =
       "dLogProbs {f32|f64}[N], dEntropy {f32|f64}[N], hidden {f32|f64}[N,H], weight {f32|f64}[V,H], "
-      "targets i32[N], logSumExp {f32|f64}[N], entropy {f32|f64}[N], &dWeight {f32|f64}[V,H], "
+      "targets i32[N], logSumExp {f32|f64}[N], entropy {f32|f64}[N], &dWeight {f32|f64}[V,H]?, "
       "temperature f64 -> dHidden {f32|f64}[N,H]";
   View<const T> dLogProbs;
   View<const T> dEntropy;
@@ -53,7 +53,7 @@ template <class T> struct HeadPolicyLoss {
   static constexpr auto kSignature =
       "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], oldLogProbs {f32|f64}[N], "
       "advantages {f32|f64}[N], weights {f32|f64}[N], refLogProbs {f32|f64}[N]?, klWeights {f32|f64}[N]?, "
-      "logProbSlopes {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight {f32|f64}[V,H], temperature f64, "
+      "logProbSlopes {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight {f32|f64}[V,H]?, temperature f64, "
       "kind i32, clipLow f64, clipHigh f64, clipDual f64, tauPositive f64, tauNegative f64, klKind i32 -> "
       "logProbs {f32|f64}[N], entropy {f32|f64}[N], loss {f32|f64}[N], clipped i32[N], "
       "dHidden {f32|f64}[N,H]";

@@ -68,8 +68,8 @@ KERNEL_REAL(cpu, LayerNormBackward) {
       });
     }
   });
-  add_partials(partials, blocks, 2 * width, op.dWeight.data, width);
-  add_partials(partials + width, blocks, 2 * width, op.dBias.data, width);
+  if (op.dWeight) add_partials(partials, blocks, 2 * width, op.dWeight.data, width);
+  if (op.dBias) add_partials(partials + width, blocks, 2 * width, op.dBias.data, width);
 }
 
 }  // namespace g2rpo

@@ -28,7 +28,7 @@ template <class T> struct LayerNormBackward {
   static constexpr auto kName = "layer_norm_backward";
   static constexpr auto kSignature =
       "dY {f32|f64}[R,D], x {f32|f64}[R,D], weight {f32|f64}[D], mean {f32|f64}[R], rstd {f32|f64}[R], "
-      "residual {f32|f64}[R,D]?, &dWeight {f32|f64}[D], &dBias {f32|f64}[D] -> dX {f32|f64}[R,D]";
+      "residual {f32|f64}[R,D]?, &dWeight {f32|f64}[D]?, &dBias {f32|f64}[D]? -> dX {f32|f64}[R,D]";
   View<const T> dY;
   View<const T> x;
   View<const T> weight;

@@ -18,8 +18,9 @@ KERNEL_REAL(cpu, LinearBackwardInput) {
 
 KERNEL_REAL(cpu, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
-  run<Gemm<T>>(stream, {.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
-                        .c_row = k, .accumulate = true});
+  if (op.dWeight)
+    run<Gemm<T>>(stream, {.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
+                          .c_row = k, .accumulate = true});
   if (!op.dBias) return;
   // sums of rows in blocks of fixed size, then of the blocks in order: the bits do not depend on the threads
   constexpr size_t kBlock = 64, kColumns = 64;

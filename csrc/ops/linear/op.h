@@ -44,12 +44,12 @@ template <class T> struct LinearBackwardInput {
   }
 };
 
-/** dWeight += dYᵀ·x, dBias += the column sums of dY. */
+/** dWeight += dYᵀ·x, dBias += the column sums of dY, each where it is wanted. */
 template <class T> struct LinearBackwardWeight {
   using Real = T;
   static constexpr auto kName = "linear_backward_weight";
   static constexpr auto kSignature =
-      "dY {f32|f64}[M,N], x {f32|f64}[M,K], &dWeight {f32|f64}[N,K], &dBias {f32|f64}[N]? ->";
+      "dY {f32|f64}[M,N], x {f32|f64}[M,K], &dWeight {f32|f64}[N,K]?, &dBias {f32|f64}[N]? ->";
   View<const T> dY;
   View<const T> x;
   View<T> dWeight;

@@ -72,7 +72,7 @@ KERNEL_REAL(cpu, RmsNormBackward) {
       });
     }
   });
-  add_partials(partials, blocks, width, op.dWeight.data, width);
+  if (op.dWeight) add_partials(partials, blocks, width, op.dWeight.data, width);
 }
 
 }  // namespace g2rpo

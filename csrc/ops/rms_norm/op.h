@@ -25,7 +25,7 @@ template <class T> struct RmsNormBackward {
   static constexpr auto kName = "rms_norm_backward";
   static constexpr auto kSignature =
       "dY {f32|f64}[R,D], x {f32|f64}[R,D], weight {f32|f64}[D], rstd {f32|f64}[R], residual "
-      "{f32|f64}[R,D]?, &dWeight {f32|f64}[D] -> dX {f32|f64}[R,D]";
+      "{f32|f64}[R,D]?, &dWeight {f32|f64}[D]? -> dX {f32|f64}[R,D]";
   View<const T> dY;
   View<const T> x;
   View<const T> weight;

@@ -1,8 +1,7 @@
 // hot
 #include "op.h"
 
-#include "../../backends/cpu/lanes.h"
-#include "../../core/arena.h"
+#include "../../backends/cpu/lists.h"
 
 namespace g2rpo {
 
@@ -34,13 +33,16 @@ template <class T> G2_INLINE double squares(const T* x, size_t n) {
 }  // namespace
 
 KERNEL_REAL(cpu, SquaredNorm) {
-  constexpr size_t block = 4 * kBlock;
-  const size_t n = op.x.size, blocks = (n + block - 1) / block;
   Scratch scratch;
-  double* partials = scratch.take<double>(blocks);
-  for_blocks(stream, n, block, [&](size_t begin, size_t end) { partials[begin / block] = squares(op.x.data + begin, end - begin); });
+  const ListBlocks blocks(op.x.items, op.x.size, 4 * kBlock, scratch);
+  double* partials = scratch.take<double>(blocks.total());
+  blocks.each(stream, [&](size_t k, size_t begin, size_t end, size_t b) { partials[b] = squares(op.x[k].data + begin, end - begin); });
   double total = 0;
-  for (size_t b = 0; b < blocks; b++) total += partials[b];
+  for (size_t k = 0; k < op.x.size; k++) {
+    double of_tensor = 0;
+    for (size_t b = blocks.first[k]; b < blocks.first[k + 1]; b++) of_tensor += partials[b];
+    total += of_tensor;
+  }
   op.sum[0] = total;
 }
 

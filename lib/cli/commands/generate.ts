@@ -29,7 +29,7 @@ export const generate = defineCommand({
     try {
       terminal.status(`loading ${values.model}`);
       const { Policy } = await import('../../model/qwen3vl/policy.ts');
-      const policy = await Policy.load(values.model);
+      const policy = await Policy.load(values.model, { trained: false });
       const problem = values.prompt.includes('<image>')
         ? values.prompt
         : '<image>'.repeat(values.image.length) + values.prompt;

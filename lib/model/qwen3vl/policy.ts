@@ -1,6 +1,5 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
-import { tensor, zeros, type Tensor } from '../../runtime/tensor.ts';
 import type { TokenLoss } from '../../types.ts';
 import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
@@ -8,21 +7,18 @@ import type { ModelConfig } from './config.ts';
 import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
 import { loadImageProcessor, type ImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
+import { merge, type LoraOptions } from './lora.ts';
+import type { Parameter, TrainedParameter } from './parameter.ts';
+import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
+import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
 import { tensorNames } from './tensorNames.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
+export type { Parameter, TrainedParameter } from './parameter.ts';
 export type Reals = Float32Array | Float64Array;
-
-/** A trainable tensor and its gradient, which `forwardBackward` adds to. */
-export interface Parameter {
-  name: string;
-  shape: readonly number[];
-  weight: Tensor<'f32' | 'f64'>;
-  gradient: Tensor<'f32' | 'f64'>;
-}
 
 /** Which activations the backward pass computes again instead of finding them. */
 export type Recompute = 'none' | 'selective' | 'full';
@@ -65,17 +61,16 @@ export interface Generated {
   finish: 'stop' | 'length';
 }
 
-export interface PolicyOptions extends ImageProcessorOptions {
-  /** arithmetic and weights; f64 is slow and for judging gradients */
-  dtype?: 'f32' | 'f64';
+export interface PolicyOptions extends ImageProcessorOptions, ParameterOptions {
   /** how the checkpoint stores experts, if their shapes are not to be asked */
   expertLayout?: ExpertLayout;
 }
 
-type PolicyParts = Pick<
-  Policy,
-  'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'parameters' | 'dtype'
-> & { files: Record<string, Uint8Array> };
+type PolicyParts = Pick<Policy, 'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'dtype'> & {
+  files: Record<string, Uint8Array>;
+  set: ParameterSet;
+  lora: LoraOptions | undefined;
+};
 
 /** A Qwen3-VL policy: weights on the device, with tokenizer, template and image processor of its checkpoint folder. */
 export class Policy {
@@ -84,10 +79,15 @@ export class Policy {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
   readonly imageProcessor: ImageProcessor;
+  /** all weights, as the policy computes with them */
   readonly parameters: readonly Parameter[];
+  /** what an optimizer changes: of the weights those that are not frozen, or adapters */
+  readonly trained: readonly TrainedParameter[];
   readonly dtype: 'f32' | 'f64';
   /** what stands beside the weights, kept because the folder may be gone when the policy is saved */
   readonly #files: Record<string, Uint8Array>;
+  readonly #set: ParameterSet;
+  readonly #lora: LoraOptions | undefined;
   readonly #native: NativePolicy;
 
   private constructor(parts: PolicyParts, native: NativePolicy) {
@@ -96,9 +96,12 @@ export class Policy {
     this.tokenizer = parts.tokenizer;
     this.template = parts.template;
     this.imageProcessor = parts.imageProcessor;
-    this.parameters = parts.parameters;
+    this.parameters = parts.set.parameters;
+    this.trained = parts.set.trained;
     this.dtype = parts.dtype;
     this.#files = parts.files;
+    this.#set = parts.set;
+    this.#lora = parts.lora;
     this.#native = native;
   }
 
@@ -106,11 +109,10 @@ export class Policy {
    * Reads a Hugging Face checkpoint folder.
    *
    * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
+   * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
-  static async load(
-    from: string,
-    { dtype = 'f32', expertLayout, ...imageOptions }: PolicyOptions = {},
-  ): Promise<Policy> {
+  static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
+    const { dtype = 'f32', trained, lora, adapter, expertLayout, ...imageOptions } = options;
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
     const [files, tokenizer, template, imageProcessor] = await Promise.all([
@@ -124,12 +126,9 @@ export class Policy {
         'INVALID_CHECKPOINT',
         `${dir}: tokenizer.json has ids up to ${tokenizer.size - 1}, config.json a vocab_size of ${config.text.vocab}`,
       );
-    const parameters: Parameter[] = [];
-    for (const { name, shape } of tensorNames(config)) {
-      const values = (await checkpoint.read(name)) as Float32Array<ArrayBuffer>;
-      const weight = tensor(dtype === 'f64' ? Float64Array.from(values) : values, shape);
-      parameters.push({ name, shape, weight, gradient: zeros(dtype, shape) });
-    }
+    const set = await loadParameters(checkpoint, { dtype, ...(trained !== undefined && { trained }), lora, adapter });
+    const { parameters } = set;
+    const adapters = new Map(set.adapters.map((each) => [each.name, each]));
     const native = callNative(
       (n) =>
         new n.Policy(
@@ -137,10 +136,23 @@ export class Policy {
           dtype,
           parameters.map((p) => p.name),
           parameters.map((p) => p.weight.handle),
-          parameters.map((p) => p.gradient.handle),
+          parameters.map((p) => p.gradient?.handle ?? null),
+          parameters.map(({ name }) => {
+            const found = adapters.get(name);
+            if (!found) return null;
+            const { a, b, rank, scale } = found;
+            return {
+              a: a.weight.handle,
+              b: b.weight.handle,
+              dA: a.gradient.handle,
+              dB: b.gradient.handle,
+              rank,
+              scale,
+            };
+          }),
         ),
     );
-    return new Policy({ dir, files, config, tokenizer, template, imageProcessor, parameters, dtype }, native);
+    return new Policy({ dir, files, config, tokenizer, template, imageProcessor, set, lora, dtype }, native);
   }
 
   /** One user turn of text and pictures, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE */
@@ -160,7 +172,7 @@ export class Policy {
   }
 
   /**
-   * The same, with the gradient of the loss added to `parameters[i].gradient`. Logits are computed once. After a rejection the
+   * The same, with the gradient of the loss added to `trained[i].gradient`. Logits are computed once. After a rejection the
    * gradients are undefined until `zeroGradients`.
    *
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
@@ -246,6 +258,11 @@ export class Policy {
     callNative(() => this.#native.zeroGradients());
   }
 
+  /** Weights follow what they are made of: to be called whenever something of `trained` has been written into. */
+  refresh(): void {
+    for (const adapter of this.#set.adapters) merge(adapter);
+  }
+
   /** Writes the folder with the present weights, whole or not at all. @throws IO */
   async save(
     dir: string,
@@ -260,13 +277,26 @@ export class Policy {
     await writeCheckpoint(dir, { files, tensors: weights(), config, dtype, ...(expertLayout && { expertLayout }) });
   }
 
+  /**
+   * Writes the adapters alone, in PEFT's format and f32, whole or not at all.
+   *
+   * @throws INVALID_ARGUMENT  the policy has none
+   * @throws IO
+   */
+  async saveAdapter(dir: string): Promise<void> {
+    if (!this.#lora) throw new G2rpoError('INVALID_ARGUMENT', 'saveAdapter: the policy was loaded without lora');
+    const tensors = tensorNames(this.config);
+    await writePeft(dir, this.#set.adapters, { base: this.dir, alpha: this.#lora.alpha, tensors });
+  }
+
   /** Frees the weights. */
   dispose(): void {
     this.#native.release();
-    for (const { weight, gradient } of this.parameters) {
+    for (const { weight, gradient } of [...this.parameters, ...this.trained]) {
       weight.dispose();
-      gradient.dispose();
+      gradient?.dispose();
     }
+    for (const { base } of this.#set.adapters) base.dispose();
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {

@@ -2,12 +2,12 @@ import type { FileHandle } from 'node:fs/promises';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { describe, isCount, isObject } from './configReader.ts';
 import { elementCount } from './tensorNames.ts';
-import { ELEMENT_BYTES, isStoredDtype, type StoredDtype } from './weightFormat.ts';
+import { ELEMENT_BYTES, type StoredDtype } from './weightFormat.ts';
 
 /** Where one tensor lies in a file. */
-export interface TensorEntry {
+export interface TensorEntry<D = StoredDtype> {
   shape: number[];
-  dtype: StoredDtype;
+  dtype: D;
   /** absolute offset of its first byte */
   offset: number;
   bytes: number;
@@ -22,9 +22,14 @@ const MAX_HEADER_BYTES = 100 * 2 ** 20;
  * Names must be unique and their data must fill the rest of the file exactly, without gaps or overlaps.
  *
  * @param file named in messages
+ * @param others element types besides those of weights, with their bytes
  * @throws INVALID_CHECKPOINT  anything else, naming file and tensor
  */
-export async function readTensorEntries(handle: FileHandle, file: string): Promise<Map<string, TensorEntry>> {
+export async function readTensorEntries<D extends string = never>(
+  handle: FileHandle,
+  file: string,
+  others: Partial<Record<D, number>> = {},
+): Promise<Map<string, TensorEntry<StoredDtype | D>>> {
   const { size } = await handle.stat();
   const refuse = (message: string, tensor?: string): never => {
     const where = tensor === undefined ? file : `${file}: ${tensor}`;
@@ -40,12 +45,13 @@ export async function readTensorEntries(handle: FileHandle, file: string): Promi
   if (length > MAX_HEADER_BYTES) refuse(`header length is ${length}; at most ${MAX_HEADER_BYTES} is sensible`);
   const text = (await readAt(handle, 8, length, file)).toString('utf8');
   const header = parseHeader(text, refuse);
-  const entries = new Map<string, TensorEntry>();
+  const entries = new Map<string, TensorEntry<StoredDtype | D>>();
+  const widths = new Map<unknown, number>(Object.entries({ ...ELEMENT_BYTES, ...others }));
   for (const [name, value] of Object.entries(header)) {
     if (name === '__metadata__') continue;
     entries.set(
       name,
-      readEntry(value, 8 + length, (message) => refuse(message, name)),
+      readEntry(value, 8 + length, widths, (message) => refuse(message, name)),
     );
   }
   checkLayout(entries, 8 + length, size, refuse);
@@ -83,22 +89,36 @@ function* topLevelKeys(json: string): Generator<string> {
   }
 }
 
-function readEntry(value: unknown, dataStart: number, refuse: (message: string) => never): TensorEntry {
+function readEntry<D>(
+  value: unknown,
+  dataStart: number,
+  widths: ReadonlyMap<unknown, number>,
+  refuse: (message: string) => never,
+): TensorEntry<D> {
   if (!isObject(value)) return refuse(`must be an object with dtype, shape and data_offsets; got ${describe(value)}`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isStoredDtype(dtype)) return refuse(`dtype must be BF16, F16 or F32; got ${describe(dtype)}`);
+  const width = widths.get(dtype);
+  if (width === undefined)
+    return refuse(
+      `dtype must be ${[...widths.keys()].join(', ').replace(/, (?=[^,]*$)/, ' or ')}; got ${describe(dtype)}`,
+    );
   if (!Array.isArray(shape) || !shape.every(isCount))
     return refuse(`shape must be a list of sizes; got ${describe(shape)}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[1]! < offsets[0]!)
     return refuse(`data_offsets must be [begin, end]; got ${describe(offsets)}`);
   const [begin, end] = offsets as [number, number];
-  const bytes = elementCount(shape) * ELEMENT_BYTES[dtype];
+  const bytes = elementCount(shape) * width;
   if (bytes !== end - begin)
-    refuse(`shape [${shape.join(', ')}] in ${dtype} needs ${bytes} bytes; data_offsets span ${end - begin}`);
-  return { shape, dtype, offset: dataStart + begin, bytes };
+    refuse(`shape [${shape.join(', ')}] in ${String(dtype)} needs ${bytes} bytes; data_offsets span ${end - begin}`);
+  return { shape, dtype: dtype as D, offset: dataStart + begin, bytes };
 }
 
-function checkLayout(entries: Map<string, TensorEntry>, dataStart: number, size: number, refuse: Refuse): void {
+function checkLayout(
+  entries: Map<string, TensorEntry<unknown>>,
+  dataStart: number,
+  size: number,
+  refuse: Refuse,
+): void {
   let at = dataStart;
   for (const [name, { offset, bytes }] of [...entries].sort(
     ([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes,

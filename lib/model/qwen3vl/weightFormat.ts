@@ -3,10 +3,6 @@ export const ELEMENT_BYTES = { BF16: 2, F16: 2, F32: 4 } as const;
 
 export type StoredDtype = keyof typeof ELEMENT_BYTES;
 
-export function isStoredDtype(name: unknown): name is StoredDtype {
-  return typeof name === 'string' && Object.hasOwn(ELEMENT_BYTES, name);
-}
-
 /** fp32 values of little-endian elements, exactly: every BF16 and F16 number is an fp32 number. */
 export function widenInto(out: Float32Array, bytes: Uint8Array, dtype: StoredDtype): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

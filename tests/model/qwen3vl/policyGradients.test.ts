@@ -87,7 +87,7 @@ describe.each<[string, () => Promise<string>]>([
     scores.logProbs.forEach((l, i) =>
       expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
     );
-    for (const [k, { name, weight, gradient }] of policy.parameters.entries()) {
+    for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
       const g = await gradient.read();
       // along a random direction of the whole tensor: every element takes part
       const direction = Float64Array.from({ length: g.length }, (_, i) => Math.sin(12.9898 * (i + 1) + k));
@@ -124,11 +124,11 @@ describe.each<[string, () => Promise<string>]>([
     const gradients = async (recompute: Recompute) => {
       policy.zeroGradients();
       await policy.forwardBackward(batch, loss, { recompute });
-      return Promise.all(policy.parameters.map(({ gradient }) => gradient.read()));
+      return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
     };
     const kept = await gradients('none');
     for (const recompute of ['selective', 'full'] as const)
-      (await gradients(recompute)).forEach((g, i) => expect(g, policy.parameters[i]!.name).toEqual(kept[i]));
+      (await gradients(recompute)).forEach((g, i) => expect(g, policy.trained[i]!.name).toEqual(kept[i]));
   });
 });
 

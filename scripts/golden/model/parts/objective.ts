@@ -107,7 +107,7 @@ async function compareGradients(policy: Policy, o: GoldenObjective, check: Compa
   const bound = bounds.gradient(o.grad_global_l2);
   check.same('grads: tensors', Object.keys(o.grads).toSorted(), policy.parameters.map((p) => p.name).toSorted());
   let total = 0;
-  for (const { name, gradient } of policy.parameters) {
+  for (const { name, gradient } of policy.trained) {
     const got = await gradient.read();
     const l2 = norm(got);
     total += l2 * l2;

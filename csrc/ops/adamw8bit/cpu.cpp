@@ -1,0 +1,138 @@
+// hot
+#include "op.h"
+
+#include "../../backends/cpu/lists.h"
+
+namespace g2rpo {
+
+namespace {
+using namespace simd;
+
+constexpr size_t kScaled = 256;     // elements that share a scale
+constexpr float kTop = 1.875f;      // of the largest code
+constexpr float kRandoms = 1 << 20; // roundings are decided by 20 bits, the upper 16 of them random
+
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+typedef int32_t Signed __attribute__((vector_size(kVectorBytes)));
+constexpr size_t kLanes = static_cast<size_t>(lanes<float>);
+
+G2_INLINE Words words(uint32_t x) { return x - Words{}; }
+G2_INLINE Words load_words(const uint32_t* p) {
+  Words v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+G2_INLINE void store_words(uint32_t* p, Words v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/** A mixer of two multiplications: every bit of x moves half of the bits of the result. */
+template <class V> G2_INLINE V mixed(V x) {
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+/** A code c > 0 stands for the f32 number whose bits begin with c + offset: an exponent and three bits of fraction; 0 for 0. */
+template <uint32_t offset> G2_INLINE Vec<float> decoded(Words code) {
+  return (Vec<float>)(((code + offset) << 20) & (Words)(code > 0u));
+}
+
+/** One of the two codes around y in [0, kTop], the upper one if the place between them and `random` reach it together. */
+template <uint32_t offset, uint32_t top> G2_INLINE Words encoded(Vec<float> y, Words random) {
+  constexpr float least = __builtin_bit_cast(float, (offset + 1) << 20);
+  const Words code = (((Words)y + random) >> 20) - offset, most = words(top);
+  const Vec<float> reached = y * kRandoms + __builtin_convertvector((Signed)random, Vec<float>) * least;
+  const Words small = (Words)(reached >= splat<float>(least * kRandoms)) & 1u;
+  return y < splat<float>(least) ? small : code < most ? code : most;
+}
+
+constexpr uint32_t kFirstOffset = 896, kSecondOffset = 768;  // 4 and 5 bits of exponent that end at 2⁰
+
+/** The scale of a block, or 0 where all of it is nothing. */
+template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
+  Vec<T> most{};
+  for_lanes<T>(0, n, [&](size_t i, auto at) G2_INLINED {
+    const Vec<T> v = at.load(x + i);
+    most = simd::max(most, simd::max(v, -v));
+  });
+  const T found = largest<T>(most);
+  return found > T(1e-36) ? static_cast<float>(found) / kTop : 0.0f;
+}
+
+}  // namespace
+
+KERNEL_REAL(cpu, Adamw8bit) {
+  if (op.step < 1) return fail(stream, "INVALID_ARGUMENT", "adamw8bit: step must be at least 1");
+  if (!(op.beta1 >= 0 && op.beta1 < 1 && op.beta2 >= 0 && op.beta2 < 1))
+    return fail(stream, "INVALID_ARGUMENT", "adamw8bit: beta1 and beta2 must be in [0, 1)");
+  if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
+      !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
+      !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||
+      !lists_agree(stream, op.kName, "secondScales", op.secondScales, op.firstScales))
+    return;
+  bool scaled = op.firstScales.size == op.gradients.size;
+  for (size_t k = 0; scaled && k < op.gradients.size; k++)
+    scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
+  if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
+  const double first_correction = 1 - __builtin_pow(op.beta1, op.step), second_correction = 1 - __builtin_pow(op.beta2, op.step);
+  const Vec<T> gradient_scale = splat(static_cast<T>(op.gradientScale));
+  const Vec<T> first_share = splat(static_cast<T>(1 - op.beta1));
+  const Vec<T> beta2 = splat(static_cast<T>(op.beta2)), second_share = splat(static_cast<T>(1 - op.beta2));
+  const Vec<T> keep = splat(static_cast<T>(1 - op.learningRate * op.weightDecay));
+  const Vec<T> step_size = splat(static_cast<T>(op.learningRate / first_correction));
+  const Vec<T> root_scale = splat(static_cast<T>(1 / __builtin_sqrt(second_correction)));
+  const Vec<T> epsilon = splat(static_cast<T>(op.epsilon));
+  Words places{};
+  for (uint32_t i = 0; i < kLanes; i++) places[i] = i * 0x9e3779b9u;
+  Scratch scratch;
+  ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
+    const uint32_t key = mixed(static_cast<uint32_t>(op.step)) + mixed(static_cast<uint32_t>(k) ^ 0x9e3779b9u);
+    for (size_t at_block = begin; at_block < end; at_block += kScaled) {
+      const size_t n = end - at_block < kScaled ? end - at_block : kScaled;
+      const T* gradient = op.gradients[k].data + at_block;
+      T* parameter = op.parameters[k].data + at_block;
+      uint8_t *first = op.firstCodes[k].data + at_block, *second = op.secondCodes[k].data + at_block;
+      float *first_scale = op.firstScales[k].data + at_block / kScaled, *second_scale = op.secondScales[k].data + at_block / kScaled;
+      alignas(64) uint32_t code[kScaled] = {}, square[kScaled] = {};
+      alignas(64) float narrow_m[kScaled], narrow_v[kScaled];
+      alignas(64) T m[kScaled], v[kScaled];
+      for (size_t i = 0; i < n; i++) code[i] = first[i], square[i] = second[i];
+      const Vec<float> held_first = splat(*first_scale), held_second = splat(*second_scale);
+      for (size_t i = 0; i < n; i += kLanes) {
+        const Words c = load_words(code + i);
+        const Vec<float> size = decoded<kFirstOffset>(c & 127u) * held_first;
+        store(narrow_m + i, (Vec<float>)((Words)size | (c & 128u) << 24));
+        store(narrow_v + i, decoded<kSecondOffset>(load_words(square + i)) * held_second);
+      }
+      for (size_t i = 0; i < n; i++) m[i] = static_cast<T>(narrow_m[i]), v[i] = static_cast<T>(narrow_v[i]);
+      for_lanes<T>(0, n, [&](size_t i, auto at) G2_INLINED {
+        const Vec<T> g = at.load(gradient + i) * gradient_scale;
+        Vec<T> mi = at.load(m + i), vi = at.load(v + i);
+        mi = fma(g - mi, first_share, mi);
+        vi = fma(g * g, second_share, vi * beta2);
+        at.store(m + i, mi);
+        at.store(v + i, vi);
+        const Vec<T> change = step_size * mi / fma(sqrt(vi), root_scale, epsilon);
+        at.store(parameter + i, at.load(parameter + i) * keep - change);
+      });
+      const float new_first = scale_of(m, n), new_second = scale_of(v, n);
+      *first_scale = new_first;
+      *second_scale = new_second;
+      for (size_t i = 0; i < n; i++) narrow_m[i] = static_cast<float>(m[i]), narrow_v[i] = static_cast<float>(v[i]);
+      const Vec<float> by_first = splat(new_first > 0 ? 1 / new_first : 0.0f), by_second = splat(new_second > 0 ? 1 / new_second : 0.0f);
+      for (size_t i = 0; i < n; i += kLanes) {
+        const Words random = mixed(words(static_cast<uint32_t>(at_block + i)) * 0x9e3779b9u + places + key);
+        const Vec<float> y = load(narrow_m + i) * by_first, z = load(narrow_v + i) * by_second;
+        const Words sign = (Words)y >> 24 & 128u;
+        store_words(code + i, encoded<kFirstOffset, 127>((Vec<float>)((Words)y & 0x7fffffffu), (random & 0xffffu) << 4) | sign);
+        // a second moment that is not 0 stays so: the first is divided by its root
+        const Words q = encoded<kSecondOffset, 255>(z, random >> 16 << 4);
+        store_words(square + i, q | ((Words)(q == 0u) & (Words)(z > splat<float>(0)) & 1u));
+      }
+      for (size_t i = 0; i < n; i++) first[i] = static_cast<uint8_t>(code[i]), second[i] = static_cast<uint8_t>(square[i]);
+    }
+  });
+}
+
+}  // namespace g2rpo

@@ -1,0 +1,27 @@
+#pragma once
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+/** averages += (1 − decay)·(values − averages), for all tensors. */
+template <class T> struct Ema {
+  using Real = T;
+  static constexpr auto kName = "ema";
+  static constexpr auto kSignature = "values {f32|f64}[N]*, &averages {f32|f64}[N]*, decay f64 ->";
+  ViewList<const T> values;
+  ViewList<T> averages;
+  double decay;
+  G2_INLINE static Ema read(KernelArgs a) { return {a.next(), a.next(), a.next()}; }
+};
+
+/** a and b change places, for all tensors. */
+template <class T> struct EmaExchange {
+  using Real = T;
+  static constexpr auto kName = "ema_exchange";
+  static constexpr auto kSignature = "&a {f32|f64}[N]*, &b {f32|f64}[N]* ->";
+  ViewList<T> a;
+  ViewList<T> b;
+  G2_INLINE static EmaExchange read(KernelArgs a) { return {a.next(), a.next()}; }
+};
+
+}  // namespace g2rpo

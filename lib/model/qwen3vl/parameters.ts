@@ -1,0 +1,92 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+import { zeros } from '../../runtime/tensor.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { adapt, initialLora, loraTargets, matrixOf, mergeForever, type Adapter, type LoraOptions } from './lora.ts';
+import { realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
+import { readPeft, type PeftAdapter } from './peft.ts';
+import { tensorNames } from './tensorNames.ts';
+import { trainedNames, type TrainedNames } from './trained.ts';
+
+export interface ParameterOptions {
+  /** arithmetic and weights; f64 is slow and for judging gradients */
+  dtype?: 'f32' | 'f64';
+  /** which parameters are trained: all, none, or by name; what is not has no gradient, and no backward is made for it */
+  trained?: boolean | TrainedNames;
+  /** trains low-rank changes of some matrices instead */
+  lora?: LoraOptions | undefined;
+  /** folder of an adapter in PEFT's format: added to the weights, or where `lora` is given, trained on */
+  adapter?: string | undefined;
+}
+
+/** The weights of a policy, and what of them is trained. */
+export interface ParameterSet {
+  /** all weights, as the policy computes with them */
+  parameters: Parameter[];
+  trained: TrainedParameter[];
+  adapters: Adapter[];
+}
+
+/**
+ * Reads the weights of a checkpoint and makes room for what is trained.
+ *
+ * @throws INVALID_CONFIG  patterns or targets that name nothing; an adapter that is not as `lora` says
+ * @throws INVALID_CHECKPOINT  the adapter is incomplete, corrupt or of another policy
+ */
+export async function loadParameters(
+  checkpoint: Checkpoint,
+  { dtype = 'f32', trained = true, lora, adapter }: ParameterOptions,
+): Promise<ParameterSet> {
+  const tensors = tensorNames(checkpoint.config);
+  const names = tensors.map(({ name }) => name);
+  const isTrained =
+    trained === false || lora ? new Set<string>() : trained === true ? new Set(names) : trainedNames(names, trained);
+  if (lora && typeof trained === 'object' && (trained.freeze ?? trained.only))
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      'train.lora trains its adapters alone: train.freeze and train.only have no place',
+    );
+  const targets = lora ? loraTargets(tensors, lora.targets) : [];
+  const peft = adapter === undefined ? undefined : await readPeft(adapter, tensors);
+  if (lora && peft)
+    checkSame(
+      lora,
+      targets.map(({ name }) => name),
+      peft,
+    );
+  const set: ParameterSet = { parameters: [], trained: [], adapters: [] };
+  const changed = new Set(targets.map(({ name }) => name));
+  for (const { name, shape } of tensors) {
+    const values = (await checkpoint.read(name)) as Float32Array<ArrayBuffer>;
+    const weight = realTensor(dtype, values, shape);
+    const gradient = isTrained.has(name) ? zeros(dtype, shape) : undefined;
+    const parameter: Parameter = { name, shape, weight, gradient };
+    set.parameters.push(parameter);
+    if (gradient) set.trained.push(parameter as TrainedParameter);
+    const found = peft?.matrices.get(name);
+    if (lora && changed.has(name)) {
+      const { rank, alpha, seed } = lora;
+      const first = found ?? initialLora(name, matrixOf(shape), rank, seed);
+      const made = adapt(parameter, first, { rank, scale: alpha / rank });
+      set.adapters.push(made);
+      set.trained.push(made.a, made.b);
+    } else if (peft && found) mergeForever(parameter, found, peft);
+  }
+  return set;
+}
+
+/** An adapter that is trained on must be the one that the configuration describes. */
+function checkSame({ rank, alpha }: LoraOptions, targets: readonly string[], peft: PeftAdapter): void {
+  const refuse = (what: string, wanted: unknown, got: unknown): never => {
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      `train.lora.${what} must be as in the adapter ${peft.dir}: ${String(got)}; got ${String(wanted)}`,
+      { dir: peft.dir },
+    );
+  };
+  if (peft.rank !== rank) refuse('rank', rank, peft.rank);
+  if (peft.scale !== alpha / rank) refuse('alpha', alpha, peft.scale * rank);
+  const missing = targets.filter((name) => !peft.matrices.has(name));
+  if (missing.length > 0) refuse('targets', `also ${missing[0]}`, `${peft.matrices.size} matrices`);
+  const surplus = [...peft.matrices.keys()].filter((name) => !targets.includes(name));
+  if (surplus.length > 0) refuse('targets', `none that names it`, surplus[0]);
+}

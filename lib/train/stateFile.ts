@@ -1,0 +1,45 @@
+import { open } from 'node:fs/promises';
+import { readAt, readTensorEntries } from '../model/qwen3vl/safetensors.ts';
+import { widenInto } from '../model/qwen3vl/weightFormat.ts';
+import { writeSafetensors } from '../model/qwen3vl/writeSafetensors.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { StateTensor } from './optimizer.ts';
+
+/** Tensors that belong to a run beside the weights as one safetensors file, reals in f32. */
+export const writeState = (file: string, state: readonly StateTensor[]): Promise<void> =>
+  writeSafetensors(
+    file,
+    state.map(({ name, tensor }) => ({ name, shape: [tensor.size], tensor })),
+  );
+
+/**
+ * Writes the values of a file back into the same tensors.
+ *
+ * @throws INVALID_CHECKPOINT  the file is of others
+ */
+export async function readState(file: string, state: readonly StateTensor[]): Promise<void> {
+  const handle = await open(file);
+  try {
+    const entries = await readTensorEntries(handle, file, { U8: 1 });
+    for (const { name, tensor } of state) {
+      const entry = entries.get(name);
+      const [dtype, width] = tensor.dtype === 'u8' ? (['U8', 1] as const) : (['F32', 4] as const);
+      if (entry?.dtype !== dtype || entry.bytes !== width * tensor.size)
+        throw new G2rpoError(
+          'INVALID_CHECKPOINT',
+          `${file}: ${name} must be ${dtype} [${tensor.size}]; got ${entry ? `${entry.dtype} [${entry.shape.join(', ')}]` : 'nothing'}`,
+          { file, tensor: name },
+        );
+      const bytes = new Uint8Array(await readAt(handle, entry.offset, entry.bytes, file));
+      if (dtype === 'U8') {
+        tensor.write(bytes);
+        continue;
+      }
+      const values = new Float32Array(tensor.size);
+      widenInto(values, bytes, dtype);
+      tensor.write(tensor.dtype === 'f64' ? Float64Array.from(values) : values);
+    }
+  } finally {
+    await handle.close();
+  }
+}

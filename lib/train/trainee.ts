@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import { G2rpoError } from '../runtime/errors.ts';
+import { Policy } from '../model/qwen3vl/policy.ts';
+import { createAverage } from './average.ts';
+import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
+import type { SftConfig, TrainConfig } from './config.ts';
+import { fingerprint } from './fingerprint.ts';
+import { createOptimizer, type Optimizer } from './optimizer.ts';
+
+type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
+
+/** A policy with what its training needs beside it. */
+export interface Trainee {
+  policy: Policy;
+  optimizer: Optimizer;
+  /** for a checkpoint; of LoRA it keeps the adapters instead of all weights, because the base stays as it is */
+  kept: CheckpointContent;
+  /** Asks the policy as it is to be judged: with the averages of its weights, if these are validated. */
+  judged<T>(ask: () => Promise<T>): Promise<T>;
+  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too; the average, if that is exported. Returns its folder. */
+  export(output: string): Promise<string>;
+  dispose(): void;
+}
+
+/**
+ * The policy of a configuration, as it was at a checkpoint if one is given.
+ *
+ * @throws INVALID_CONFIG  what is to be trained does not fit the policy
+ * @throws INVALID_CHECKPOINT  also where adapters were trained on a policy that has been changed since
+ * @throws IO
+ */
+export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
+  const { lora, freeze, only } = config.train;
+  const { path, adapter, ...imageOptions } = policyOptions(config.policy);
+  const policy = lora
+    ? await Policy.load(path, {
+        ...imageOptions,
+        lora: { ...lora, seed: config.seed },
+        adapter: found?.policyDir ?? adapter,
+      })
+    : await Policy.load(found?.policyDir ?? path, {
+        ...imageOptions,
+        trained: { freeze, only },
+        ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
+      });
+  const base = lora && (await fingerprint(policy.dir));
+  if (found?.base !== undefined && found.base !== base) {
+    policy.dispose();
+    throw new G2rpoError(
+      'INVALID_CHECKPOINT',
+      `${found.dir}: its adapters are for another policy than is now in ${path}: the files there have changed`,
+      { dir: found.dir, path },
+    );
+  }
+  const { ema } = config.train;
+  const average = ema && createAverage(policy.trained, ema.decay);
+  const optimizer = createOptimizer(policy.trained, config.train, () => {
+    average?.follow();
+    policy.refresh();
+  });
+  await found?.restoreOptimizer(optimizer);
+  if (average) await found?.restoreAverage(average.state);
+  const exchange = () => {
+    average?.exchange();
+    policy.refresh();
+  };
+  const averaged = async <T>(wanted: boolean | undefined, use: () => Promise<T>): Promise<T> => {
+    if (!wanted) return use();
+    exchange();
+    try {
+      return await use();
+    } finally {
+      exchange();
+    }
+  };
+  const saved = lora ? policy.trained : policy.parameters;
+  return {
+    policy,
+    optimizer,
+    kept: {
+      policy: {
+        bytes: saved.reduce((sum, { weight }) => sum + 4 * weight.size, 0),
+        save: (dir, options) => (lora ? policy.saveAdapter(dir) : policy.save(dir, options)),
+      },
+      optimizer,
+      ...(average && { average: average.state }),
+      ...(base !== undefined && { base }),
+    },
+    judged: (ask) => averaged(ema?.validate, ask),
+    export: (output) =>
+      averaged(ema?.export, async () => {
+        const dir = join(output, 'policy');
+        await policy.save(dir, { dtype: 'bfloat16' });
+        if (lora) await policy.saveAdapter(join(output, 'adapter'));
+        return dir;
+      }),
+    dispose() {
+      optimizer.dispose();
+      average?.dispose();
+      policy.dispose();
+    },
+  };
+}
+
+/** A policy to be asked, not trained: without gradients. */
+export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
+  const { path, ...options } = policyOptions(config);
+  return Policy.load(path, { ...options, trained: false });
+}
+
+/** What of a policy's configuration is for loading it. */
+function policyOptions({ path, adapter, minPixels, maxPixels }: TrainConfig['policy']) {
+  return { path, adapter, ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) };
+}
