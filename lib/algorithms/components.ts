@@ -8,6 +8,10 @@ import { nearestName } from '../runtime/errors.ts';
 export const componentWeights = (defaults: Readonly<Record<string, number>>) =>
   z
     .record(z.string(), z.number())
+    .refine(
+      (weights) => Object.values(weights).some((weight) => weight !== 0),
+      'must give a component a weight other than 0',
+    )
     .default({ ...defaults })
     .describe('components of the reward that are compared apart, and their weights');
 

@@ -15,10 +15,23 @@ export interface EstimatorDefinition<Shape extends z.ZodRawShape = z.ZodRawShape
   over?: Estimator['over'] | ((config: z.output<z.ZodObject<Shape>>) => Estimator['over']);
   /** default: summed; none where rewards are not what is compared, so that nothing could be taken off them */
   penalties?: Estimator['penalties'];
+  /** values that settings must have for all tokens of a rollout to get the same number; default: they always do */
+  alike?: Partial<z.output<z.ZodObject<Shape>>>;
   /** Makes one; where it remembers something, with `state` and `restore`. */
   create(
     config: z.output<z.ZodObject<Shape>>,
   ): Pick<Estimator, 'advantages'> & Partial<Pick<Estimator, 'state' | 'restore'>>;
+}
+
+/** A definition, whatever its own keys are. */
+export interface EstimatorChoice {
+  name: string;
+  summary: string;
+  needs?: Estimator['needs'];
+  penalties?: Estimator['penalties'];
+  alike?: Readonly<Record<string, unknown>>;
+  settings: readonly EstimatorSetting[];
+  make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
 }
 
 /** A key of an estimator, for tables. */

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { algorithmConfig } from '../algorithms/index.ts';
+import { nearestName } from '../runtime/errors.ts';
+import { REWARD_COMPONENTS } from '../types.ts';
 import { SPELLING } from './aliases.ts';
 import { parseConfig } from './parseConfig.ts';
 import { presetProblem, withPreset } from './presets.ts';
@@ -155,6 +157,17 @@ export const trainConfig = z
         message: `must be at most 1 with rewards.formatWeight (${format}), or accuracy would be held against an answer`,
         input: length,
       });
+    for (const name of Object.keys((algorithm['componentWeights'] as object | undefined) ?? {})) {
+      if (REWARD_COMPONENTS.some((each) => each === name)) continue;
+      const nearest = nearestName(name, REWARD_COMPONENTS);
+      const hint = nearest ? `; did you mean ${nearest}?` : '';
+      context.addIssue({
+        code: 'custom',
+        path: ['algorithm', 'componentWeights', name],
+        message: `must be a component of the reward (${REWARD_COMPONENTS.join(', ')})${hint}`,
+        input: name,
+      });
+    }
     if (rollout.prompts % train.updatePrompts !== 0)
       context.addIssue({
         code: 'custom',
