@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { RewardedBatch } from './algorithm.ts';
 import { need } from './estimator.ts';
-import { refuse } from './groups.ts';
+import { refuse } from './arguments.ts';
 import { nearestName } from '../runtime/errors.ts';
 
 /** The weight of every component of the reward, by its name. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Algorithm, Estimator } from './algorithm.ts';
+import { describe } from './arguments.ts';
 import { combinationProblems } from './combination.ts';
 import { drGrpo } from './drGrpo/index.ts';
 import { emaGrpo } from './emaGrpo/index.ts';
@@ -50,18 +51,20 @@ export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
   grpo_passk: 'pass-at-k',
 };
 
-const ownName = (name: string): string => (Object.hasOwn(ESTIMATOR_ALIASES, name) ? ESTIMATOR_ALIASES[name]! : name);
+const ownName = (name: string): string =>
+  typeof name === 'string' && Object.hasOwn(ESTIMATOR_ALIASES, name) ? ESTIMATOR_ALIASES[name]! : name;
 
 /** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
 export function estimatorNamed(name: string): EstimatorChoice {
   const found = ESTIMATORS.get(ownName(name));
   if (found) return found;
   const names = [...ESTIMATORS.keys()];
-  const nearest = nearestName(name, names);
+  const given = typeof name === 'string' ? name : describe(name);
+  const nearest = nearestName(given, names);
   throw new G2rpoError(
     'INVALID_ARGUMENT',
-    `estimator must be one of ${names.join(', ')}; got ${name}${nearest ? `; did you mean ${nearest}?` : ''}`,
-    { argument: 'estimator', got: name, nearest },
+    `estimator must be one of ${names.join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`,
+    { argument: 'estimator', wanted: names, got: given, nearest },
   );
 }
 

@@ -74,6 +74,11 @@ describe('a mistake is told with its line and field', () => {
     [`${good}{"reward": 1, "group": "b"}\n`, ['--estimator', 'grpo'], ':3: group must give every group at least two'],
     ['{"reward": Infinity, "group": 1}\n', ['--estimator', 'rloo'], ':1: reward must be finite; got Infinity'],
     [lines([{ ...rows[0] }, { ...rows[2], task: 'x' }]), [], 'standard input:2: task must be the same for all'],
+    [
+      `${good}{"reward": 1, "group": 1.5}\n`,
+      [],
+      'standard input:3: group must be text or a whole number below 2⁵³; got 1.5',
+    ],
     [good, ['--estimator', 'reinforce++'], 'no row has length, which the estimator needs'],
     [good, ['--estimator', 'grpoo'], 'did you mean grpo?'],
     [good, ['--set', 'mod=task'], 'g2rpo: no setting mod; did you mean mode?'],

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
-import { advantages as compare } from '../../algorithms/functions.ts';
+import { advantages as compare } from '../../algorithms/functions/advantages.ts';
 import { ESTIMATORS, estimatorNamed } from '../../algorithms/index.ts';
 import { formatTable } from '../../report/table.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
@@ -14,8 +14,11 @@ const ROWS_AT_ONCE = 4096;
 const FIELDS: Readonly<Record<string, string>> = {
   rewards: 'reward',
   groupIds: 'group',
+  groups: 'group',
   taskIds: 'task',
+  tasks: 'task',
   tokenStarts: 'length',
+  lengths: 'length',
   greedyRewards: 'greedy_reward',
 };
 
@@ -83,11 +86,12 @@ function writeRows({ stdout }: Io, { texts }: RolloutRows, values: string[]): vo
 function named(error: unknown, { lines }: RolloutRows, source: string): unknown {
   if (!(error instanceof G2rpoError)) return error;
   const { argument, row, wanted, got } = error.details;
-  const field = FIELDS[String(argument)] ?? argument;
+  const name = String(argument).replace(/\[\d+\]$/, ''); // which row it is, is said by the line
+  const field = FIELDS[name] ?? name;
   if (typeof row === 'number') {
-    const message = `${source}:${lines[row]}: ${String(field)} ${String(wanted)}; got ${String(got)}`;
+    const message = `${source}:${lines[row]}: ${field} ${String(wanted)}; got ${String(got)}`;
     return new G2rpoError(error.code, message, { ...error.details, field, line: lines[row] });
   }
   if (got !== 'none' || typeof argument !== 'string') return error;
-  return new G2rpoError(error.code, `${source}: no row has ${String(field)}, which the estimator needs`, { field });
+  return new G2rpoError(error.code, `${source}: no row has ${field}, which the estimator needs`, { field });
 }
