@@ -21,6 +21,9 @@ export interface AdvantageInput {
 /**
  * [B] how much better than the others every rollout is; [N], token after token, for an estimator over tokens.
  *
+ * Where only the order of rewards matters (`g2rpo`, `gaussian-gdpo`) one may be infinite: it is above, or below, all others. Where
+ * means are taken it is refused. NaN is refused by all.
+ *
  * @param settings  keys of the estimator, as in a configuration: `{ mode: 'task' }`, `{ std: 'population' }`
  * @throws INVALID_ARGUMENT  there is no such estimator (with the nearest), a setting is out of its domain, a group crosses tasks or is
  *   of one where rollouts are compared with a mean

@@ -36,7 +36,8 @@ export const advantages = defineCommand({
     list: { type: 'boolean', description: 'list the estimators and their settings' },
   },
   notes: `A row is {"reward": 1, "group": "a"}, and where it matters "task", "length" in tokens, "components": {"accuracy": 1},
-"greedy_reward". Rows of a group need not be neighbours. Each comes back with "advantage" added, a list for an estimator over tokens.`,
+"greedy_reward". Rows of a group need not be neighbours. Each comes back with "advantage" added, a list for an estimator over tokens.
+Where only the order of rewards matters (g2rpo, gaussian-gdpo) one may be Infinity or -Infinity; the others refuse it.`,
   async run({ file, estimator, set, list }, io) {
     if (list) return listEstimators(io);
     const settings = Object.fromEntries(set.map(settingOf));
@@ -55,7 +56,11 @@ export const advantages = defineCommand({
 function settingOf(text: string): [string, unknown] {
   const [, key, value] = /^([^=]+)=([^]*)$/.exec(text) ?? [];
   if (key === undefined) throw usageError(`--set must be KEY=VALUE; got ${text}`);
-  return [key, parseYaml(value!) as unknown];
+  try {
+    return [key, parseYaml(value!) as unknown];
+  } catch (error) {
+    throw usageError(`--set ${key}: the value must be YAML; got ${value} (${(error as Error).message.split('\n')[0]})`);
+  }
 }
 
 function listEstimators({ stdout }: Io): number {
