@@ -9,6 +9,7 @@ import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { lockFolder } from './folderLock.ts';
 import { createOptimizer } from './optimizer.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
@@ -45,10 +46,12 @@ interface TrainState {
  * saved, and `stopped` is true.
  *
  * @throws INVALID_CONFIG  `output` holds a run of another configuration
+ * @throws IO  another process trains in `output`
  * @throws INVALID_CHECKPOINT  `output` holds checkpoints, but none that is whole
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
+  using lock = lockFolder(config.output);
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as TrainState | undefined;
