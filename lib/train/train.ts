@@ -87,7 +87,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       run.algorithm.restore(state.algorithm);
       await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
     }
-    await reporter.rewind(state ? run.counters.step : -1);
+    // of a run that was stopped before anything was told there can only be rows of a later process that was killed
+    await reporter.rewind(run.counters.step > 0 || state?.before ? run.counters.step : -1);
 
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {

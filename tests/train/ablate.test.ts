@@ -25,7 +25,7 @@ data: { train: gallery/train.jsonl, validation: gallery/validation.jsonl, templa
 rollout: { maxTokens: 5, prompts: 2, n: 2, filter: { low: -1, high: 2 } }
 rewards: { file: reward.mjs, concurrency: 1 }
 train: { steps: ${steps}, updatePrompts: 1, learningRate: 1e-3, saveEverySteps: ${saveEverySteps} }
-eval: { samples: 0, everySteps: 4, before: false }
+eval: { samples: 0, everySteps: 4 }
 `,
   );
   const variants = '[{ name: grpo, algorithm: { name: grpo } }, { name: ours }]';
