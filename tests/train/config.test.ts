@@ -190,6 +190,9 @@ describe('a wrong configuration', () => {
       /algorithm\.lengthReward\.tasks\.math_reasonin: .*did you mean math_reasoning\?/,
     ],
     ['a preset that is none', { preset: 'dpao' }, /^preset: must be one of paper, .*did you mean dapo\?; got "dpao"/],
+    ['more than an i32 holds', { rollout: { maxTokens: 2 ** 32 + 2 } }, /rollout\.maxTokens: .*got 4294967298/],
+    ['a path with a NUL', { data: { train: 'a\0b' } }, /data\.train: /],
+    ['a time that no clock has', { rewards: { timeoutMs: 1e300 } }, /rewards\.timeoutMs: .*got 1e\+300/],
     ['one tag for two', { data: { tags: { think: 'answer' } } }, /data\.tags: must be two different names/],
     ['no sampling', { rollout: { temperature: 0 } }, /rollout\.temperature: .*got 0/],
     [
