@@ -39,14 +39,15 @@ function isDetached(buffer: ArrayBufferLike): boolean {
 }
 
 /**
- * A list in f64; one that is so already is not copied, for nobody changes it.
+ * A list in f64; one that is so already is not copied, for nobody changes it but where its memory is shared with other threads.
  *
  * @throws INVALID_ARGUMENT  no list, or an entry is no number
  */
 export function doubles(name: string, argument: string, values: unknown): Float64Array {
   wantList(name, argument, values);
-  if (values instanceof Float64Array) return values;
-  if (values instanceof Float32Array || values instanceof Int32Array) return Float64Array.from(values);
+  if (values instanceof Float64Array && values.buffer instanceof ArrayBuffer) return values;
+  if (values instanceof Float64Array || values instanceof Float32Array || values instanceof Int32Array)
+    return Float64Array.from(values);
   return Float64Array.from(values, (value, b) =>
     typeof value === 'number' ? value : refuse(name, `${argument}[${b}]`, 'must be a number', describe(value), b),
   );

@@ -42,8 +42,6 @@ export async function runFolder(
   return reports;
 }
 
-const MODEL = 'it has checkpoints/, so it is golden data of a model; walking such a folder is not there yet';
-
 /** JSON files by their paths in the folder, sorted. */
 function filesOf(folder: string, onLeftOut: (folder: string, why: string) => void): string[] {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) throw new FolderError(`${folder} is no folder`);
@@ -53,8 +51,12 @@ function filesOf(folder: string, onLeftOut: (folder: string, why: string) => voi
     walked.add(realpathSync(join(folder, path)));
     const names = readdirSync(join(folder, path)).sort();
     if (names.includes('checkpoints')) {
-      if (path === '') throw new FolderError(`${folder}: ${MODEL}: the tests below tests/model read it`);
-      return onLeftOut(path, MODEL);
+      if (path !== '')
+        return onLeftOut(path, 'it has checkpoints/, so it is golden data of a model, which runs by itself');
+      throw new FolderError(
+        `${folder} has checkpoints/, so it is golden data of a model; walking such a folder is not there yet: ` +
+          'the tests below tests/model read it',
+      );
     }
     for (const name of names) {
       const inner = join(path, name);

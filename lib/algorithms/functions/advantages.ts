@@ -53,7 +53,7 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   const task = numbered('advantages', 'tasks', tasks ?? new Int32Array(B));
   return {
     rewards,
-    groupIds: numbered('advantages', 'groups', groups).ids,
+    groupIds: groups instanceof Int32Array ? groups : numbered('advantages', 'groups', groups).ids,
     taskIds: task.ids,
     taskNames: task.names,
     ...(lengths && { tokenStarts: startsOf(lengths) }),
