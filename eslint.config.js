@@ -6,6 +6,7 @@ export default tseslint.config(
   {
     rules: {
       '@typescript-eslint/no-non-null-assertion': 'off', // typed arrays under noUncheckedIndexedAccess need it on every read
+      '@typescript-eslint/no-unused-vars': ['error', { ignoreUsingDeclarations: true }], // what is only held
       '@typescript-eslint/consistent-type-imports': 'error',
       eqeqeq: 'error',
     },

@@ -70,19 +70,10 @@ export {
   type MiniBatch,
   type RewardedBatch,
 } from './algorithms/index.ts';
-export {
-  advantages,
-  entropyBand,
-  lengthReward,
-  policyLoss,
-  rewardedBatch,
-  type AdvantageInput,
-  type EntropyBandInput,
-  type Labels,
-  type PolicyLossInput,
-  type PolicyLossSettings,
-  type Reals,
-} from './algorithms/functions.ts';
+export type { Labels, Reals } from './algorithms/arguments.ts';
+export { advantages, rewardedBatch, type AdvantageInput } from './algorithms/functions/advantages.ts';
+export { policyLoss, type PolicyLossInput, type PolicyLossSettings } from './algorithms/functions/policyLoss.ts';
+export { entropyBand, lengthReward, type EntropyBandInput } from './algorithms/functions/shaping.ts';
 export { tokenWeights, type AggregationSettings } from './algorithms/losses/aggregation.ts';
 export { klTerms, type KlKind } from './algorithms/losses/kl.ts';
 export { importanceWeights, type RolloutCorrection } from './algorithms/losses/rolloutCorrection.ts';

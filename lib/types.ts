@@ -68,6 +68,9 @@ export interface Rollout {
   finish: 'stop' | 'length';
 }
 
+/** What a reward consists of, the whole of it included; a component that is not asked for counts 0. */
+export const REWARD_COMPONENTS = ['overall', 'accuracy', 'format', 'structure', 'length'] as const;
+
 /** The components of one rollout's reward. */
 export interface Reward {
   /** what the algorithm sees: (1 − formatWeight) · accuracy + formatWeight · format */

@@ -1,13 +1,17 @@
 import { z } from 'zod';
 import type { RewardedBatch } from './algorithm.ts';
 import { need } from './estimator.ts';
-import { refuse } from './groups.ts';
+import { refuse } from './arguments.ts';
 import { nearestName } from '../runtime/errors.ts';
 
 /** The weight of every component of the reward, by its name. */
 export const componentWeights = (defaults: Readonly<Record<string, number>>) =>
   z
     .record(z.string(), z.number())
+    .refine(
+      (weights) => Object.values(weights).some((weight) => weight !== 0),
+      'must give a component a weight other than 0',
+    )
     .default({ ...defaults })
     .describe('components of the reward that are compared apart, and their weights');
 

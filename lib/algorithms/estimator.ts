@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Estimator, RewardedBatch } from './algorithm.ts';
-import { checkNumbers } from './groups.ts';
+import { checkNumbers, describe, isObject, refuse } from './arguments.ts';
 
 /** A way to compare rollouts, with the part of the configuration that is its own. */
 export interface EstimatorDefinition<Shape extends z.ZodRawShape = z.ZodRawShape> {
@@ -15,10 +15,23 @@ export interface EstimatorDefinition<Shape extends z.ZodRawShape = z.ZodRawShape
   over?: Estimator['over'] | ((config: z.output<z.ZodObject<Shape>>) => Estimator['over']);
   /** default: summed; none where rewards are not what is compared, so that nothing could be taken off them */
   penalties?: Estimator['penalties'];
+  /** values that settings must have for all tokens of a rollout to get the same number; default: they always do */
+  alike?: Partial<z.output<z.ZodObject<Shape>>>;
   /** Makes one; where it remembers something, with `state` and `restore`. */
   create(
     config: z.output<z.ZodObject<Shape>>,
   ): Pick<Estimator, 'advantages'> & Partial<Pick<Estimator, 'state' | 'restore'>>;
+}
+
+/** A definition, whatever its own keys are. */
+export interface EstimatorChoice {
+  name: string;
+  summary: string;
+  needs?: Estimator['needs'];
+  penalties?: Estimator['penalties'];
+  alike?: Readonly<Record<string, unknown>>;
+  settings: readonly EstimatorSetting[];
+  make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
 }
 
 /** A key of an estimator, for tables. */
@@ -37,16 +50,7 @@ export const defineEstimator = <Shape extends z.ZodRawShape>(definition: Estimat
   }),
   /** Settings left out take their defaults. @throws INVALID_ARGUMENT  a setting outside its domain, or of another name */
   make(settings: Readonly<Record<string, unknown>> = {}): Estimator {
-    refuseUnknown(definition.name, settings, Object.keys(definition.config));
-    const parsed = z.strictObject(definition.config).safeParse(settings);
-    if (!parsed.success)
-      throw new G2rpoError(
-        'INVALID_ARGUMENT',
-        parsed.error.issues
-          .map((issue) => `${definition.name}: ${[...issue.path.map(String), issue.message].join(': ')}`)
-          .join('\n'),
-      );
-    const config = parsed.data as z.output<z.ZodObject<Shape>>;
+    const config = settingsOf(definition.name, z.strictObject(definition.config), settings);
     const { name, needs = [], penalties = 'summed', over = 'rollouts' } = definition;
     const made = definition.create(config);
     return {
@@ -63,18 +67,31 @@ export const defineEstimator = <Shape extends z.ZodRawShape>(definition: Estimat
   },
 });
 
-/** @throws INVALID_ARGUMENT  a key of another name, with the nearest */
-export function refuseUnknown(who: string, given: object, known: readonly string[]): void {
+/** Settings with their defaults. @throws INVALID_ARGUMENT  a key of another name, with the nearest; all values out of their domain */
+export function settingsOf<Shape extends z.ZodRawShape>(
+  who: string,
+  schema: z.ZodObject<Shape>,
+  given: unknown,
+): z.output<z.ZodObject<Shape>> {
+  if (!isObject(given) || Array.isArray(given))
+    return refuse(who, 'settings', 'must be settings by name', describe(given));
+  const known = Object.keys(schema.shape);
   const unknown = Object.keys(given).find((key) => !known.includes(key));
-  if (unknown === undefined) return;
-  const nearest = nearestName(unknown, known);
-  const hint = nearest ? `did you mean ${nearest}?` : `there are ${known.join(', ') || 'none'}`;
-  throw new G2rpoError('INVALID_ARGUMENT', `${who}: no setting ${unknown}; ${hint}`, {
-    argument: unknown,
-    wanted: known,
-    got: unknown,
-    nearest,
-  });
+  if (unknown !== undefined) {
+    const nearest = nearestName(unknown, known);
+    const hint = nearest ? `did you mean ${nearest}?` : `there are ${known.join(', ') || 'none'}`;
+    const details = { argument: unknown, wanted: known, got: unknown, nearest };
+    throw new G2rpoError('INVALID_ARGUMENT', `${who}: no setting ${unknown}; ${hint}`, details);
+  }
+  const parsed = schema.safeParse(given, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message, input }) => ({
+    argument: path.map(String).join('.'),
+    wanted: message,
+    got: describe(input),
+  }));
+  const message = problems.map(({ argument, wanted }) => `${who}: ${argument}: ${wanted}`).join('\n');
+  throw new G2rpoError('INVALID_ARGUMENT', message, problems[0]);
 }
 
 /** State of an estimator that remembers nothing. */

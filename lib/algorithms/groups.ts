@@ -1,6 +1,7 @@
 import { segmentStatistics } from '../kernels/segmentStatistics.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { RewardedBatch } from './algorithm.ts';
+import { checkNumbers, checkTokenStarts, refuse, wantLength } from './arguments.ts';
 import { segments, type Segments } from './segments.ts';
 
 /** Sets of rollouts with the mean and the population variance of a number in each. */
@@ -102,48 +103,3 @@ export function checkBatch(name: string, batch: RewardedBatch, { finite }: { fin
 
 /** The name under which a task is remembered. */
 export const taskName = ({ taskNames }: RewardedBatch, id: number): string => taskNames?.[id] ?? String(id);
-
-/** @throws SHAPE_MISMATCH  where a list is given and has another length */
-export function wantLength(name: string, argument: string, list: ArrayLike<unknown> | undefined, wanted: number): void {
-  if (list && list.length !== wanted)
-    throw new G2rpoError('SHAPE_MISMATCH', `${name}: ${argument} must have ${wanted} elements; got ${list.length}`, {
-      argument,
-      wanted,
-      got: list.length,
-    });
-}
-
-/** @throws INVALID_ARGUMENT  they do not rise from 0 */
-export function checkTokenStarts(name: string, starts: Int32Array, tokens = starts.at(-1) ?? 0): void {
-  if (!((starts as unknown) instanceof Int32Array))
-    refuse(name, 'tokenStarts', 'must be an Int32Array', String((starts as object | undefined)?.constructor?.name));
-  const wrong = starts.findIndex((start, i) => (i === 0 ? start !== 0 : start < starts[i - 1]!));
-  if (starts.length === 0 || wrong >= 0 || starts.at(-1) !== tokens)
-    refuse(
-      name,
-      'tokenStarts',
-      `must rise from 0 to the number of tokens (${tokens})`,
-      starts.length === 0 ? 'no elements' : wrong >= 0 ? `${starts[wrong]} at ${wrong}` : `${starts.at(-1)} at the end`,
-    );
-}
-
-/** @throws NON_FINITE */
-export function checkNumbers(name: string, argument: string, values: ArrayLike<number>, finite: boolean): void {
-  const wanted = `must be ${finite ? 'finite' : 'a number'}`;
-  for (let b = 0; b < values.length; b++) {
-    const value = values[b]!;
-    if (value - value === 0 || (!finite && value === value)) continue; // infinity less itself is NaN
-    throw new G2rpoError('NON_FINITE', `${name}: ${argument}[${b}] ${wanted}; got ${value}`, {
-      argument,
-      row: b,
-      wanted,
-      got: value,
-    });
-  }
-}
-
-/** @param row  of the batch, where it is one that is to blame */
-export function refuse(name: string, argument: string, wanted: string, got: string, row?: number): never {
-  const details = { argument, wanted, got, ...(row !== undefined && { row }) };
-  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, details);
-}

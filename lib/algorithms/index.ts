@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import type { Algorithm, Estimator } from './algorithm.ts';
+import { describe } from './arguments.ts';
+import { combinationProblems } from './combination.ts';
 import { drGrpo } from './drGrpo/index.ts';
 import { emaGrpo } from './emaGrpo/index.ts';
-import type { EstimatorSetting } from './estimator.ts';
+import type { EstimatorChoice } from './estimator.ts';
 import { g2rpo } from './g2rpo/index.ts';
 import { gaussianGdpo } from './gaussianGdpo/index.ts';
 import { gdpo } from './gdpo/index.ts';
@@ -24,6 +26,7 @@ export type {
   PreparedLoss,
   RewardedBatch,
 } from './algorithm.ts';
+export type { EstimatorChoice } from './estimator.ts';
 export { segments } from './segments.ts';
 export { fateOf } from './shaping/dynamicFilter.ts';
 export { lengthOf } from './shaping/lengthReward.ts';
@@ -35,13 +38,6 @@ const DEFINITIONS = [
 
 /** Every way to compare rollouts, by name. */
 export const ESTIMATORS: ReadonlyMap<string, EstimatorChoice> = new Map(DEFINITIONS.map((each) => [each.name, each]));
-export interface EstimatorChoice {
-  name: string;
-  summary: string;
-  needs?: Estimator['needs'];
-  settings: readonly EstimatorSetting[];
-  make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
-}
 
 /** What other systems call them. */
 export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
@@ -55,18 +51,20 @@ export const ESTIMATOR_ALIASES: Readonly<Record<string, string>> = {
   grpo_passk: 'pass-at-k',
 };
 
-const ownName = (name: string): string => (Object.hasOwn(ESTIMATOR_ALIASES, name) ? ESTIMATOR_ALIASES[name]! : name);
+const ownName = (name: string): string =>
+  typeof name === 'string' && Object.hasOwn(ESTIMATOR_ALIASES, name) ? ESTIMATOR_ALIASES[name]! : name;
 
 /** The estimator of a name, in our spelling or another system's. @throws INVALID_ARGUMENT  there is none, with the nearest */
 export function estimatorNamed(name: string): EstimatorChoice {
   const found = ESTIMATORS.get(ownName(name));
   if (found) return found;
   const names = [...ESTIMATORS.keys()];
-  const nearest = nearestName(name, names);
+  const given = typeof name === 'string' ? name : describe(name);
+  const nearest = nearestName(given, names);
   throw new G2rpoError(
     'INVALID_ARGUMENT',
-    `estimator must be one of ${names.join(', ')}; got ${name}${nearest ? `; did you mean ${nearest}?` : ''}`,
-    { argument: 'estimator', got: name, nearest },
+    `estimator must be one of ${names.join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`,
+    { argument: 'estimator', wanted: names, got: given, nearest },
   );
 }
 
@@ -113,26 +111,14 @@ export const algorithmConfig = z
     },
     union as unknown as z.ZodType<AlgorithmConfig>,
   )
-  .superRefine((config, context) => {
-    if (
-      config.kl.coef > 0 &&
-      config.kl.in === 'reward' &&
-      estimatorNamed(config.name).make(ownSettings(config)).penalties === 'none'
-    )
-      context.addIssue({
-        code: 'custom',
-        path: ['kl', 'in'],
-        message: `must be loss: ${config.name} compares the components of a reward, from which a KL term cannot be taken off`,
-        input: 'reward',
-      });
-    if (config.calibration.everyBatches > 0 && config.lengthReward.weight === 0 && config.entropyBand.coef === 0)
-      context.addIssue({
-        code: 'custom',
-        path: ['calibration', 'everyBatches'],
-        message: 'must be 0 where lengthReward.weight and entropyBand.coef are 0: there is no shaping to calibrate',
-        input: config.calibration.everyBatches,
-      });
-  });
+  .superRefine(
+    (config, context) => {
+      for (const problem of combinationProblems(ESTIMATORS.get(config.name)!, config))
+        context.addIssue({ code: 'custom', ...problem });
+    },
+    // also beside other problems: all are told at once
+    { when: ({ value }) => ESTIMATORS.has((value as AlgorithmConfig | null | undefined)?.name as string) },
+  );
 export type AlgorithmInput = { name?: string } & Record<string, unknown>;
 
 /** The keys that are an estimator's own. */

@@ -1,5 +1,6 @@
 import type { Screen } from '../report/terminal.ts';
 import type { Environment } from '../runtime/env.ts';
+import type { Failure } from '../runtime/errors.ts';
 
 /** An argument, as citty describes it, and what else is asked of its value. */
 export interface Arg {
@@ -43,6 +44,8 @@ export interface Io {
   environment: Environment;
   /** aborted when the user wants an end; a command that is `stoppable` is given the time to end well */
   signal: AbortSignal;
+  /** is told of an error beside what is printed of it */
+  onFailure?: (failure: Failure) => void;
 }
 
 export interface Command<A extends Args = Args> {

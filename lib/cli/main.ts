@@ -1,24 +1,33 @@
 #!/usr/bin/env node
 import { environment } from '../runtime/env.ts';
 import type { Command } from './command.ts';
+import type { Failure } from '../runtime/errors.ts';
 import { EXIT } from './exit.ts';
 import { run } from './run.ts';
 
 const stop = new AbortController();
 let running: Command | undefined;
 
+function end(message: string): void {
+  if (stop.signal.aborted || !running?.stoppable) process.exit(EXIT.interrupted);
+  process.stderr.write(`\ng2rpo: ${message}\n`);
+  stop.abort();
+}
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.on(signal, () => {
-    if (stop.signal.aborted || !running?.stoppable) process.exit(EXIT.interrupted);
-    process.stderr.write('\ng2rpo: stopping; once more to stop at once\n');
-    stop.abort();
-  });
+  process.on(signal, () => end('stopping; once more to stop at once'));
+// who started this process with a channel to itself is gone, and nobody waits for what it would do
+const orphaned = () => void (stop.signal.aborted || end('stopping; the process that started this one is gone'));
+process.on('disconnect', orphaned);
+if (process.connected === false) orphaned(); // undefined where there never was one
 // a reader that has seen enough (`g2rpo kernels | head`) is no failure
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed));
 
 const { stdin, stdout, stderr } = process;
-const io = { stdin, stdout, stderr, environment: environment(), signal: stop.signal };
+let failure: Failure | undefined;
+const onFailure = (told: Failure) => (failure = told);
+const io = { stdin, stdout, stderr, environment: environment(), signal: stop.signal, onFailure };
 const code = await run(process.argv.slice(2), io, (command) => (running = command));
+if (failure && process.connected) await new Promise((told) => process.send!(failure, told));
 // what a failed command has left open must not keep the process; what was written must arrive
 stdout.write('', () => stderr.write('', () => process.exit(code)));

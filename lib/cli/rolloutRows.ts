@@ -29,7 +29,8 @@ const NEEDED = ['reward', 'group'];
  * Rows of a text in pieces, one JSON object per line.
  *
  * @param source  what messages call it
- * @throws INVALID_DATA  naming the line and the field
+ * @throws INVALID_DATA  naming the line and the field; there is no row
+ * @throws IO  it cannot be read
  */
 export async function readRollouts(chunks: AsyncIterable<Uint8Array | string>, source: string): Promise<RolloutRows> {
   const rows: RolloutRows = { texts: [], lines: [], rewards: [], groups: [] };
@@ -40,12 +41,21 @@ export async function readRollouts(chunks: AsyncIterable<Uint8Array | string>, s
     const trimmed = text.trim();
     if (trimmed !== '') addRow(rows, trimmed, line, source);
   };
-  for await (const chunk of chunks) {
-    const parts = (rest + (typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true }))).split('\n');
-    rest = parts.pop()!;
-    parts.forEach(take);
+  try {
+    for await (const chunk of chunks) {
+      const parts = (rest + (typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true }))).split('\n');
+      rest = parts.pop()!;
+      parts.forEach(take);
+    }
+  } catch (cause) {
+    if (cause instanceof G2rpoError) throw cause;
+    throw new G2rpoError('IO', `${source}: ${(cause as Error).message}`, { source }, { cause });
   }
   take(rest + decoder.decode());
+  if (rows.texts.length === 0) {
+    const wanted = 'rows like {"reward": 1, "group": "a"}, one a line,';
+    throw new G2rpoError('INVALID_DATA', `${source}: ${wanted} were wanted; got none`, { source, wanted, got: 'none' });
+  }
   return rows;
 }
 

@@ -80,6 +80,7 @@ function tell(error: unknown, io: Io): number {
   const ours = error instanceof G2rpoError;
   const code = ours ? error.code : io.signal.aborted ? 'ABORTED' : 'INTERNAL';
   const message = error instanceof Error ? error.message : String(error);
+  io.onFailure?.({ code, message });
   const [first, ...more] = message.trimEnd().split('\n');
   io.stderr.write([`g2rpo: ${code}  ${first}`, ...more.map((line) => `  ${line}`)].join('\n') + '\n');
   if (debug && error instanceof Error) io.stderr.write(`${error.stack}\n`);

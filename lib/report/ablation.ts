@@ -35,10 +35,11 @@ const numberOf = (row: MetricRow | undefined, name: string): number => Number(ro
 const validations = ({ rows }: TrialRecord): MetricRow[] => rows.filter((row) => MACRO in row);
 const last = (record: TrialRecord, name: string) => numberOf(validations(record).at(-1), name);
 const first = (record: TrialRecord, name: string) => numberOf(validations(record)[0], name);
-/** The mean of a metric over the last tenth of a run's updates. */
+/** The mean of a metric over the last tenth of a run's updates; what it was last, where none of them has it. */
 function lately({ rows, steps }: TrialRecord, name: string): number {
-  const values = rows.filter((row) => row.step > 0.9 * steps && name in row).map((row) => numberOf(row, name));
-  return values.reduce((a, b) => a + b, 0) / values.length;
+  const having = rows.filter((row) => name in row);
+  const late = having.filter((row) => row.step > 0.9 * steps).map((row) => numberOf(row, name));
+  return late.length > 0 ? late.reduce((a, b) => a + b, 0) / late.length : numberOf(having.at(-1), name);
 }
 
 const percent = ({ mean, margin }: Estimate) =>

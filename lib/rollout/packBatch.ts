@@ -1,6 +1,6 @@
 import type { RewardedBatch } from '../algorithms/index.ts';
 import { packPrompts, type PolicyBatch } from '../model/qwen3vl/policyBatch.ts';
-import type { Reward } from '../types.ts';
+import { REWARD_COMPONENTS } from '../types.ts';
 import type { Group } from './group.ts';
 
 /** Scored groups as lists: B rollouts in the order of the groups, N tokens in the order of the rollouts. */
@@ -30,7 +30,6 @@ export function packBatch(groups: readonly Group[]): RolloutBatch {
   rollouts.forEach((r, i) => rolloutLogProbs.set(r.rolloutLogProbs, tokenStarts[i]!));
   const tasks = numbered(rollouts.map(({ prompt }) => prompt.problemType.toLowerCase()));
   const shapingTasks = numbered(rollouts.map(({ prompt }) => prompt.taskType));
-  const component = (of: (reward: Reward) => number) => Float64Array.from(rollouts, ({ reward }) => of(reward));
   const greedy = groups.flatMap(({ greedyReward, rollouts }) => rollouts.map(() => greedyReward));
   return {
     groups,
@@ -40,13 +39,9 @@ export function packBatch(groups: readonly Group[]): RolloutBatch {
     taskNames: tasks.names,
     shapingTaskIds: shapingTasks.ids,
     shapingTaskNames: shapingTasks.names,
-    components: {
-      overall: component(({ overall }) => overall),
-      accuracy: component(({ accuracy }) => accuracy),
-      format: component(({ format }) => format),
-      structure: component(({ structure = 0 }) => structure),
-      length: component(({ length = 0 }) => length),
-    },
+    components: Object.fromEntries(
+      REWARD_COMPONENTS.map((name) => [name, Float64Array.from(rollouts, ({ reward }) => reward[name] ?? 0)]),
+    ),
     ...(greedy.every((reward) => reward !== undefined) && { greedyRewards: Float64Array.from(greedy) }),
     tokenStarts,
     rolloutLogProbs,

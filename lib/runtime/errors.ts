@@ -40,6 +40,12 @@ export class G2rpoError extends Error {
   }
 }
 
+/** What a process that was started by another of ours tells it of its failure. */
+export interface Failure {
+  code: ErrorCode;
+  message: string;
+}
+
 /** The nearest of `names` to `given` by edit distance, if it is near enough to be a likely slip. */
 export function nearestName(given: string, names: Iterable<string>): string | undefined {
   let best: string | undefined;

@@ -10,7 +10,7 @@ import { noCounts, rollOut } from '../rollout/gatherRollouts.ts';
 import type { Group, RolloutPolicy } from '../rollout/group.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
-import type { TrainConfig } from './config.ts';
+import { LARGEST_COUNT, type TrainConfig } from './config.ts';
 import { rewardRunnerOf, rowOptionsOf } from './train.ts';
 import { loadPolicy } from './trainee.ts';
 
@@ -49,6 +49,7 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
  * prompts, sampled as in training: length thresholds and an entropy band in which its right answers lie. Nothing is written.
  *
  * @throws INVALID_ARGUMENT  prompts or n is not a whole number of at least 1
+ * @throws REWARD_FAILED  no rollout could be scored
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
@@ -105,15 +106,21 @@ export async function calibrateWith(
       }),
     });
   }
+  if (counts.failedRewards > 0 && found.every(({ rollouts }) => rollouts === 0))
+    throw new G2rpoError(
+      'REWARD_FAILED',
+      `calibrate: none of ${counts.failedRewards} rollouts could be scored; the first: ${counts.reasons[0]}`,
+      { reasons: counts.reasons },
+    );
   return found;
 }
 
 function checkOptions({ prompts, n = 1 }: CalibrateOptions): void {
   for (const [name, value] of Object.entries({ prompts, n }))
-    if (!Number.isSafeInteger(value) || value < 1)
+    if (!Number.isInteger(value) || value < 1 || value > LARGEST_COUNT)
       throw new G2rpoError(
         'INVALID_ARGUMENT',
-        `calibrate: ${name} must be a whole number of at least 1; got ${value}`,
+        `calibrate: ${name} must be a whole number of at least 1${value > LARGEST_COUNT ? ` and at most ${LARGEST_COUNT}` : ''}; got ${value}`,
         { argument: name, got: value },
       );
 }

@@ -1,23 +1,25 @@
 import { z } from 'zod';
 import { algorithmConfig } from '../algorithms/index.ts';
+import { nearestName } from '../runtime/errors.ts';
+import { REWARD_COMPONENTS } from '../types.ts';
 import { SPELLING } from './aliases.ts';
 import { parseConfig } from './parseConfig.ts';
 import { presetProblem, withPreset } from './presets.ts';
 
-const positive = z.int().min(1);
-const files = z.union([
-  z
-    .string()
-    .min(1)
-    .transform((file) => [file]),
-  z.array(z.string().min(1)).min(1),
-]);
+/** Counts are i32 where arithmetic is done. */
+export const LARGEST_COUNT = 2 ** 31 - 1;
+const positive = z.int().min(1).max(LARGEST_COUNT);
+const path = z
+  .string()
+  .min(1)
+  .refine((text) => !text.includes('\0'), 'must be a path, which has no NUL');
+const files = z.union([path.transform((file) => [file]), z.array(path).min(1)], 'must be a path, or a list of paths');
 const share = z.number().min(0).max(1);
 const beta = z.number().min(0).lt(1);
 
 const policyConfig = z
   .strictObject({
-    path: z.string().min(1).describe('Hugging Face checkpoint folder to start from'),
+    path: path.describe('Hugging Face checkpoint folder to start from'),
     adapter: z
       .string()
       .min(1)
@@ -42,7 +44,7 @@ const textConfig = {
     .refine(({ think, answer }) => think !== answer, 'must be two different names')
     .prefault({})
     .describe('names of the tags around thought and answer'),
-  imageDir: z.string().exactOptional().describe('where image paths start; default the folder of each file'),
+  imageDir: path.exactOptional().describe('where image paths start; default the folder of each file'),
   onBadRow: z
     .enum(['error', 'skip'])
     .default('error')
@@ -60,11 +62,16 @@ const dataConfig = z.strictObject({
 
 const rolloutConfig = z.strictObject({
   prompts: positive.default(512).describe('prompts per rollout batch, after filtering; the value of the released code'),
-  n: z.int().min(2).default(8).describe('rollouts per prompt; one alone has nothing to be compared with'),
+  n: z
+    .int()
+    .min(2)
+    .max(LARGEST_COUNT)
+    .default(8)
+    .describe('rollouts per prompt; one alone has nothing to be compared with'),
   maxTokens: positive.default(4096).describe('longest response; the value of the paper'),
   temperature: z.number().positive().default(1),
   topP: z.number().gt(0).max(1).default(1),
-  topK: z.int().min(0).default(0).describe('0 is off'),
+  topK: z.int().min(0).max(LARGEST_COUNT).default(0).describe('0 is off'),
   repetitionPenalty: z.number().positive().default(1),
   batchPrompts: positive.default(64).describe('prompts sampled at a time; changes memory, not results'),
   filter: z
@@ -86,11 +93,10 @@ const rolloutConfig = z.strictObject({
 });
 
 const rewardsConfig = z.strictObject({
-  file: z
-    .string()
+  file: path
     .exactOptional()
     .describe('a module whose default export is a reward function; default the built-in rewards'),
-  timeoutMs: z.number().positive().default(10_000),
+  timeoutMs: z.number().positive().max(LARGEST_COUNT).default(10_000),
   concurrency: positive.default(4),
   formatWeight: share.default(0.1).describe('share of the format in the reward; the value of the released code'),
   structureBonus: z.enum(['none', 'reference']).default('none'),
@@ -189,7 +195,7 @@ const evalConfig = z
   .prefault({});
 
 const common = {
-  output: z.string().min(1).describe('folder of the run: checkpoints, metrics, the trained policy'),
+  output: path.describe('folder of the run: checkpoints, metrics, the trained policy'),
   seed: z.int().default(1),
 };
 
@@ -224,6 +230,17 @@ export const trainConfig = z
         message: `must be at most 1 with rewards.formatWeight (${format}), or accuracy would be held against an answer`,
         input: length,
       });
+    for (const name of Object.keys((algorithm['componentWeights'] as object | undefined) ?? {})) {
+      if (REWARD_COMPONENTS.some((each) => each === name)) continue;
+      const nearest = nearestName(name, REWARD_COMPONENTS);
+      const hint = nearest ? `; did you mean ${nearest}?` : '';
+      context.addIssue({
+        code: 'custom',
+        path: ['algorithm', 'componentWeights', name],
+        message: `must be a component of the reward (${REWARD_COMPONENTS.join(', ')})${hint}`,
+        input: name,
+      });
+    }
     if (rollout.prompts % train.updatePrompts !== 0)
       context.addIssue({
         code: 'custom',

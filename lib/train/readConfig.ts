@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { Document, isCollection, isMap, isScalar, isSeq, parseDocument, type Node } from 'yaml';
+import { Document, isCollection, isMap, isScalar, isSeq, type Node } from 'yaml';
 import { G2rpoError } from '../runtime/errors.ts';
 import { SPELLING } from './aliases.ts';
 import { loadSftConfig, loadTrainConfig, PATHS, type SftConfig, type TrainConfig } from './config.ts';
 import { canonicalConfig, type ConfigTree } from './parseConfig.ts';
 import { presetUnder } from './presets.ts';
+import { readYaml } from './yamlFile.ts';
 
 /** A change of what a file says: `rollout.n`, in any spelling, and its value. List elements are named by their index. */
 export interface ConfigChange {
@@ -43,7 +43,7 @@ function read<C>(
   load: (input: unknown, baseDir: string) => C,
   under: (written: ConfigTree) => ReadonlyMap<string, unknown> = () => new Map(),
 ): ReadConfig<C> {
-  const { config: written, problems } = canonicalConfig(parseFile(file), SPELLING);
+  const { config: written, problems } = canonicalConfig(readYaml(file, 'the configuration'), SPELLING);
   if (problems.length > 0) throw new G2rpoError('INVALID_CONFIG', `${file}: ${problems.join('\n')}`, { problems });
   const given = new Map([...leaves(written)].map(([path]): [string, Origin] => [path, 'file']));
   for (const { path, value } of changes) {
@@ -59,21 +59,6 @@ function read<C>(
   const config = load(written, dirname(resolve(file)));
   const origins = [...leaves(config)].map(([path]): [string, Origin] => [path, given.get(path) ?? 'default']);
   return { config, origins: new Map(origins) };
-}
-
-function parseFile(file: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    const why = missing ? `no such file in ${dirname(resolve(file))}` : (cause as Error).message;
-    throw new G2rpoError('IO', `the configuration ${file}: ${why}`, { file }, { cause });
-  }
-  const document = parseDocument(text);
-  const problems = document.errors.map(({ message }) => `${file}: ${message.split('\n')[0]}`);
-  if (problems.length > 0) throw new G2rpoError('INVALID_CONFIG', problems.join('\n'), { problems });
-  return document.toJS() ?? {};
 }
 
 /** Values that hold no further keys, by dotted key; a list of plain values is one value. */

@@ -8,6 +8,7 @@ import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
 import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
+import { lockFolder } from './folderLock.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
@@ -37,6 +38,7 @@ interface Source {
  * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
+  using lock = lockFolder(config.output);
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;

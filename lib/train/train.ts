@@ -8,6 +8,7 @@ import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { lockFolder } from './folderLock.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
@@ -44,10 +45,12 @@ interface TrainState {
  * saved, and `stopped` is true.
  *
  * @throws INVALID_CONFIG  `output` holds a run of another configuration
+ * @throws IO  another process trains in `output`
  * @throws INVALID_CHECKPOINT  `output` holds checkpoints, but none that is whole
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
+  using lock = lockFolder(config.output);
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as TrainState | undefined;
@@ -82,7 +85,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       run.algorithm.restore(state.algorithm);
       await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
     }
-    await reporter.rewind(state ? run.counters.step : -1);
+    // of a run that was stopped before anything was told there can only be rows of a later process that was killed
+    await reporter.rewind(run.counters.step > 0 || state?.before ? run.counters.step : -1);
 
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readCases, type GoldenCase, type Real } from './case.ts';
 import { multiples } from './compare.ts';
@@ -21,13 +21,18 @@ export class FolderError extends Error {}
 const SHOWN = 3; // failures of one case
 
 /**
- * Runs every case of every JSON file of a folder.
+ * Runs every case of every JSON file of a folder and of the folders in it.
  *
  * @param onFile  is told of every file as soon as it is done
+ * @param onLeftOut  is told of every folder in it that is not walked, and why
  * @throws FolderError  there is no such folder, or it has no JSON file
  */
-export async function runFolder(folder: string, onFile: (report: FileReport) => void): Promise<FileReport[]> {
-  const files = filesOf(folder);
+export async function runFolder(
+  folder: string,
+  onFile: (report: FileReport) => void,
+  onLeftOut: (folder: string, why: string) => void = () => undefined,
+): Promise<FileReport[]> {
+  const files = filesOf(folder, onLeftOut);
   const reports = [];
   for (const file of files) {
     const report = await runFile(folder, file);
@@ -37,14 +42,30 @@ export async function runFolder(folder: string, onFile: (report: FileReport) => 
   return reports;
 }
 
-function filesOf(folder: string): string[] {
+/** JSON files by their paths in the folder, sorted. */
+function filesOf(folder: string, onLeftOut: (folder: string, why: string) => void): string[] {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) throw new FolderError(`${folder} is no folder`);
-  const entries = readdirSync(folder, { withFileTypes: true });
-  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  const files = entries.filter((entry) => !entry.isDirectory() && entry.name.endsWith('.json')).map(({ name }) => name);
+  const [files, folders] = [[] as string[], [] as string[]];
+  const walked = new Set<string>();
+  const walk = (path: string): void => {
+    walked.add(realpathSync(join(folder, path)));
+    const names = readdirSync(join(folder, path)).sort();
+    if (names.includes('checkpoints')) {
+      return onLeftOut(path, 'it has checkpoints/, so it is golden data of a model, which runs by itself');
+    }
+    for (const name of names) {
+      const inner = join(path, name);
+      if (statSync(join(folder, inner), { throwIfNoEntry: false })?.isDirectory()) {
+        folders.push(inner);
+        // a link may lead back to where it stands
+        if (!walked.has(realpathSync(join(folder, inner)))) walk(inner);
+      } else if (/\.json$/i.test(name)) files.push(inner);
+    }
+  };
+  walk('');
   if (files.length === 0)
-    throw new FolderError(`${folder} has no JSON file${folders.length ? `; it has ${folders.sort().join(', ')}` : ''}`);
-  return files.sort();
+    throw new FolderError(`${folder} has no JSON file${folders.length ? `, nor have ${folders.join(', ')}` : ''}`);
+  return files;
 }
 
 async function runFile(folder: string, file: string): Promise<FileReport> {
@@ -64,6 +85,7 @@ async function runFile(folder: string, file: string): Promise<FileReport> {
     return report;
   }
   report.cases = cases.length;
+  report.failures.push(...repeated(cases));
   for (const golden of cases)
     for (const verdict of await judge(golden)) {
       const counts = report.counts[verdict.real];
@@ -80,6 +102,15 @@ async function runFile(folder: string, file: string): Promise<FileReport> {
         report.failures.push(`${golden.name} (${verdict.real}): ${failure}`);
     }
   return report;
+}
+
+/** A case whose name another has is not to be told from it, and may be a copy that was meant to be another. */
+function repeated(cases: readonly GoldenCase[]): string[] {
+  const places = new Map<string, number[]>();
+  cases.forEach(({ name }, i) => places.set(name, [...(places.get(name) ?? []), i]));
+  return [...places]
+    .filter(([, at]) => at.length > 1)
+    .map(([name, at]) => `${name}: every case must have a name of its own; cases ${at.join(' and ')} have this one`);
 }
 
 /** A file in one line. */

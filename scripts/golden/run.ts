@@ -1,6 +1,6 @@
 // Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`. Ends with 1 if a case fails or a file is
 // none, with 2 if there is nothing to run.
-import { FolderError, lineOf, runFolder } from './folder.ts';
+import { FolderError, lineOf, runFolder, type FileReport } from './folder.ts';
 import { multiples } from './compare.ts';
 import { countsOf, isModelFolder, modelLine, walkModel } from './model/walk.ts';
 
@@ -20,10 +20,11 @@ try {
 
 /** Whether all cases of a folder of algorithms pass. */
 async function runAlgorithms(folder: string): Promise<boolean> {
-  const reports = await runFolder(folder, (report) => {
+  const told = (report: FileReport) => {
     console.log(lineOf(report, 26));
     for (const failure of report.failures) console.log(`  FAIL  ${failure}`);
-  });
+  };
+  const reports = await runFolder(folder, told, (inner, why) => console.log(`${inner}/ is left out: ${why}`));
   const count = (of: (report: (typeof reports)[number]) => number) => reports.reduce((sum, each) => sum + of(each), 0);
   const [f64, f32] = (['f64', 'f32'] as const).map((real) => {
     const [failed, exempt] = [count((r) => r.counts[real].failed), count((r) => r.counts[real].exempt)];

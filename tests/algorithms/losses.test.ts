@@ -18,7 +18,7 @@ const tokenStarts = Int32Array.of(0, 3, 3, 4, 9, 11); // one response has no tok
 const N = 11;
 /** Ratios on both sides of every bound. */
 function batch(seed: number, spread = 0.6) {
-  const oldLogProbs = randoms(seed, N).map((x) => x - 1.5);
+  const oldLogProbs = randoms(seed, N).map((x) => x - 4);
   const near = (offset: number, width: number) => randoms(seed + offset, N).map((x, i) => oldLogProbs[i]! + width * x);
   return {
     oldLogProbs,

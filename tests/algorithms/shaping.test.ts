@@ -36,7 +36,7 @@ describe('the entropy band', () => {
   });
 
   it.each([
-    [{ min: 1, max: 0.5 }, {}, 'entropyBand: the band of a must have min at most max; got [1, 0.5]'],
+    [{ min: 1, max: 0.5 }, {}, 'entropyBand: bands must have min at most max; got [1, 0.5]'],
     [{ b: band }, {}, 'entropyBand: bands must have one for a; got b'],
     [
       band,

@@ -74,17 +74,49 @@ describe('a mistake is told with its line and field', () => {
     [`${good}{"reward": 1, "group": "b"}\n`, ['--estimator', 'grpo'], ':3: group must give every group at least two'],
     ['{"reward": Infinity, "group": 1}\n', ['--estimator', 'rloo'], ':1: reward must be finite; got Infinity'],
     [lines([{ ...rows[0] }, { ...rows[2], task: 'x' }]), [], 'standard input:2: task must be the same for all'],
+    [
+      `${good}{"reward": 1, "group": 1.5}\n`,
+      [],
+      'standard input:3: group must be text or a whole number below 2⁵³; got 1.5',
+    ],
     [good, ['--estimator', 'reinforce++'], 'no row has length, which the estimator needs'],
     [good, ['--estimator', 'grpoo'], 'did you mean grpo?'],
     [good, ['--set', 'mod=task'], 'g2rpo: no setting mod; did you mean mode?'],
     [good, ['--set', 'mode=tsak'], 'g2rpo: mode: '],
     [good, ['--set', 'mode'], '--set must be KEY=VALUE; got mode'],
+    [good, ['--set', 'mode=['], '--set mode: the value must be YAML; got [ ('],
+    ['', [], 'INVALID_DATA  standard input: rows like {"reward": 1, "group": "a"}, one a line, were wanted; got none'],
+    ['\n  \n', [], 'standard input: rows like'],
+    ['\0\u0001\ufffd', [], 'standard input:1: not JSON'],
   ])('%j %j', async (stdin, args, message) => {
     const { code, stdout, stderr } = await command(stdin, ...args);
     expect(code).not.toBe(0);
     expect(stdout).toBe('');
     expect(stderr).toContain(message);
   });
+});
+
+it('a file that is none is named', async () => {
+  for (const [file, why] of [
+    [join(dir, 'none.jsonl'), 'ENOENT'],
+    [dir, 'EISDIR'],
+  ] as const) {
+    const { code, stderr } = await command('', file);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(new RegExp(`^g2rpo: IO  ${file}: ${why}`));
+  }
+  const empty = join(dir, 'empty.jsonl');
+  writeFileSync(empty, '');
+  expect(await command('', empty)).toMatchObject({ code: 1, stderr: expect.stringContaining(`${empty}: rows like`) });
+});
+
+it('takes infinite rewards where only the order matters, and says so', async () => {
+  const text = '{"reward": Infinity, "group": 1}\n{"reward": -Infinity, "group": 1}\n{"reward": 0, "group": 1}\n';
+  const { code, stdout } = await command(text);
+  expect(code).toBe(0);
+  const [above, below, between] = [...stdout.matchAll(/"advantage":([^}]+)/g)].map((match) => Number(match[1])) as [number, number, number]; // prettier-ignore
+  expect([above > between, between > below]).toEqual([true, true]);
+  expect((await command(text, '--help')).stdout).toContain('one may be Infinity or -Infinity');
 });
 
 it('compares 10⁵ rollouts in well under 2 s', async () => {

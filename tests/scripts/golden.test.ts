@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -99,6 +99,30 @@ describe('what is no case, or none that is known', () => {
     expect(report!.failures).toHaveLength(1);
     expect(report!.failures[0]).toContain(message);
   });
+});
+
+it('two cases of one name are a failure with the name', async () => {
+  const one = { name: 'one', inputs: { values: [1, 1] }, expected: { scores: [0, 0] }, tolerance };
+  const [report] = await run(folderOf([one, { ...one, name: 'two' }, one]));
+  expect(report!.counts.f64).toEqual({ passed: 3, failed: 0, exempt: 0 });
+  expect(report!.failures).toEqual(['one: every case must have a name of its own; cases 0 and 2 have this one']);
+});
+
+it('folders in the folder are walked, once each, but those of a model, which are named', async () => {
+  const one = { name: 'one', inputs: { values: [1, 1] }, expected: { scores: [0, 0] }, tolerance };
+  const folder = folderOf([one]);
+  mkdirSync(join(folder, 'inner/more'), { recursive: true });
+  mkdirSync(join(folder, 'model/checkpoints'), { recursive: true });
+  symlinkSync(folder, join(folder, 'inner/back'));
+  writeFileSync(join(folder, 'inner/more/bad.JSON'), JSON.stringify([{ ...one, expected: { scores: [1, 1] } }]));
+  writeFileSync(join(folder, 'model/cases.json'), 'none of ours');
+  const leftOut: string[] = [];
+  const reports = await runFolder(folder, () => undefined, (inner) => leftOut.push(inner)); // prettier-ignore
+  expect(reports.map(({ file, failures }) => [file, failures.length])).toEqual([
+    ['any_name.json', 0],
+    ['inner/more/bad.JSON', 2],
+  ]);
+  expect(leftOut).toEqual(['model']);
 });
 
 it('a comparison takes NaN and infinities for themselves alone, and a table with all its rows', () => {

@@ -73,11 +73,21 @@ describe('calibration of a fake policy', () => {
   it.each([
     [{ count: 0 }, /prompts must be a whole number of at least 1; got 0/],
     [{ n: 1.5 }, /n must be a whole number of at least 1; got 1\.5/],
+    [{ n: 2 ** 32 + 2 }, /n must be a whole number of at least 1 and at most 2147483647; got 4294967298/],
   ])('%j is refused', async (options, message) => {
     const error = await rejectionOf(fakeCalibration(options));
     expect(error.code).toBe('INVALID_ARGUMENT');
     expect(error.message).toMatch(message);
   });
+});
+
+it('is refused where no reward could be had, with the reason', async () => {
+  const config = loadTrainConfig({ ...least, rollout: { maxTokens: 8 } });
+  const rewards = await createRewardRunner({ fn: () => Number.NaN });
+  const error = await rejectionOf(calibrateWith(fakePolicy().policy, rewards, prompts, config, { prompts: 1, n: 2 }));
+  await rewards.close();
+  expect(error.code).toBe('REWARD_FAILED');
+  expect(error.message).toMatch(/none of 4 rollouts could be scored; the first: .*must return accuracy .*got NaN/);
 });
 
 describe('with the policy of the package', () => {
@@ -120,6 +130,10 @@ train: { steps: 4, updatePrompts: 4, learningRate: 1e-4, saveEverySteps: 2 }
     [['--n', '-1'], /--n must be at least 1; got -1/],
     [['--n', 'many'], /--n must be a whole number; got many/],
     [['--out', '/nowhere/at/all.yaml'], /--out must lie in a folder that is there; got \/nowhere\/at/],
+    [['--out', '/dev/null/all.yaml'], /--out must lie in a folder that is there; got \/dev\/null/],
+    [['--out', tmpdir()], /--out must be a file; got "/],
+    [['--out', ''], /--out must be a file; got ""/],
+    [['rollout.n=1e15'], /rollout\.n: .*got 1000000000000000/],
   ])('%j is refused before anything is sampled', async (more, message) => {
     expect(await g2rpo(['calibrate', at('run.yaml'), ...more])).toMatchObject({
       code: 2,

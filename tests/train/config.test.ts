@@ -165,11 +165,34 @@ describe('a wrong configuration', () => {
       /algorithm\.calibration\.everyBatches: must be 0 where lengthReward\.weight and entropyBand\.coef are 0.*got 2/,
     ],
     [
+      'one advantage for a response that is discounted by token',
+      { algorithm: { name: 'reinforce++', gamma: 0.9, loss: 'gspo' } },
+      /^algorithm\.loss: must be gspo-token or another loss, or algorithm\.gamma 1: with algorithm\.gamma 0\.9 advantages differ by token, .*; got "gspo"$/,
+    ],
+    [
+      'one advantage for a response with a KL term taken off every token',
+      { algorithm: { adv_estimator: 'reinforce_plus_plus', loss: 'gspo', kl: { coef: 0.1, in: 'reward' } } },
+      /^algorithm\.loss: must be gspo-token or another loss, or algorithm\.kl\.in loss: with algorithm\.kl\.in reward .*; got "gspo"$/,
+    ],
+    [
+      'a component that no reward has',
+      { algorithm: { name: 'gdpo', componentWeights: { acuracy: 1 } } },
+      /^algorithm\.componentWeights\.acuracy: must be a component .*\(overall, .*length\).*did you mean accuracy\?; got "acuracy"$/,
+    ],
+    [
+      'components without a weight',
+      { algorithm: { name: 'gaussian-gdpo', componentWeights: { accuracy: 0 } } },
+      /^algorithm\.componentWeights: must give a component a weight other than 0/,
+    ],
+    [
       'a task that is none',
       { algorithm: { lengthReward: { tasks: { math_reasonin: [1, 2, 3, 4] } } } },
       /algorithm\.lengthReward\.tasks\.math_reasonin: .*did you mean math_reasoning\?/,
     ],
     ['a preset that is none', { preset: 'dpao' }, /^preset: must be one of paper, .*did you mean dapo\?; got "dpao"/],
+    ['more than an i32 holds', { rollout: { maxTokens: 2 ** 32 + 2 } }, /rollout\.maxTokens: .*got 4294967298/],
+    ['a path with a NUL', { data: { train: 'a\0b' } }, /data\.train: /],
+    ['a time that no clock has', { rewards: { timeoutMs: 1e300 } }, /rewards\.timeoutMs: .*got 1e\+300/],
     ['one tag for two', { data: { tags: { think: 'answer' } } }, /data\.tags: must be two different names/],
     ['no sampling', { rollout: { temperature: 0 } }, /rollout\.temperature: .*got 0/],
     [
@@ -182,6 +205,40 @@ describe('a wrong configuration', () => {
     const problems = problemsOf(changes as Record<string, object>);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(wanted);
+  });
+
+  it('settings that do not go together are told beside those that are wrong by themselves', () => {
+    const kl = { coef: 0.1, in: 'reward' };
+    const problems = problemsOf({
+      algorithm: {
+        name: 'reinforce++',
+        gamma: 0.5,
+        loss: 'gspo',
+        kl,
+        agregation: 'x',
+        calibration: { everyBatches: 1 },
+      },
+      rollout: { n: 1 },
+    });
+    const wanted = [/algorithm\.gamma 1/, /algorithm\.kl\.in loss/, /agregation/, /everyBatches/, /^rollout\.n/];
+    for (const pattern of wanted)
+      expect(
+        problems.filter((each) => pattern.test(each)),
+        String(pattern),
+      ).toHaveLength(1);
+    expect(problems).toHaveLength(wanted.length);
+    // what is wrong by itself is not looked at with others
+    expect(problemsOf({ algorithm: { name: 'reinforce++', gamma: 'x', loss: 'gspo', kl: 3 } })).toHaveLength(2);
+    for (const name of [['grpo'], null, {}, 3]) expect(problemsOf({ algorithm: { name } })).toHaveLength(1);
+  });
+
+  it.each([
+    { name: 'reinforce++', gamma: 0.9, loss: 'gspo-token' },
+    { name: 'reinforce++', loss: 'gspo', kl: { coef: 0.1 } },
+    { name: 'reinforce++-baseline', loss: 'gspo', kl: { coef: 0.1, in: 'reward' } },
+    { name: 'gdpo', variant: 'token_verl', loss: 'gspo' },
+  ])('%j goes together', (algorithm) => {
+    expect(loadTrainConfig({ ...least, algorithm }).algorithm).toMatchObject(algorithm);
   });
 
   it.each([null, 3, 'text', []])('%j is none', (raw) => {

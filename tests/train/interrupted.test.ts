@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -107,4 +116,16 @@ it('stopped before its first update, it still validates before it when it goes o
   expect((await g2rpo(args, { signal: AbortSignal.abort() })).code).toBe(130);
   expect((await g2rpo([...args, 'train.steps=1'])).code).toBe(0);
   expect(numbers('stopped')[0]).toMatchObject({ step: 0, 'val/accuracy_macro': expect.any(Number) });
+});
+
+it('stopped before its first update, and killed behind the validation that it went on with, it tells that once', async () => {
+  const args = command('train', 'stoppedAndKilled');
+  expect((await g2rpo(args, { signal: AbortSignal.abort() })).code).toBe(130);
+  // what a killed process had written
+  appendFileSync(at('stoppedAndKilled', 'metrics.jsonl'), '{"step":0,"val/accuracy_macro":0.5}\n');
+  const { code, stderr } = await g2rpo([...args, 'train.steps=1']);
+  expect(code, stderr).toBe(0);
+  expect(numbers('stoppedAndKilled').filter(({ step }) => step === 0)).toEqual([
+    expect.not.objectContaining({ 'val/accuracy_macro': 0.5 }),
+  ]);
 });

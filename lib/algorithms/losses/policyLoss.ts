@@ -1,5 +1,5 @@
 import type { TokenLoss } from '../../types.ts';
-import { refuse } from '../groups.ts';
+import { refuse } from '../arguments.ts';
 import { tokenWeights } from './aggregation.ts';
 import { CLIP_RANGES, type LossConfig, type LossName } from './config.ts';
 import { importanceWeights } from './rolloutCorrection.ts';

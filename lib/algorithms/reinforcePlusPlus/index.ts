@@ -11,6 +11,7 @@ export const reinforcePlusPlus = defineEstimator({
   needs: ['tokenStarts'],
   over: 'tokens',
   penalties: 'own',
+  alike: { gamma: 1 },
   create: ({ gamma }) => ({
     async advantages(batch) {
       checkBatch('reinforce++', batch, { finite: true });

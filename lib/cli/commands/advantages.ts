@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
-import { advantages as compare } from '../../algorithms/functions.ts';
+import { advantages as compare } from '../../algorithms/functions/advantages.ts';
 import { ESTIMATORS, estimatorNamed } from '../../algorithms/index.ts';
 import { formatTable } from '../../report/table.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
@@ -14,8 +14,11 @@ const ROWS_AT_ONCE = 4096;
 const FIELDS: Readonly<Record<string, string>> = {
   rewards: 'reward',
   groupIds: 'group',
+  groups: 'group',
   taskIds: 'task',
+  tasks: 'task',
   tokenStarts: 'length',
+  lengths: 'length',
   greedyRewards: 'greedy_reward',
 };
 
@@ -33,7 +36,8 @@ export const advantages = defineCommand({
     list: { type: 'boolean', description: 'list the estimators and their settings' },
   },
   notes: `A row is {"reward": 1, "group": "a"}, and where it matters "task", "length" in tokens, "components": {"accuracy": 1},
-"greedy_reward". Rows of a group need not be neighbours. Each comes back with "advantage" added, a list for an estimator over tokens.`,
+"greedy_reward". Rows of a group need not be neighbours. Each comes back with "advantage" added, a list for an estimator over tokens.
+Where only the order of rewards matters (g2rpo, gaussian-gdpo) one may be Infinity or -Infinity; the others refuse it.`,
   async run({ file, estimator, set, list }, io) {
     if (list) return listEstimators(io);
     const settings = Object.fromEntries(set.map(settingOf));
@@ -52,7 +56,11 @@ export const advantages = defineCommand({
 function settingOf(text: string): [string, unknown] {
   const [, key, value] = /^([^=]+)=([^]*)$/.exec(text) ?? [];
   if (key === undefined) throw usageError(`--set must be KEY=VALUE; got ${text}`);
-  return [key, parseYaml(value!) as unknown];
+  try {
+    return [key, parseYaml(value!) as unknown];
+  } catch (error) {
+    throw usageError(`--set ${key}: the value must be YAML; got ${value} (${(error as Error).message.split('\n')[0]})`);
+  }
 }
 
 function listEstimators({ stdout }: Io): number {
@@ -83,11 +91,12 @@ function writeRows({ stdout }: Io, { texts }: RolloutRows, values: string[]): vo
 function named(error: unknown, { lines }: RolloutRows, source: string): unknown {
   if (!(error instanceof G2rpoError)) return error;
   const { argument, row, wanted, got } = error.details;
-  const field = FIELDS[String(argument)] ?? argument;
+  const name = String(argument).replace(/\[\d+\]$/, ''); // which row it is, is said by the line
+  const field = FIELDS[name] ?? name;
   if (typeof row === 'number') {
-    const message = `${source}:${lines[row]}: ${String(field)} ${String(wanted)}; got ${String(got)}`;
+    const message = `${source}:${lines[row]}: ${field} ${String(wanted)}; got ${String(got)}`;
     return new G2rpoError(error.code, message, { ...error.details, field, line: lines[row] });
   }
   if (got !== 'none' || typeof argument !== 'string') return error;
-  return new G2rpoError(error.code, `${source}: no row has ${String(field)}, which the estimator needs`, { field });
+  return new G2rpoError(error.code, `${source}: no row has ${field}, which the estimator needs`, { field });
 }

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { createTerminal } from '../../report/terminal.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
@@ -19,8 +19,7 @@ export const calibrate = defineCommand({
   async run(values, { stdout, stderr, environment }, overrides) {
     for (const name of ['prompts', 'n'] as const)
       if ((values[name] ?? 1) < 1) throw usageError(`--${name} must be at least 1; got ${values[name]}`);
-    const folder = dirname(resolve(values.out ?? ''));
-    if (!existsSync(folder)) throw usageError(`--out must lie in a folder that is there; got ${folder}`);
+    if (values.out !== undefined) checkFile(values.out);
     const [{ readTrainConfig }, room, { formatCalibration }] = await Promise.all([
       import('../../train/readConfig.ts'),
       import('../../train/calibrate.ts'),
@@ -43,6 +42,15 @@ export const calibrate = defineCommand({
     }
   },
 });
+
+/** What can be seen before anything is sampled. */
+function checkFile(file: string): void {
+  const folder = dirname(resolve(file));
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw usageError(`--out must lie in a folder that is there; got ${folder}`);
+  if (file === '' || statSync(file, { throwIfNoEntry: false })?.isDirectory())
+    throw usageError(`--out must be a file; got ${JSON.stringify(file)}`);
+}
 
 function write(file: string, text: string): void {
   try {

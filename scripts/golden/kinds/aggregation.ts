@@ -12,7 +12,7 @@ export const aggregation = defineKind<{ values: Rows; mask: Rows; C: number }>({
     const by = async (
       aggregation: NonNullable<PolicyLossSettings['aggregation']>,
       lengthNormaliser = mask[0]!.length,
-    ) => (await policyLoss(input, { loss: 'reinforce', aggregation, lengthNormaliser })).loss;
+    ) => (await policyLoss(input, { loss: 'reinforce', aggregation, lengthNormaliser }, 'take')).loss;
     return {
       'token-mean': await by('token-mean'),
       'seq-mean-token-sum': await by('seq-mean-token-sum'),

@@ -52,6 +52,7 @@ export const policyLoss = defineKind<Inputs>({
         aggregation: inputs.aggregation as 'token-mean',
         lengthNormaliser: mask[0]!.length,
       },
+      'take', // ratios far beyond every bound are made with log-probabilities that no token has
     );
     return { loss, per_token: padded(perToken, mask, 0), grad_log_probs: padded(dLogProbs, mask, 0) };
   },
