@@ -38,7 +38,8 @@ export function smartResize(height: number, width: number, factor: number, limit
   return nearest;
 }
 
-function roundHalfEven(x: number): number {
+/** To the nearest whole number, ties to the even one. */
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x);
   if (x - floor !== 0.5) return Math.round(x);
   return floor % 2 === 0 ? floor : floor + 1;
