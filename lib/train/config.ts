@@ -22,8 +22,12 @@ const videoConfig = z
     fps: z.number().positive().exactOptional().describe('frames looked at of a second'),
     minFrames: positive.exactOptional(),
     maxFrames: positive.exactOptional(),
-    minPixels: positive.exactOptional().describe('smallest area of all frames together'),
-    maxPixels: positive.exactOptional().describe('largest area of all frames together'),
+    minPixels: positive.exactOptional().describe('smallest area, of all frames together or of each'),
+    maxPixels: positive.exactOptional().describe('largest area, of all frames together or of each'),
+    sizing: z
+      .enum(['clip', 'frame'])
+      .exactOptional()
+      .describe('areas are of all frames together, or of each and then as in qwen-vl-utils'),
     limitFrames: z.boolean().exactOptional().describe('no frame may take more of the area than its share'),
     outerPair: z
       .boolean()

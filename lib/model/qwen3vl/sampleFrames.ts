@@ -15,12 +15,15 @@ export interface FrameRule {
   fps: number;
   minFrames: number;
   maxFrames: number;
+  /** how areas are meant; with 'frame' the number of frames is made even */
+  sizing?: 'clip' | 'frame';
 }
 
 /**
  * Indices of the frames that are looked at, spread evenly from the first to the last.
  *
  *   n = trunc(total / source fps · fps), raised to minFrames, lowered to maxFrames and to total; or numFrames
+ *   with the sizing 'frame' n and its limits are even: n and the upper ones lowered, minFrames raised
  *   index k = round(k · (total − 1) / (n − 1)), ties to even
  *
  * @throws INVALID_VIDEO  fps is no positive number, or numFrames none from 1 to maxFrames and to the frames there are
@@ -34,8 +37,9 @@ export function sampleFrames({ total, fps, numFrames }: FrameSampling, rule: Fra
       `${name}: numFrames must be a whole number from 1 to ${most}, of ${total} frames; got ${numFrames}`,
       { video: name, numFrames, total },
     );
-  const n =
-    numFrames ?? Math.min(Math.max(Math.trunc((total / fps) * rule.fps), rule.minFrames), rule.maxFrames, total);
+  const even = (x: number) => (rule.sizing === 'frame' ? x - (x % 2) : x);
+  const least = rule.sizing === 'frame' ? rule.minFrames + (rule.minFrames % 2) : rule.minFrames;
+  const n = even(numFrames ?? Math.min(Math.max(Math.trunc((total / fps) * rule.fps), least), even(most)));
   const step = (total - 1) / (n - 1);
   return Array.from({ length: n }, (_, k) => (k === 0 ? 0 : k === n - 1 ? total - 1 : roundHalfEven(k * step)));
 }

@@ -8,7 +8,7 @@ import { readJsonFile } from './jsonFile.ts';
 import { sampleFrames, timestampsOf } from './sampleFrames.ts';
 import { framesOf } from './videoFrames.ts';
 import { writeVideoRows } from './videoRows.ts';
-import { videoSize } from './videoSize.ts';
+import { checkFrames, videoSize } from './videoSize.ts';
 import { parseVideoSettings, type VideoOptions, type VideoSettings } from './videoSettings.ts';
 
 /** Sampled frames at the size in which the policy sees them. `pixels` has them one after the other, `gridThw` counts temporal patches. */
@@ -59,7 +59,8 @@ export function createVideoProcessor(
     cacheBytes = 256 * 2 ** 20,
   }: Pick<ImageProcessorOptions, 'decodeLimitPixels' | 'cacheBytes'> = {},
 ): VideoProcessor {
-  const settings: VideoSettings = { ...from, ...options };
+  const perFrame = options.sizing === 'frame' ? frameLimits(from) : {};
+  const settings: VideoSettings = { ...from, ...perFrame, ...options };
   checkSettings(settings);
   const cache = new ImageCache<ProcessedVideo>(cacheBytes);
   return {
@@ -67,6 +68,11 @@ export function createVideoProcessor(
     async process({ frames, fps, numFrames }) {
       const { name, sources } = framesOf(frames);
       const indices = sampleFrames({ total: sources.length, fps, numFrames }, settings, name);
+      checkFrames(
+        Math.max(indices.length, Math.min(sources.length, numFrames ?? Infinity)),
+        settings.temporalPatch,
+        name,
+      );
       const chosen = indices.map((i) => sources[i]!);
       const make = async () => ({
         ...(await processFrames(chosen, settings, name, decodeLimitPixels)),
@@ -79,6 +85,12 @@ export function createVideoProcessor(
   };
 }
 
+/** Limits of a frame in qwen-vl-utils; those of the file are of a whole clip. */
+function frameLimits({ patch, merge }: VideoSettings): Pick<VideoSettings, 'minPixels' | 'maxPixels'> {
+  const token = (patch * merge) ** 2;
+  return { minPixels: 128 * token, maxPixels: 768 * token };
+}
+
 function checkSettings({
   minPixels,
   maxPixels,
@@ -88,9 +100,11 @@ function checkSettings({
   temporalPatch,
   patch,
   merge,
+  sizing,
 }: VideoSettings) {
-  const problem = !(minPixels >= 1 && maxPixels >= Math.max(minPixels, temporalPatch * (patch * merge) ** 2))
-    ? `minPixels must be at least 1, and maxPixels at least that and ${temporalPatch * (patch * merge) ** 2}; got ${minPixels} and ${maxPixels}`
+  const area = (sizing === 'frame' ? 1 : temporalPatch) * (patch * merge) ** 2;
+  const problem = !(minPixels >= 1 && maxPixels >= Math.max(minPixels, area))
+    ? `minPixels must be at least 1, and maxPixels at least that and ${area}; got ${minPixels} and ${maxPixels}`
     : !(fps > 0 && Number.isFinite(fps))
       ? `fps must be a positive number; got ${fps}`
       : !(minFrames >= 1 && maxFrames >= Math.max(minFrames, temporalPatch))

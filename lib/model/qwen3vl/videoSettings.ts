@@ -8,15 +8,23 @@ export interface VideoSettings extends ImageSettings {
   fps: number;
   minFrames: number;
   maxFrames: number;
+  /**
+   * what areas are of: all frames of a clip together, as in the checkpoint's file, or each frame alone, as in the package qwen-vl-utils,
+   * which takes an even number of frames, too
+   */
+  sizing: 'clip' | 'frame';
   /** no frame may take more of the area than it has a share in, and none more than a picture of 768 visual tokens */
   limitFrames: boolean;
   /** vision_start and vision_end stand around the whole video as well as around each of its parts */
   outerPair: boolean;
 }
 
-/** What may be said beside the file. Areas are of all sampled frames together. */
+/** What may be said beside the file. Areas are of all sampled frames together, or of one with the sizing 'frame'. */
 export type VideoOptions = Partial<
-  Pick<VideoSettings, 'minPixels' | 'maxPixels' | 'fps' | 'minFrames' | 'maxFrames' | 'limitFrames' | 'outerPair'>
+  Pick<
+    VideoSettings,
+    'minPixels' | 'maxPixels' | 'fps' | 'minFrames' | 'maxFrames' | 'sizing' | 'limitFrames' | 'outerPair'
+  >
 >;
 
 /**
@@ -31,6 +39,7 @@ export function parseVideoSettings(json: unknown, file: string, config: Pick<Mod
     fps: read.has('fps') ? read.positive('fps') : 2,
     minFrames: read.has('min_frames') ? read.integer('min_frames') : 4,
     maxFrames: read.has('max_frames') ? read.integer('max_frames') : 768,
+    sizing: 'clip' as const,
     limitFrames: false,
     outerPair: false,
   };

@@ -9,6 +9,13 @@ describe('frames that are taken', () => {
     expect(sampleFrames({ total: 100, fps: 30, numFrames: 7 }, rule)).toEqual([0, 16, 33, 50, 66, 82, 99]);
   });
 
+  it('are even in number where frames are sized one by one', () => {
+    const frame = { ...rule, sizing: 'frame' as const };
+    const count = (total: number, fps: number) => sampleFrames({ total, fps }, frame).length;
+    expect([count(9, 2), count(3, 2), count(1, 2), count(100, 3), count(3000, 1)]).toEqual([8, 2, 0, 66, 768]);
+    expect(sampleFrames({ total: 9, fps: 2, numFrames: 5 }, frame)).toEqual([0, 3, 5, 8]);
+  });
+
   it('are one if there is one', () => {
     expect(sampleFrames({ total: 1, fps: 30 }, rule)).toEqual([0]);
     expect(sampleFrames({ total: 9, fps: 30, numFrames: 1 }, rule)).toEqual([0]);

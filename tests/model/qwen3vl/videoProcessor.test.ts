@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { VideoSource } from '../../../lib/model/qwen3vl/chatTemplate.ts';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { createVideoProcessor, loadVideoProcessor } from '../../../lib/model/qwen3vl/videoProcessor.ts';
+import { videoSize } from '../../../lib/model/qwen3vl/videoSize.ts';
 import { parseVideoSettings } from '../../../lib/model/qwen3vl/videoSettings.ts';
 import { frameFolder, plainPng } from '../../support/frames.ts';
 import { goldenJson, goldenPath, testGolden } from '../../support/goldenModel.ts';
@@ -38,6 +39,37 @@ describe('settings', () => {
     [{ maxFrames: 1, minFrames: 1 }, /maxFrames at least that and 2; got 1 and 1/],
   ])('no video could meet %o', (options, message) => {
     expect(thrownBy(() => createVideoProcessor(settings, options)).message).toMatch(message);
+  });
+});
+
+describe('sizes of frames one by one, as in qwen-vl-utils', () => {
+  const limits = {
+    factor: 32,
+    temporalPatch: 2,
+    sizing: 'frame',
+    minPixels: 128 * 1024,
+    maxPixels: 768 * 1024,
+  } as const;
+  it.each([
+    [16, 720, 1280, {}, [640, 1152]],
+    [768, 720, 1280, {}, [384, 736]], // the share of a frame is 300 visual tokens
+    [2, 20, 64, {}, [224, 672]],
+    [128, 720, 1280, { minPixels: 4096, maxPixels: 65536 }, [192, 320]], // as the released code has it
+    [8, 20, 64, { minPixels: 1, maxPixels: 65536 }, [32, 64]],
+  ])('%i of %i×%i with %o', (frames, height, width, more, [h, w]) => {
+    expect(videoSize({ frames, height, width }, { ...limits, ...more })).toEqual({ height: h, width: w });
+  });
+
+  it('are of the policy, not of the file', async () => {
+    const each = createVideoProcessor(settings, { sizing: 'frame' });
+    expect(each.settings).toMatchObject({ minPixels: 128 * 1024, maxPixels: 768 * 1024 });
+    const { gridThw } = await each.process({
+      frames: await frameFolder({ '1.png': 1, '2.png': 2, '3.png': 3 }),
+      fps: 2,
+    });
+    expect(gridThw).toEqual([1, 16, 32]); // 2 of 3 frames
+    const one = await rejectionOf(each.process({ frames: await frameFolder({ '1.png': 1 }), fps: 2 }));
+    expect(one.message).toMatch(/needs at least 2 frames; got 1$/);
   });
 });
 

@@ -114,7 +114,7 @@ async function checkClip(clip: Clip, check: Comparer): Promise<void> {
   const { patch_size: patch, size } = clip.settings;
   const processor = createVideoProcessor({
     ...{ minPixels: size.shortest_edge, maxPixels: size.longest_edge, patch, temporalPatch: TEMPORAL_PATCH, merge: 2 },
-    ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], ...RULE, limitFrames: false, outerPair: false },
+    ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], ...RULE, sizing: 'clip', limitFrames: false, outerPair: false },
   });
   const frames = await framesOfClip(clip, clip.name);
   const { num_frames: numFrames } = clip.call;
