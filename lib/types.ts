@@ -117,8 +117,8 @@ export type RewardFunction = (input: RewardInput) => number | Reward | Promise<n
  */
 export interface TokenLoss<Reals extends Float32Array | Float64Array = Float32Array> {
   kind: 'reinforce' | 'ppo' | 'cispo' | 'sapo';
-  /** of the proximal policy: the denominator of the ratio */
-  oldLogProbs: Reals;
+  /** of the proximal policy: the denominator of the ratio; left out where that is the policy as it is, and every ratio 1 */
+  oldLogProbs?: Reals;
   advantages: Reals;
   /** multiply each token's loss: 1 / tokens of the mini-batch for a mean over tokens */
   weights: Reals;

@@ -30,8 +30,8 @@ export interface MiniBatch {
   tokenStarts: Int32Array;
   /** [N] what the loss multiplies; an estimator that compares rollouts gives all tokens of a rollout the same */
   advantages: Float64Array;
-  /** [N] */
-  oldLogProbs: Float32Array;
+  /** [N] of the proximal policy; left out where that is the policy as it is now */
+  oldLogProbs?: Float32Array;
   /** [N] as reported by the engine that sampled; for the correction of its arithmetic */
   rolloutLogProbs?: Float32Array;
   /** [N] of the frozen reference policy; for a KL term in the loss */
@@ -93,6 +93,8 @@ export interface Algorithm {
   readonly needs: {
     /** log-probabilities of a frozen reference policy, for its KL term */
     reference: boolean;
+    /** log-probabilities and entropies before the update, also where a rollout batch is one update and the ratio is 1 */
+    scores: boolean;
     /** the reward of a greedy answer to every prompt */
     greedy: boolean;
   };

@@ -16,11 +16,13 @@ export function combinationProblems(
   estimator: EstimatorChoice,
   config: Readonly<Record<string, unknown>>,
 ): CombinationProblem[] {
-  const { loss, kl, calibration, lengthReward, entropyBand } = config as Partial<ObjectiveConfig>;
+  const { loss, kl, calibration, lengthReward, overlong, entropyBand } = config as Partial<ObjectiveConfig>;
   const inReward = isOn(kl?.coef) && kl?.in === 'reward';
   const shaped = isOn(lengthReward?.weight) || isOn(entropyBand?.coef);
   return [
     ...(loss === 'gspo' ? tokensApart(estimator, config, inReward) : []),
+    ...unseen(estimator, config, ['lengthReward', 'weight'], lengthReward?.weight, ['overall', 'length']),
+    ...unseen(estimator, config, ['overlong', 'factor'], overlong?.factor, ['overall']),
     ...problemIf(inReward && estimator.penalties === 'none', {
       path: ['kl', 'in'],
       message: `must be loss: ${estimator.name} compares the components of a reward, from which a KL term cannot be taken off`,
@@ -35,6 +37,23 @@ export function combinationProblems(
       },
     ),
   ];
+}
+
+/** Shaping changes some components of a reward; an estimator that compares others would not see it. */
+function unseen(
+  { name }: EstimatorChoice,
+  config: Readonly<Record<string, unknown>>,
+  path: string[],
+  weight: number | undefined,
+  changed: string[],
+): CombinationProblem[] {
+  const compared = config['componentWeights'] as Readonly<Record<string, number>> | undefined;
+  if (typeof compared !== 'object' || compared === null) return [];
+  return problemIf(isOn(weight) && changed.every((component) => !compared[component]), {
+    path,
+    message: `must be 0, or algorithm.componentWeights must give ${changed.join(' or ')} a weight: of the components that ${name} compares (${Object.keys(compared).join(', ')}) it changes none`,
+    input: weight,
+  });
 }
 
 const isOn = (weight: unknown): boolean => typeof weight === 'number' && weight > 0;

@@ -43,7 +43,11 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
 
   return {
     name: estimator.name,
-    needs: { reference: kl.coef > 0, greedy: estimator.needs.includes('greedyRewards') },
+    needs: {
+      reference: kl.coef > 0,
+      scores: kl.coef > 0 || sequence || entropyBand.coef > 0 || config.rolloutCorrection.level !== 'none',
+      greedy: estimator.needs.includes('greedyRewards'),
+    },
 
     shape(rollout, { maxTokens }) {
       const score = trapezoid(lengthOf(rollout, lengthReward.unit), calibration.thresholdsOf(rollout.prompt.taskType));
@@ -73,16 +77,18 @@ export function createObjective(estimator: Estimator, config: ObjectiveConfig): 
 
     async prepare(mini, scores) {
       const asked = sequence || entropyBand.coef > 0 ? await scores() : undefined;
-      const lists = await separableLoss(mini, config, klCoef, () => Promise.resolve(asked!.logProbs));
+      const { oldLogProbs, ...lists } = await separableLoss(mini, config, klCoef, () =>
+        Promise.resolve(asked!.logProbs),
+      );
       if (lists.klWeights && !mini.refLogProbs) throw missing(estimator.name, 'refLogProbs', 'a KL term');
       const shaped = entropyBand.coef > 0 ? shapedEntropy(mini, asked!) : undefined;
       return {
         loss: {
           ...lists,
-          oldLogProbs: Float32Array.from(lists.oldLogProbs),
+          ...(oldLogProbs && { oldLogProbs: Float32Array.from(oldLogProbs) }),
           advantages: Float32Array.from(lists.advantages),
           weights: Float32Array.from(lists.weights),
-          entropySlopes: shaped?.entropySlopes ?? new Float32Array(mini.oldLogProbs.length),
+          entropySlopes: shaped?.entropySlopes ?? new Float32Array(mini.advantages.length),
           ...(shaped?.logProbSlopes && { logProbSlopes: shaped.logProbSlopes }),
           ...(lists.klWeights && {
             kl: { kind: kl.kind, refLogProbs: mini.refLogProbs!, weights: Float32Array.from(lists.klWeights) },

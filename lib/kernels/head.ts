@@ -97,7 +97,8 @@ export const headPolicyLoss = defineKernel({
     hidden: real('N,H'),
     weight: real('V,H'),
     targets: i32('N'),
-    oldLogProbs: real('N'),
+    /** of the proximal policy; where there are none it is the policy itself, and every ratio 1 */
+    oldLogProbs: real('N?'),
     advantages: real('N'),
     weights: real('N'),
     /** of the frozen reference; not read where klKind is none */

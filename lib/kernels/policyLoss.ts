@@ -42,8 +42,8 @@ export const policyLoss = defineKernel({
   name: 'policy_loss',
   inputs: {
     logProbs: real('N'),
-    /** of the proximal policy: the denominator of the ratio */
-    oldLogProbs: real('N'),
+    /** of the proximal policy: the denominator of the ratio; where there are none it is the policy itself, and every ratio 1 */
+    oldLogProbs: real('N?'),
     advantages: real('N'),
     /** multiply loss and slope: 1 / tokens, importance weights, 0 for tokens that do not count */
     weights: real('N'),
@@ -92,7 +92,8 @@ export interface TokenLossScalars {
 
 /** The arguments of a loss over many tokens. */
 export interface TokenLossArguments extends TokenLossScalars {
-  oldLogProbs: ArrayLike<number>;
+  /** those of the policy itself where there are none */
+  oldLogProbs?: ArrayLike<number> | undefined;
   advantages: ArrayLike<number>;
   weights: ArrayLike<number>;
   refLogProbs: ArrayLike<number>;
@@ -108,7 +109,7 @@ interface TokenLossValue {
 
 /** Loss, slope and clip mark of token i with its weights and its KL term. */
 export function weightedLossReference(i: number, logProb: number, args: TokenLossArguments): TokenLossValue {
-  const token = tokenLossReference(logProb, args.oldLogProbs[i]!, args.advantages[i]!, args);
+  const token = tokenLossReference(logProb, args.oldLogProbs?.[i] ?? logProb, args.advantages[i]!, args);
   let loss = args.weights[i]! * token.loss;
   let slope = args.weights[i]! * token.slope;
   if (args.klKind !== KL_KINDS.none) {

@@ -31,39 +31,43 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
 
   const sampled = now();
   const batch = packBatch(gathered.groups);
-  const scores = await scoresOf(run, batch); // by the trainer, not by the engine that sampled
-  const oldLogProbs = scores.logProbs;
+  // by the trainer, not by the engine that sampled; where the batch is one update, its own pass finds them
+  const oneUpdate = batch.groups.length <= config.train.updatePrompts;
+  const before = oneUpdate && !run.algorithm.needs.scores ? undefined : await scoresOf(run, batch);
   const refLogProbs = run.reference && (await scoresOf(run, batch, run.reference)).logProbs;
-  const advantages = await run.algorithm.advantages({ ...batch, oldLogProbs, ...(refLogProbs && { refLogProbs }) });
+  const advantages = await run.algorithm.advantages({
+    ...batch,
+    ...(before && { oldLogProbs: before.logProbs }),
+    ...(refLogProbs && { refLogProbs }),
+  });
   const compared = now();
   const first = {
     ...rolloutMetrics(gathered),
-    ...logProbDifference(batch.rolloutLogProbs, oldLogProbs),
     ...timings(
       'gen',
       sampled - begin,
       gathered.scored.reduce((n, { tokens }) => n + tokens.length, 0),
     ),
-    ...timings('old', compared - sampled, oldLogProbs.length),
+    ...(before && timings('old', compared - sampled, advantages.length)),
   };
 
   const reports: StepReport[] = [];
-  const parts = { batch, advantages, oldLogProbs, entropy: scores.entropy, ...(refLogProbs && { refLogProbs }) };
+  const parts = { batch, advantages, ...(before && { scores: before }), ...(refLogProbs && { refLogProbs }) };
+  let found = before;
   for (const mini of miniBatches(parts, config.train.updatePrompts)) {
     if (counters.step === config.train.steps) break;
     const start = now();
     // before the first update the policy is the one that was asked about the whole batch
-    const metrics = await trainStep(run, mini, reports.length === 0);
-    const update = timings('update', now() - start, mini.oldLogProbs.length);
+    const { metrics, scores } = await trainStep(run, mini, reports.length === 0);
+    found ??= scores;
+    const update = timings('update', now() - start, mini.advantages.length);
     // what was measured once for the whole rollout batch stands in the row of its first update
-    const report = {
-      step: counters.step,
-      metrics: { ...metrics, ...(reports.length === 0 && first), ...update, ...memory() },
-    };
+    const once = reports.length === 0 && { ...first, ...logProbDifference(batch.rolloutLogProbs, found.logProbs) };
+    const report = { step: counters.step, metrics: { ...metrics, ...once, ...update, ...memory() } };
     await run.reporter.step(report);
     reports.push(report);
   }
-  run.algorithm.observe(observed(run, batch, scores.entropy));
+  if (found) run.algorithm.observe(observed(run, batch, found.entropy));
   return reports;
 }
 

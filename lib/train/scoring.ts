@@ -53,14 +53,14 @@ export async function backward(
 
 /** The loss of the tokens [begin, end). */
 function partOf(loss: TokenLoss, begin: number, end: number): TokenLoss {
-  const { kl, logProbSlopes } = loss;
+  const { kl, logProbSlopes, oldLogProbs } = loss;
   const cut = (list: Float32Array) => list.subarray(begin, end);
   return {
     ...loss,
-    oldLogProbs: cut(loss.oldLogProbs),
     advantages: cut(loss.advantages),
     weights: cut(loss.weights),
     entropySlopes: cut(loss.entropySlopes),
+    ...(oldLogProbs && { oldLogProbs: cut(oldLogProbs) }),
     ...(logProbSlopes && { logProbSlopes: cut(logProbSlopes) }),
     ...(kl && { kl: { ...kl, refLogProbs: cut(kl.refLogProbs), weights: cut(kl.weights) } }),
   };

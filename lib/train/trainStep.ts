@@ -9,31 +9,38 @@ export interface MiniBatchPart {
   batch: RolloutBatch;
   /** [N] */
   advantages: Float64Array;
-  /** [N] */
-  oldLogProbs: Float32Array;
-  /** [N] of the policy that oldLogProbs are of */
-  entropy: Float32Array;
+  /** of the policy before the first update; left out where this is that, and nothing asks for them before */
+  scores?: { logProbs: Float32Array; entropy: Float32Array };
   /** [N] */
   refLogProbs?: Float32Array;
 }
 
 /**
- * One optimizer update. Returns its metrics.
+ * One optimizer update: its metrics, and what the policy said of every token on the way.
  *
- * @param unmoved  the policy is still the one that `oldLogProbs` and `entropy` are of, and need not be asked again
+ * @param unmoved  the policy is still the one that the scores are of, and need not be asked again
  */
-export async function trainStep(run: Run, mini: MiniBatchPart, unmoved: boolean): Promise<Record<string, number>> {
+export async function trainStep(
+  run: Run,
+  mini: MiniBatchPart,
+  unmoved: boolean,
+): Promise<{ metrics: Record<string, number>; scores: { logProbs: Float32Array; entropy: Float32Array } }> {
   const { train } = run.config;
-  const { batch, entropy, ...lists } = mini;
-  const { loss, metrics } = await run.algorithm.prepare({ ...batch, ...lists }, () =>
-    unmoved ? Promise.resolve({ logProbs: mini.oldLogProbs, entropy }) : scoresOf(run, batch),
+  const { batch, scores: before, ...lists } = mini;
+  const known = before && { oldLogProbs: before.logProbs };
+  const { loss, metrics } = await run.algorithm.prepare({ ...batch, ...lists, ...known }, () =>
+    unmoved && before ? Promise.resolve(before) : scoresOf(run, batch),
   );
   run.policy.zeroGradients();
   const scores = await backward(run, batch, loss);
   const learningRate = learningRateAt(run.counters.step + 1, train.steps, train);
   const { gradNorm, skipped } = await run.optimizer.step(learningRate);
   run.counters.step++;
-  return { ...updateMetrics({ ...mini, loss, scores, learningRate, gradNorm, skipped }), ...metrics };
+  const oldLogProbs = before?.logProbs ?? scores.logProbs;
+  return {
+    metrics: { ...updateMetrics({ ...mini, oldLogProbs, loss, scores, learningRate, gradNorm, skipped }), ...metrics },
+    scores,
+  };
 }
 
 /** Cuts a rollout batch into mini-batches of so many prompts, in order. */
@@ -47,8 +54,9 @@ export function miniBatches({ batch, ...lists }: MiniBatchPart, prompts: number)
     parts.push({
       batch: part,
       advantages: lists.advantages.slice(from, to),
-      oldLogProbs: lists.oldLogProbs.slice(from, to),
-      entropy: lists.entropy.slice(from, to),
+      ...(lists.scores && {
+        scores: { logProbs: lists.scores.logProbs.slice(from, to), entropy: lists.scores.entropy.slice(from, to) },
+      }),
       ...(lists.refLogProbs && { refLogProbs: lists.refLogProbs.slice(from, to) }),
     });
     first = end;

@@ -25,14 +25,16 @@ const SHOWN = 3; // failures of one case
  *
  * @param onFile  is told of every file as soon as it is done
  * @param onLeftOut  is told of every folder in it that is not walked, and why
- * @throws FolderError  there is no such folder, or it has no JSON file
+ * @param only  a part of the paths of the files to run
+ * @throws FolderError  there is no such folder, or it has no JSON file, or none of that path
  */
 export async function runFolder(
   folder: string,
   onFile: (report: FileReport) => void,
   onLeftOut: (folder: string, why: string) => void = () => undefined,
+  only = '',
 ): Promise<FileReport[]> {
-  const files = filesOf(folder, onLeftOut);
+  const files = chosen(filesOf(folder, onLeftOut), only, folder);
   const reports = [];
   for (const file of files) {
     const report = await runFile(folder, file);
@@ -40,6 +42,13 @@ export async function runFolder(
     reports.push(report);
   }
   return reports;
+}
+
+/** The files whose path has a text in it. @throws FolderError  there is none */
+export function chosen(files: string[], only: string, folder: string): string[] {
+  const those = files.filter((file) => file.includes(only));
+  if (those.length === 0) throw new FolderError(`${folder} has no file with ${only} in its path`);
+  return those;
 }
 
 /** JSON files by their paths in the folder, sorted. */

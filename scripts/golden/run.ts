@@ -1,12 +1,12 @@
-// Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`. Ends with 1 if a case fails or a file is
+// Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`, with a part of a path only the files that have it. Ends with 1 if a case fails or a file is
 // none, with 2 if there is nothing to run.
 import { FolderError, lineOf, runFolder, type FileReport } from './folder.ts';
 import { multiples } from './compare.ts';
-import { countsOf, isModelFolder, modelLine, walkModel } from './model/walk.ts';
+import { countsOf, isModelFolder, modelLine, walkModel, type ModelReport } from './model/walk.ts';
 
-const [folder, ...surplus] = process.argv.slice(2);
+const [folder, only = '', ...surplus] = process.argv.slice(2);
 if (folder === undefined || surplus.length > 0) {
-  console.error('golden: one folder is wanted: npm run golden -- <folder>');
+  console.error('golden: one folder is wanted, and a part of a path at most: npm run golden -- <folder> [path]');
   process.exit(2);
 }
 try {
@@ -24,7 +24,7 @@ async function runAlgorithms(folder: string): Promise<boolean> {
     console.log(lineOf(report, 26));
     for (const failure of report.failures) console.log(`  FAIL  ${failure}`);
   };
-  const reports = await runFolder(folder, told, (inner, why) => console.log(`${inner}/ is left out: ${why}`));
+  const reports = await runFolder(folder, told, (inner, why) => console.log(`${inner}/ is left out: ${why}`), only);
   const count = (of: (report: (typeof reports)[number]) => number) => reports.reduce((sum, each) => sum + of(each), 0);
   const [f64, f32] = (['f64', 'f32'] as const).map((real) => {
     const [failed, exempt] = [count((r) => r.counts[real].failed), count((r) => r.counts[real].exempt)];
@@ -37,7 +37,7 @@ async function runAlgorithms(folder: string): Promise<boolean> {
 /** Whether all cases of a folder of a model pass, but for those that wait for a capability. */
 async function runModel(folder: string): Promise<boolean> {
   const shown = 3; // failures of one check
-  const reports = await walkModel(folder, (report) => {
+  const told = (report: ModelReport) => {
     console.log(modelLine(report, 38));
     for (const { name, failures } of report.checks) {
       const more = failures.length > shown ? [`and ${failures.length - shown} more`] : [];
@@ -47,7 +47,8 @@ async function runModel(folder: string): Promise<boolean> {
       const names = report.checks.filter(({ missing }) => missing === reason).map(({ name }) => name);
       console.log(`  NOT RUN  ${reason} (${names.join('; ')})`);
     }
-  });
+  };
+  const reports = await walkModel(folder, told, only);
   const total = countsOf(
     reports.flatMap(({ file, checks }) => checks.map((check) => ({ ...check, name: `${file}, ${check.name}` }))),
   );

@@ -65,7 +65,7 @@ describe('prepare', () => {
   it('has a KL term where it stands in the loss, and wants a reference', async () => {
     const algorithm = createAlgorithm({ kl: { coef: 0.2, kind: 'k2' } });
     expect(algorithm.needs.reference).toBe(true);
-    const { loss } = await algorithm.prepare({ ...mini, refLogProbs: mini.oldLogProbs }, never);
+    const { loss } = await algorithm.prepare({ ...mini, refLogProbs: mini.oldLogProbs! }, never);
     expect(loss.kl).toMatchObject({ kind: 'k2', refLogProbs: mini.oldLogProbs });
     expect(loss.kl!.weights[0]).toBeCloseTo(0.05, 7);
     expect((await rejectionOf(algorithm.prepare(mini, never))).message).toContain(

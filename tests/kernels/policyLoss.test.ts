@@ -50,6 +50,8 @@ testKernel(policyLoss, {
     'ppo, clip-higher, 5001 tokens': { ...random(3, 5001, 0.5), clipLow: 0.2, clipHigh: 0.28 },
     'ppo with the dual bound, 5001 tokens': { ...random(4, 5001, 3), clipDual: 3 },
     'an advantage or a weight of 0': { logProbs: [-1, -2], oldLogProbs: [-2, -1], advantages: [0, 1], weights: [1, 0] },
+    'the policy itself as the proximal one': { ...random(9, 37, 0.5), oldLogProbs: undefined, kind: ppo },
+    'the same with sapo': { ...random(9, 37, 0.5), oldLogProbs: undefined, kind: POLICY_LOSS_KINDS.sapo },
     'equal log-probabilities': { logProbs: [-1, -1], oldLogProbs: [-1, -1], advantages: [1, -1], weights: [1, 1] },
     'one side without a bound': { ...random(5, 99, 4), clipLow: 1, clipHigh: Infinity },
     'beyond the clamp': {

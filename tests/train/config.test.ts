@@ -175,6 +175,16 @@ describe('a wrong configuration', () => {
       /^algorithm\.loss: must be gspo-token or another loss, or algorithm\.kl\.in loss: with algorithm\.kl\.in reward .*; got "gspo"$/,
     ],
     [
+      'a length reward that changes nothing that is compared',
+      { algorithm: { name: 'gdpo', componentWeights: { accuracy: 1, format: 1 }, lengthReward: { weight: 0.1 } } },
+      /lengthReward\.weight: must be 0, or .* overall or length a weight: of the components that gdpo compares \(accuracy, format\)/,
+    ],
+    [
+      'a penalty that changes nothing that is compared',
+      { algorithm: { name: 'gdpo', componentWeights: { length: 1 }, overlong: { factor: 1 } } },
+      /overlong\.factor: must be 0, or .* overall a weight: .*\(length\) it changes none; got 1/,
+    ],
+    [
       'a component that no reward has',
       { algorithm: { name: 'gdpo', componentWeights: { acuracy: 1 } } },
       /^algorithm\.componentWeights\.acuracy: must be a component .*\(overall, .*length\).*did you mean accuracy\?; got "acuracy"$/,

@@ -87,6 +87,31 @@ describe('a rollout step', () => {
     expect(second).not.toHaveProperty(['reward/overall']);
   });
 
+  it('does not ask for old log-probabilities where the batch is one update and nothing wants them', async () => {
+    const one = { train: { updatePrompts: 4 } };
+    const plain = createAlgorithm();
+    const asking: Algorithm = { ...plain, needs: { ...plain.needs, scores: true } };
+    const [without, asked] = [
+      await startRun({ ...one, algorithm: plain }),
+      await startRun({ ...one, algorithm: asking }),
+    ];
+    for (const { run } of [without, asked]) await rolloutStep(run);
+    expect(without.calls.filter((call) => call.startsWith('forward '))).toEqual([]);
+    expect(asked.calls.filter((call) => call.startsWith('forward '))).toHaveLength(1);
+    const [row, other] = [without, asked].map(({ steps }) => steps[0]!.metrics);
+    expect(row!['actor/ppo_kl']).toBe(0);
+    expect(row).not.toHaveProperty(['timing_s/old']);
+    for (const name of ['actor/pg_loss', 'actor/grad_norm', 'actor/entropy', 'rollout/log_prob_diff_max'])
+      expect(row![name], name).toBeCloseTo(other![name]!, 6);
+    for (const shaping of [
+      { entropyBand: { coef: 0.1 } },
+      { loss: 'gspo' },
+      { kl: { coef: 0.1 } },
+      { rolloutCorrection: { level: 'token' } },
+    ] as const)
+      expect(createAlgorithm(shaping).needs.scores, JSON.stringify(shaping)).toBe(true);
+  });
+
   it('compares over the whole rollout batch, before it is cut', async () => {
     const seen: number[] = [];
     const algorithm: Algorithm = {
@@ -106,7 +131,7 @@ describe('a rollout step', () => {
     const algorithm: Algorithm = {
       ...createAlgorithm(),
       async prepare(mini, entropies) {
-        lengths.push([(await entropies()).entropy.length, mini.oldLogProbs.length]);
+        lengths.push([(await entropies()).entropy.length, mini.oldLogProbs!.length]);
         return createAlgorithm().prepare(mini, entropies);
       },
     };
@@ -127,7 +152,7 @@ describe('a rollout step', () => {
           ...loss,
           kind: 'sapo',
           tau: { positive: 1.5, negative: 2 },
-          kl: { kind: 'k3', refLogProbs: oldLogProbs.map((l, i) => l + Math.sin(i)), weights },
+          kl: { kind: 'k3', refLogProbs: oldLogProbs!.map((l, i) => l + Math.sin(i)), weights },
           logProbSlopes: weights.map((w, i) => w * Math.cos(3 * i)),
         },
         metrics,

@@ -114,8 +114,8 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   check(batch);
   Scratch scratch;
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
-  std::vector<const std::vector<T>*> lists{&loss.old_log_probs, &loss.advantages, &loss.weights, &loss.log_prob_slopes,
-                                           &loss.entropy_slopes};
+  std::vector<const std::vector<T>*> lists{&loss.advantages, &loss.weights, &loss.log_prob_slopes, &loss.entropy_slopes};
+  if (!loss.old_log_probs.empty()) lists.push_back(&loss.old_log_probs);
   if (loss.kl != KlKind::none) lists.insert(lists.end(), {&loss.ref_log_probs, &loss.kl_weights});
   for (const auto* v : lists)
     if (v->size() != n) refuse("every list of the loss must hold one entry per target");
@@ -123,7 +123,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
   T* d_normed = scratch.take<T>(n * h);
   run(stream, HeadPolicyLoss<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h),
-                                list(batch.target_ids), vector(loss.old_log_probs.data(), n), vector(loss.advantages.data(), n),
+                                list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()), vector(loss.advantages.data(), n),
                                 vector(loss.weights.data(), n), vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
                                 vector(loss.kl_weights.data(), loss.kl_weights.size()), vector(loss.log_prob_slopes.data(), n),
                                 vector(loss.entropy_slopes.data(), n), matrix(w_.head.gradient, c_.text.vocab, h), temperature,

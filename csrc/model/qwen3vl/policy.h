@@ -21,7 +21,8 @@ template <class T> struct Batch {
 template <class T> struct TokenLoss {
   PolicyLossKind kind;
   double clip_low, clip_high, clip_dual, tau_positive, tau_negative;
-  std::vector<T> old_log_probs, advantages, weights, log_prob_slopes, entropy_slopes;  // [N]
+  std::vector<T> old_log_probs;  // [N]; empty where they are those of the policy itself
+  std::vector<T> advantages, weights, log_prob_slopes, entropy_slopes;  // [N]
   KlKind kl;
   std::vector<T> ref_log_probs, kl_weights;  // [N]; not looked at where kl is none
 };

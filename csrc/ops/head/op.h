@@ -51,7 +51,7 @@ template <class T> struct HeadPolicyLoss {
   using Real = T;
   static constexpr auto kName = "head_policy_loss";
   static constexpr auto kSignature =
-      "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], oldLogProbs {f32|f64}[N], "
+      "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], oldLogProbs {f32|f64}[N]?, "
       "advantages {f32|f64}[N], weights {f32|f64}[N], refLogProbs {f32|f64}[N]?, klWeights {f32|f64}[N]?, "
       "logProbSlopes {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight {f32|f64}[V,H]?, temperature f64, "
       "kind i32, clipLow f64, clipHigh f64, clipDual f64, tauPositive f64, tauNegative f64, klKind i32 -> "

@@ -16,7 +16,7 @@ template <class T> struct PolicyLoss {
   using Real = T;
   static constexpr auto kName = "policy_loss";
   static constexpr auto kSignature =
-      "logProbs {f32|f64}[N], oldLogProbs {f32|f64}[N], advantages {f32|f64}[N], weights {f32|f64}[N], "
+      "logProbs {f32|f64}[N], oldLogProbs {f32|f64}[N]?, advantages {f32|f64}[N], weights {f32|f64}[N], "
       "refLogProbs {f32|f64}[N]?, klWeights {f32|f64}[N]?, kind i32, clipLow f64, clipHigh f64, clipDual f64, "
       "tauPositive f64, tauNegative f64, klKind i32 -> loss {f32|f64}[N], dLogProbs {f32|f64}[N], "
       "clipped i32[N]";

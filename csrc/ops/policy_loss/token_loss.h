@@ -11,7 +11,8 @@ namespace G2_SIMD_NS(G2_ISA) {
 
 /** An op's scalars, rounded to the type of its arithmetic, and the lists that its loss reads. */
 template <class T> struct TokenLoss {
-  const T *old_log_probs, *advantages, *weights, *ref_log_probs, *kl_weights;
+  const T *old_log_probs;  // null: those of the policy itself
+  const T *advantages, *weights, *ref_log_probs, *kl_weights;
   PolicyLossKind kind;
   KlKind kl;
   T lowest;   // 1 − clipLow
@@ -21,7 +22,7 @@ template <class T> struct TokenLoss {
 
   template <class Op>
   G2_INLINE explicit TokenLoss(const Op& op)
-      : old_log_probs(op.oldLogProbs.data), advantages(op.advantages.data), weights(op.weights.data),
+      : old_log_probs(op.oldLogProbs.size ? op.oldLogProbs.data : nullptr), advantages(op.advantages.data), weights(op.weights.data),
         ref_log_probs(op.refLogProbs.data), kl_weights(op.klWeights.data), kind(static_cast<PolicyLossKind>(op.kind)),
         kl(static_cast<KlKind>(op.klKind)), lowest(static_cast<T>(1 - op.clipLow)), highest(static_cast<T>(1 + op.clipHigh)),
         dual(static_cast<T>(op.clipDual)), tau_positive(static_cast<T>(op.tauPositive)),
@@ -137,8 +138,9 @@ static __attribute__((noinline)) void policy_losses(const TokenLoss<T>& of_token
   for (size_t i = begin; i < end; i += w) {
     const size_t m = end - i < w ? end - i : w;
     const Vec<T> weight = load_n<T>(token.weights + i, m);
-    const auto r = token.template policy<K>(load_n<T>(log_probs + i, m), load_n<T>(token.old_log_probs + i, m),
-                                            load_n<T>(token.advantages + i, m));
+    const Vec<T> log_prob = load_n<T>(log_probs + i, m);
+    const Vec<T> old_log_prob = token.old_log_probs ? load_n<T>(token.old_log_probs + i, m) : log_prob;
+    const auto r = token.template policy<K>(log_prob, old_log_prob, load_n<T>(token.advantages + i, m));
     store_n<T>(loss + i, weight * r.loss, m);
     store_n<T>(slope + i, weight * r.slope, m);
     for (size_t k = 0; k < m; k++) clipped[i + k] = static_cast<int32_t>(r.clipped[k]);

@@ -70,7 +70,7 @@ export async function policyLoss<A extends Reals>(
   const run = (weights: ArrayLike<number>, klWeights: ArrayLike<number>) =>
     kernel({
       logProbs: tensor(logProbs as never, [N], scope),
-      oldLogProbs: typed(lists.oldLogProbs) as never,
+      oldLogProbs: typed(lists.oldLogProbs!) as never,
       advantages: typed(lists.advantages) as never,
       weights: typed(weights) as never,
       refLogProbs: typed(input.refLogProbs ?? new Float32Array(N)) as never,

@@ -9,7 +9,8 @@ import { meanOverRows, sequenceProximal } from './sequenceRatio.ts';
 export interface LossInput {
   /** [B+1] */
   tokenStarts: Int32Array;
-  oldLogProbs: ArrayLike<number>;
+  /** left out where the proximal policy is the one that is trained, as it is */
+  oldLogProbs?: ArrayLike<number> | undefined;
   advantages: ArrayLike<number>;
   rolloutLogProbs?: ArrayLike<number> | undefined;
   refLogProbs?: ArrayLike<number> | undefined;
@@ -20,7 +21,7 @@ export interface LossInput {
 /** What a kernel is to compute, lists [N] in f64. */
 export type TokenLossLists = Pick<TokenLoss, 'kind' | 'clipLow' | 'clipHigh' | 'clipDual'> & {
   tau: { positive: number; negative: number };
-  oldLogProbs: ArrayLike<number>;
+  oldLogProbs?: ArrayLike<number>;
   advantages: ArrayLike<number>;
   /** of the policy loss */
   weights: Float64Array;
@@ -56,13 +57,18 @@ export async function separableLoss(
   let weights = plain;
   if (rolloutCorrection.level !== 'none') {
     if (!input.rolloutLogProbs) refuse('policyLoss', 'rolloutLogProbs', 'are wanted by rolloutCorrection', 'none');
-    const importance = importanceWeights(input.oldLogProbs, input.rolloutLogProbs, tokenStarts, rolloutCorrection);
+    const importance = importanceWeights(
+      oldOf(input, 'rolloutCorrection'),
+      input.rolloutLogProbs,
+      tokenStarts,
+      rolloutCorrection,
+    );
     weights = plain.map((w, i) => w * importance[i]!);
   }
   if (input.importanceWeights) weights = weights.map((w, i) => w * input.importanceWeights![i]!);
   if (loss === 'gspo') wantOneEach(input.advantages, tokenStarts);
   const sequence = loss === 'gspo' || loss === 'gspo-token';
-  const oldLogProbs = sequence ? sequenceProximal(await current(), input.oldLogProbs, tokenStarts) : input.oldLogProbs;
+  const oldLogProbs = sequence ? sequenceProximal(await current(), oldOf(input, loss), tokenStarts) : input.oldLogProbs;
   const clip = { ...CLIP_RANGES[loss], ...config.clipRange };
   return {
     kind: KINDS[loss],
@@ -70,12 +76,15 @@ export async function separableLoss(
     clipHigh: clip.high,
     clipDual: clip.dual,
     tau: config.tau,
-    oldLogProbs,
+    ...(oldLogProbs && { oldLogProbs }),
     advantages: input.advantages,
     weights: loss === 'gspo' ? meanOverRows(weights, tokenStarts) : weights,
     ...(klCoef > 0 && kl.in === 'loss' && { klWeights: plain.map((w) => w * klCoef) }),
   };
 }
+
+const oldOf = ({ oldLogProbs }: LossInput, by: string): ArrayLike<number> =>
+  oldLogProbs ?? refuse('policyLoss', 'oldLogProbs', `are wanted by ${by}`, 'none');
 
 /** The loss of GSPO is that of a response, which has one advantage; `gspo-token` is for tokens with advantages of their own. */
 function wantOneEach(advantages: ArrayLike<number>, tokenStarts: Int32Array): void {

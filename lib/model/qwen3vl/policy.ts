@@ -200,7 +200,7 @@ export class Policy {
     const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
     const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
     const lists = {
-      oldLogProbs: real(loss.oldLogProbs),
+      oldLogProbs: real(loss.oldLogProbs ?? []),
       advantages: real(loss.advantages),
       weights: real(loss.weights),
       entropySlopes: real(loss.entropySlopes),

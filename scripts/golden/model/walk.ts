@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { multiples } from '../compare.ts';
-import { FolderError } from '../folder.ts';
+import { chosen, FolderError } from '../folder.ts';
 import { Checks, type Check, type Quantity } from './checks.ts';
 import { ModelFolder } from './modelFolder.ts';
 import { partFor } from './parts/index.ts';
@@ -17,10 +17,11 @@ export const isModelFolder = (dir: string): boolean => existsSync(join(dir, 'che
  * Runs every case of a folder of golden data of a model.
  *
  * @param onFile  is told of every file as soon as it is done
- * @throws FolderError  it has no cases
+ * @param only    a part of the paths of the files to run
+ * @throws FolderError  it has no cases, or none of that path
  */
-export async function walkModel(dir: string, onFile: (report: ModelReport) => void): Promise<ModelReport[]> {
-  const files = filesOf(dir);
+export async function walkModel(dir: string, onFile: (report: ModelReport) => void, only = ''): Promise<ModelReport[]> {
+  const files = chosen(filesOf(dir), only, dir);
   const folder = new ModelFolder(dir);
   try {
     const reports = [];
