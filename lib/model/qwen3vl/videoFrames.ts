@@ -19,6 +19,7 @@ const BY_NAME = new Intl.Collator('en', { numeric: true });
  * files in the folder, and hidden ones, are left alone. None of them is opened.
  *
  * @throws INVALID_VIDEO  no such folder, no picture in it, a file in place of a folder, an empty list
+ * @throws IO  the file system refused
  */
 export function framesOf(frames: VideoSource['frames']): Frames {
   if (typeof frames === 'string') return { name: frames, sources: picturesIn(frames) };
@@ -36,11 +37,19 @@ function picturesIn(folder: string): string[] {
       (CONTAINER.test(folder) ? 'video files are not decoded' : 'a video must be a folder of frames; got a file') +
         `; extract its frames, as with: ffmpeg -i ${path.basename(folder)} -vf fps=2 FOLDER/%05d.png`,
     );
-  const files = readdirSync(folder).filter((file) => !file.startsWith('.'));
+  const files = namesIn(folder).filter((file) => !file.startsWith('.'));
   const pictures = files.filter((file) => PICTURE.test(file)).sort(byName);
   if (pictures.length === 0)
     throw refusal(folder, `a folder of frames must hold pictures (.png, .jpg, …); got none in ${files.length} files`);
   return pictures.map((file) => path.join(folder, file));
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (cause) {
+    throw new G2rpoError('IO', `${folder}: ${(cause as Error).message}`, { video: folder }, { cause });
+  }
 }
 
 /** Names that differ only in leading zeros are ordered all the same. */
