@@ -80,7 +80,14 @@ export { importanceWeights, type RolloutCorrection } from './algorithms/losses/r
 export { returnsToGo } from './algorithms/reinforcePlusPlus/advantages.ts';
 export { bandPenalty, type Band, type TaskEntropy } from './algorithms/shaping/entropyBand.ts';
 export { overlongPenalty, withLength, type LengthThresholds } from './algorithms/shaping/lengthReward.ts';
-export { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './model/qwen3vl/chatTemplate.ts';
+export {
+  loadChatTemplate,
+  type ChatTemplate,
+  type ContentPart,
+  type ImageSource,
+  type Message,
+  type VideoSource,
+} from './model/qwen3vl/chatTemplate.ts';
 export { openCheckpoint, type Checkpoint } from './model/qwen3vl/checkpoint.ts';
 export { parseModelConfig, type ModelConfig } from './model/qwen3vl/config.ts';
 export { decodeImage, type RgbImage } from './model/qwen3vl/decodeImage.ts';
@@ -97,8 +104,12 @@ export {
   type PolicyOptions,
 } from './model/qwen3vl/policy.ts';
 export { positionsOf, type GridThw } from './model/qwen3vl/positions.ts';
+export { sampleFrames, timestampsOf } from './model/qwen3vl/sampleFrames.ts';
 export { smartResize } from './model/qwen3vl/smartResize.ts';
 export { loadTokenizer, type Tokenizer } from './model/qwen3vl/tokenizer.ts';
+export { createVideoProcessor, type ProcessedVideo, type VideoProcessor } from './model/qwen3vl/videoProcessor.ts';
+export { videoSize } from './model/qwen3vl/videoSize.ts';
+export type { VideoOptions, VideoSettings } from './model/qwen3vl/videoSettings.ts';
 export { writeCheckpoint, type NamedTensor } from './model/qwen3vl/writeCheckpoint.ts';
 export { calibrate, type CalibrateOptions, type TaskCalibration } from './train/calibrate.ts';
 export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';

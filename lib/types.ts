@@ -31,14 +31,23 @@ export interface Tags {
   answer: string;
 }
 
+/** A video of a row: a folder of frames, or their files, as absolute paths. */
+export interface PromptVideo {
+  frames: string | string[];
+  /** of the frames, per second */
+  fps: number;
+}
+
 /** What the policy is asked: one row of a dataset. */
 export interface Prompt {
   /** where it came from, for messages: file and 1-based row */
   source: { file: string; row: number };
-  /** the question; one `<image>` placeholder per image, in order */
+  /** the question; one `<image>` placeholder per image and one `<video>` per video, in order */
   problem: string;
   /** absolute paths, in the order of the placeholders */
   images: string[];
+  /** the same of videos; absent where there are none */
+  videos?: PromptVideo[];
   /** selects the reward, and is the task key of the advantages ("math", "multiple choice", "OCR", …) */
   problemType: string;
   /** one of the six categories, or "other"; the task key of shaping and of validation */

@@ -1,13 +1,15 @@
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { G2rpoError } from '../runtime/errors.ts';
+import { G2rpoError, type ErrorCode } from '../runtime/errors.ts';
 import { PROBLEM_TYPES, type Prompt } from '../types.ts';
 import { parseJson, readRows, type RawRow } from './jsonRows.ts';
 import { bad, isMissing, kindOf, optionalText, promptOf, type RowOptions } from './promptRow.ts';
 
 export interface DatasetOptions {
-  /** where image paths start; default the folder of the file */
+  /** where paths of images and videos start; default the folder of the file */
   imageDir?: string;
+  /** frames per second of videos, for rows that do not say */
+  fps?: number;
   /** 'error' (default) refuses the dataset and names its bad rows; 'skip' leaves them out and reports them */
   onBadRow?: 'error' | 'skip';
   /** the names a row may use, in any case; default those with a reward of ours. 'any' is for rewards of your own */
@@ -48,7 +50,7 @@ const SHOWN_PROBLEMS = 10;
  * NaN and Infinity may appear as Python writes them. Unknown fields end up in `extra`.
  *
  * @throws INVALID_DATA  rows that do not say what the format wants: up to ten are named, the rest counted
- * @throws INVALID_IMAGE  only images are missing
+ * @throws INVALID_IMAGE, INVALID_VIDEO  only images are missing, or only frames
  * @throws NO_PROMPTS  nothing is left
  * @throws IO  a file or folder cannot be read
  */
@@ -60,7 +62,7 @@ export function loadDataset(paths: string | readonly string[], options: DatasetO
  * The same for supervised rows, which have `demonstration` (a string) or `labels` (a list of strings and nulls) or
  * both. Their answer may be missing and is then ''.
  *
- * @throws INVALID_DATA, INVALID_IMAGE, NO_PROMPTS, IO  as `loadDataset`
+ * @throws INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, NO_PROMPTS, IO  as `loadDataset`
  */
 export function loadDemonstrations(
   paths: string | readonly string[],
@@ -91,10 +93,11 @@ function load<P extends Prompt>(
   const { problemTypes = PROBLEM_TYPES } = options;
   const names = typeof paths === 'string' ? [paths] : paths;
   const dataset: Dataset<P> = { prompts: [], skipped: [] };
-  const codes = new Set<string>();
+  const codes = new Set<ErrorCode>();
   for (const file of names.flatMap(filesAt)) {
     const rowOptions: RowOptions = {
       imageDir: path.resolve(options.imageDir ?? path.dirname(file)),
+      fps: options.fps,
       problemTypes: problemTypes === 'any' ? undefined : problemTypes,
       problemType: options.problemType,
       needsAnswer,
@@ -122,11 +125,11 @@ function load<P extends Prompt>(
   return dataset;
 }
 
-function refuse(rows: SkippedRow[], codes: Set<string>): never {
+function refuse(rows: SkippedRow[], codes: Set<ErrorCode>): never {
   const shown = rows.slice(0, SHOWN_PROBLEMS).map(({ reason }) => reason);
   if (rows.length > shown.length) shown.push(`… and ${rows.length - shown.length} more`);
-  const code = codes.size === 1 && codes.has('INVALID_IMAGE') ? 'INVALID_IMAGE' : 'INVALID_DATA';
-  throw new G2rpoError(code, shown.join('\n'), { rows });
+  const [code = 'INVALID_DATA', ...others] = codes;
+  throw new G2rpoError(others.length > 0 ? 'INVALID_DATA' : code, shown.join('\n'), { rows });
 }
 
 function objectOf({ text }: RawRow): Record<string, unknown> {

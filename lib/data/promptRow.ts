@@ -1,13 +1,18 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
+import { checkFps } from '../model/qwen3vl/sampleFrames.ts';
+import { framesOf } from '../model/qwen3vl/videoFrames.ts';
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
-import { TASK_TYPES, type Prompt } from '../types.ts';
+import { TASK_TYPES, type Prompt, type PromptVideo } from '../types.ts';
 
 export const IMAGE_PLACEHOLDER = '<image>';
+export const VIDEO_PLACEHOLDER = '<video>';
 
 /** What the reading of a row has to know. */
 export interface RowOptions {
   imageDir: string;
+  /** frames per second of videos, for rows that do not say */
+  fps: number | undefined;
   /** undefined: every name is fine */
   problemTypes: readonly string[] | undefined;
   /** for rows that name none */
@@ -16,25 +21,22 @@ export interface RowOptions {
   checkAnswer: ((problemType: string, answer: string) => string | undefined) | undefined;
 }
 
-const OWN_FIELDS = new Set(['problem', 'images', 'videos', 'problem_type', 'task_type', 'options', 'answer']);
+const OWN_FIELDS = new Set(['problem', 'images', 'videos', 'fps', 'problem_type', 'task_type', 'options', 'answer']);
 
 /**
  * One row as a prompt. Null and NaN in a field that may be missing mean that it is missing.
  *
  * The thrown messages say what is wrong with which field; where the row stands is for the caller to add.
  *
- * @throws INVALID_DATA, INVALID_IMAGE
+ * @throws INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO
  */
 export function promptOf(row: Record<string, unknown>, source: Prompt['source'], options: RowOptions): Prompt {
   const problem = textOf(row, 'problem');
-  if (row['data_type'] === 'video' || listOf(row, 'videos').length > 0 || problem.includes('<video>'))
-    throw bad('video rows are not supported yet');
   const images = listOf(row, 'images').map((image) => existing(path.resolve(options.imageDir, image)));
-  const placeholders = problem.split(IMAGE_PLACEHOLDER).length - 1;
-  if (placeholders !== images.length)
-    throw bad(
-      `problem has ${count(placeholders, `${IMAGE_PLACEHOLDER} placeholder`)}, images has ${count(images.length, 'path')}`,
-    );
+  checkPlaceholders(problem, IMAGE_PLACEHOLDER, 'images', images.length);
+  const videos = videosOf(row, options);
+  checkPlaceholders(problem, VIDEO_PLACEHOLDER, 'videos', videos.length);
+  if (row['data_type'] === 'video' && videos.length === 0) throw bad('data_type is "video", but videos is empty');
   const problemType = problemTypeOf(row, options);
   const answer = answerOf(row, options.needsAnswer);
   const reason = options.needsAnswer ? options.checkAnswer?.(problemType, answer) : undefined;
@@ -43,13 +45,49 @@ export function promptOf(row: Record<string, unknown>, source: Prompt['source'],
     source,
     problem,
     images,
+    ...(videos.length > 0 && { videos }),
     problemType,
     taskType: taskTypeOf(row),
     options: listOf(row, 'options'),
     answer,
-    extra: Object.fromEntries(Object.entries(row).filter(([field]) => !OWN_FIELDS.has(field))),
+    extra: Object.fromEntries(
+      Object.entries(row).filter(([field]) => !OWN_FIELDS.has(field) || (field === 'fps' && videos.length === 0)),
+    ),
   };
 }
+
+function checkPlaceholders(problem: string, placeholder: string, field: string, wanted: number): void {
+  const found = problem.split(placeholder).length - 1;
+  if (found !== wanted)
+    throw bad(`problem has ${count(found, `${placeholder} placeholder`)}, ${field} has ${count(wanted, 'path')}`);
+}
+
+/** The videos of a row, whose frames are there; whether they are pictures of one size is seen when they are read. */
+function videosOf(row: Record<string, unknown>, { imageDir, fps: fallback }: RowOptions): PromptVideo[] {
+  const value = isMissing(row['videos']) ? [] : row['videos'];
+  if (!Array.isArray(value)) throw bad(`videos must be a list; got ${kindOf(value)}`);
+  const rates = isMissing(row['fps']) ? fallback : row['fps'];
+  if (Array.isArray(rates) && rates.length !== value.length && value.length > 0)
+    throw bad(`fps must be one number, or one per video (${value.length}); got ${rates.length}`);
+  return value.map((video: unknown, i): PromptVideo => {
+    const fps: unknown = Array.isArray(rates) ? rates[i] : rates;
+    if (fps === undefined)
+      throw bad(`fps must say how many frames of ${nameOfVideo(video)} make a second; there is neither fps in the row nor data.fps`); // prettier-ignore
+    if (typeof video === 'string') {
+      const frames = path.resolve(imageDir, video);
+      framesOf(frames);
+      checkFps(fps, frames);
+      return { frames, fps };
+    }
+    if (!Array.isArray(video) || !video.every((file) => typeof file === 'string'))
+      throw bad(`videos[${i}] must be a folder of frames or a list of files; got ${kindOf(video)}`);
+    const frames = video.map((file) => existing(path.resolve(imageDir, file)));
+    checkFps(fps, framesOf(frames).name);
+    return { frames, fps };
+  });
+}
+
+const nameOfVideo = (video: unknown): string => (typeof video === 'string' ? video : 'a video');
 
 /** A field that may be missing, as text. */
 export function optionalText(row: Record<string, unknown>, field: string): string | undefined {

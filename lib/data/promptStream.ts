@@ -132,12 +132,13 @@ function generator(seed: string): () => number {
   };
 }
 
-/** Of what is asked and wanted, in order. Images count by name, so that a dataset may move to another folder. */
+/** Of what is asked and wanted, in order. Images and videos count by name, so that a dataset may move to another folder. */
 function digestOf(prompts: readonly Prompt[]): string {
   const hash = createHash('sha256').update(String(prompts.length));
-  for (const { problem, images, problemType, taskType, options, answer } of prompts) {
+  for (const { problem, images, videos, problemType, taskType, options, answer } of prompts) {
     const names = images.map((image) => path.basename(image));
-    hash.update(JSON.stringify([problem, names, problemType, taskType, options, answer]));
+    const clips = videos?.map(({ frames, fps }) => [fps, ...[frames].flat().map((file) => path.basename(file))]);
+    hash.update(JSON.stringify([problem, names, problemType, taskType, options, answer, ...(clips ? [clips] : [])]));
   }
   return hash.digest('hex');
 }

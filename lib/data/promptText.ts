@@ -1,9 +1,10 @@
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
-import type { Prompt, Tags } from '../types.ts';
-import { IMAGE_PLACEHOLDER } from './promptRow.ts';
+import type { Prompt, PromptVideo, Tags } from '../types.ts';
+import { IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER } from './promptRow.ts';
 
-/** A piece of the user's turn; an image is named by its path. */
-export type ContentPart = { type: 'text'; text: string } | { type: 'image'; image: string };
+/** A piece of the user's turn; an image is named by its path, a video by its folder or files. */
+export type ContentPart =
+  { type: 'text'; text: string } | { type: 'image'; image: string } | ({ type: 'video' } & PromptVideo);
 
 export interface PromptTextOptions {
   /**
@@ -43,13 +44,13 @@ const ANSWER_SHAPES: ReadonlyMap<string, string> = new Map(
 );
 
 /**
- * The content of the one user turn: texts and images in the order of the placeholders.
+ * The content of the one user turn: texts, images and videos in the order of the placeholders.
  *
  * With the default template the problem comes first, then the options of a multiple choice, one per line, then how to
  * think and answer, and last the shape the answer must have. In a template of your own an options part starts with its
  * line break and is empty for other problem types.
  *
- * @throws INVALID_PROMPT  placeholders and images disagree in number
+ * @throws INVALID_PROMPT  placeholders disagree in number with images or videos
  * @throws INVALID_CONFIG  a template without {problem} or with a part that is not known
  */
 export function assemblePrompt(prompt: Prompt, options: PromptTextOptions = {}): ContentPart[] {
@@ -85,30 +86,35 @@ function checkTemplate(template: string): void {
       `prompt template: {problem} must appear once; got it ${problems} times in ${JSON.stringify(template.slice(0, 80))}`,
       { template },
     );
-  if (template.includes(IMAGE_PLACEHOLDER))
+  const placeholder = [IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER].find((each) => template.includes(each));
+  if (placeholder !== undefined)
     throw new G2rpoError(
       'INVALID_CONFIG',
-      `prompt template: ${IMAGE_PLACEHOLDER} belongs in the problem of a row, not in the template`,
+      `prompt template: ${placeholder} belongs in the problem of a row, not in the template`,
       { template },
     );
 }
 
-function problemParts({ problem, images, source }: Prompt): ContentPart[] {
-  const texts = problem.trim().split(IMAGE_PLACEHOLDER);
-  if (texts.length - 1 !== images.length)
-    throw new G2rpoError(
-      'INVALID_PROMPT',
-      `${source.file} row ${source.row}: placeholders and images must be as many; got ${texts.length - 1} and ${images.length}`,
-      { ...source },
-    );
-  return texts.flatMap((text, i): ContentPart[] =>
-    i === 0
-      ? [{ type: 'text', text }]
-      : [
-          { type: 'image', image: images[i - 1]! },
-          { type: 'text', text },
-        ],
-  );
+function problemParts({ problem, images, videos = [], source }: Prompt): ContentPart[] {
+  const pieces = problem.trim().split(/(<image>|<video>)/);
+  for (const [placeholder, kind, { length }] of [
+    [IMAGE_PLACEHOLDER, 'images', images],
+    [VIDEO_PLACEHOLDER, 'videos', videos],
+  ] as const) {
+    const found = pieces.filter((piece) => piece === placeholder).length;
+    if (found !== length)
+      throw new G2rpoError(
+        'INVALID_PROMPT',
+        `${source.file} row ${source.row}: placeholders and ${kind} must be as many; got ${found} and ${length}`,
+        { ...source },
+      );
+  }
+  const [image, video] = [images.values(), videos.values()];
+  return pieces.map((piece): ContentPart => {
+    if (piece === IMAGE_PLACEHOLDER) return { type: 'image', image: image.next().value! };
+    if (piece === VIDEO_PLACEHOLDER) return { type: 'video', ...video.next().value! };
+    return { type: 'text', text: piece };
+  });
 }
 
 function optionsText({ options, problemType }: Prompt, hasHeading: boolean): string {
@@ -116,10 +122,12 @@ function optionsText({ options, problemType }: Prompt, hasHeading: boolean): str
   return `\n${hasHeading ? 'Options:\n' : ''}${options.join('\n')}`;
 }
 
-function instructions({ problemType, images }: Prompt, tags: Tags): string {
+function instructions({ problemType, images, videos = [] }: Prompt, tags: Tags): string {
   const [open, close] = [`<${tags.answer}>`, `</${tags.answer}>`];
   const basis =
-    images.length === 0 ? 'Answer the question.' : 'Answer the question from what the visual content shows.';
+    images.length + videos.length === 0
+      ? 'Answer the question.'
+      : 'Answer the question from what the visual content shows.';
   const order =
     `First reason step by step between <${tags.think}> and </${tags.think}>, ` +
     `then give only the final answer between ${open} and ${close}, with nothing before, between or after the two.`;
@@ -130,7 +138,7 @@ function instructions({ problemType, images }: Prompt, tags: Tags): string {
 /** Texts that meet become one; empty ones vanish. */
 function append(parts: ContentPart[], part: ContentPart): void {
   const last = parts.at(-1);
-  if (part.type === 'image') parts.push(part);
+  if (part.type !== 'text') parts.push(part);
   else if (part.text === '') return;
   else if (last?.type === 'text') last.text += part.text;
   else parts.push({ ...part });

@@ -136,6 +136,7 @@ const rolloutRow = (step: number, { groupId, prompt, tokens, text, finish, rewar
   taskType: prompt.taskType,
   problem: prompt.problem,
   images: prompt.images,
+  ...(prompt.videos && { videos: prompt.videos }),
   answer: prompt.answer,
   response: text,
   tokens: tokens.length,

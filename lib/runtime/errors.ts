@@ -13,6 +13,7 @@ export const ERROR_CODES = [
   'INVALID_CONFIG', // a configuration with one or more problems
   'INVALID_DATA', // a dataset row that does not say what the format wants
   'INVALID_IMAGE', // an image that is missing, truncated, too large or not an image
+  'INVALID_VIDEO', // frames that are missing, of several sizes, too few or too many, or a file that is no frames
   'INVALID_CHECKPOINT', // a checkpoint folder that is incomplete, corrupt or of another architecture
   'INVALID_PROMPT', // a prompt that is too long or whose placeholders and media disagree
   'REWARD_FAILED', // a reward function that threw, timed out or returned no number

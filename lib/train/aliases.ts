@@ -7,6 +7,7 @@ const NAMES: Readonly<Record<string, string>> = {
   'data.maxPromptLength': 'policy.maxPromptTokens',
   'data.minPixels': 'policy.minPixels',
   'data.maxPixels': 'policy.maxPixels',
+  'data.videoFps': 'policy.video.fps',
   'data.trainFiles': 'data.train',
   'data.valFiles': 'data.validation',
   'data.seed': 'seed',

@@ -17,6 +17,26 @@ const files = z.union([path.transform((file) => [file]), z.array(path).min(1)], 
 const share = z.number().min(0).max(1);
 const beta = z.number().min(0).lt(1);
 
+const videoConfig = z
+  .strictObject({
+    fps: z.number().positive().exactOptional().describe('frames looked at of a second'),
+    minFrames: positive.exactOptional(),
+    maxFrames: positive.exactOptional(),
+    minPixels: positive.exactOptional().describe('smallest area, of all frames together or of each'),
+    maxPixels: positive.exactOptional().describe('largest area, of all frames together or of each'),
+    sizing: z
+      .enum(['clip', 'frame'])
+      .exactOptional()
+      .describe('areas are of all frames together, or of each and then as in qwen-vl-utils'),
+    limitFrames: z.boolean().exactOptional().describe('no frame may take more of the area than its share'),
+    outerPair: z
+      .boolean()
+      .exactOptional()
+      .describe('a pair of vision tokens stands around the whole video too, as in transformers since 5.10'),
+  })
+  .exactOptional()
+  .describe("how videos are read; default is the checkpoint's");
+
 const policyConfig = z
   .strictObject({
     path: path.describe('Hugging Face checkpoint folder to start from'),
@@ -28,6 +48,7 @@ const policyConfig = z
     maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
     minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
     maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
+    video: videoConfig,
   })
   .refine(({ minPixels = 0, maxPixels = Infinity }) => minPixels <= maxPixels, {
     path: ['minPixels'],
@@ -44,11 +65,14 @@ const textConfig = {
     .refine(({ think, answer }) => think !== answer, 'must be two different names')
     .prefault({})
     .describe('names of the tags around thought and answer'),
-  imageDir: path.exactOptional().describe('where image paths start; default the folder of each file'),
+  imageDir: path.exactOptional().describe('where paths of images and videos start; default the folder of each file'),
+  fps: z.number().positive().exactOptional().describe('frames per second of videos, for rows that do not say'),
   onBadRow: z
     .enum(['error', 'skip'])
     .default('error')
-    .describe('what to do with rows that the format does not allow, or whose prompt or pictures cannot be read'),
+    .describe(
+      'what to do with rows that the format does not allow, or whose prompt, pictures or videos cannot be read',
+    ),
 };
 
 const dataConfig = z.strictObject({

@@ -62,8 +62,12 @@ const BESIDE_PRODUCTS = 1.5;
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function planRun(config: TrainConfig): Promise<RunPlan> {
-  const { path, maxPromptTokens, minPixels, maxPixels } = config.policy;
-  const encoder = await loadPromptEncoder(path, { ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) });
+  const { path, maxPromptTokens, minPixels, maxPixels, video } = config.policy;
+  const encoder = await loadPromptEncoder(path, {
+    ...(minPixels && { minPixels }),
+    ...(maxPixels && { maxPixels }),
+    video,
+  });
   const model = encoder.config;
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
   const sample = createPromptStream(prompts, { ...config.data, seed: config.seed }).next(

@@ -122,12 +122,17 @@ function rowsOf(phase: SftConfig['phases'][number], share: number): number {
   return Math.max(1, Math.round((phase.batchRows * share) / shares));
 }
 
+/** What a row shows, as a name of it; empty if nothing. */
+const mediaOf = ({ images, videos = [] }: Demonstration): string =>
+  images.length + videos.length === 0 ? '' : JSON.stringify([images, videos]);
+
 function openSource(demonstrations: readonly Demonstration[], rows: number, seed: number): Source {
   const units = new Map<unknown, Demonstration[]>();
   const first: Demonstration[] = [];
   let open: Demonstration[] = [];
   for (const row of demonstrations) {
-    const same = row.images.length > 0 && open[0]?.images.join('\0') === row.images.join('\0');
+    const shown = mediaOf(row);
+    const same = shown !== '' && open[0] !== undefined && mediaOf(open[0]) === shown;
     if (same) open.push(row);
     else {
       open = [row];

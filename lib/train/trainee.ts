@@ -109,6 +109,6 @@ export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
 }
 
 /** What of a policy's configuration is for loading it. */
-function policyOptions({ path, adapter, minPixels, maxPixels }: TrainConfig['policy']) {
-  return { path, adapter, ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }) };
+function policyOptions({ path, adapter, minPixels, maxPixels, video }: TrainConfig['policy']) {
+  return { path, adapter, ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }), video };
 }

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { frameFolder } from '../support/frames.ts';
 import { g2rpo } from '../support/g2rpo.ts';
 import { goldenPath } from '../support/goldenModel.ts';
 import { writeGoldenCheckpoint } from '../support/syntheticCheckpoint.ts';
@@ -25,6 +26,18 @@ describe('generate', () => {
     expect(first.stderr).toMatch(/\d+ tokens, [\d.]+ per second/);
     expect((await ask('--image', image, '--seed', '5')).stdout).toBe(first.stdout);
     expect((await ask('--image', image, '--seed', '6')).stdout).not.toBe(first.stdout);
+  });
+
+  it('reads videos, as fast as it is told', async () => {
+    const video = await frameFolder({ '1.png': 0, '2.png': 80, '3.png': 160, '4.png': 240 });
+    const slow = await ask('--video', video, '--fps', '2');
+    expect(slow.code, slow.stderr).toBe(0);
+    expect((await ask('--video', video, '--fps', '0.1')).stdout).not.toBe(slow.stdout);
+    const missing = await ask('--video', video);
+    expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('--fps is missing') });
+    const file = await ask('--video', join(video, '1.png'), '--fps', '2');
+    expect(file.code).toBe(1);
+    expect(file.stderr).toMatch(/INVALID_VIDEO.*1\.png: a video must be a folder of frames; got a file/);
   });
 
   it('says what is wrong with a picture or a prompt', async () => {

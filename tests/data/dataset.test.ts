@@ -10,7 +10,9 @@ let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'dataset-'));
   mkdirSync(path.join(folder, 'pictures'));
-  for (const name of ['a.png', 'pictures/b.png']) writeFileSync(path.join(folder, name), 'x');
+  for (const name of ['clip', 'empty']) mkdirSync(path.join(folder, name));
+  for (const name of ['a.png', 'pictures/b.png', 'clip/2.png', 'clip/10.png', 'film.mp4'])
+    writeFileSync(path.join(folder, name), 'x');
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -36,6 +38,26 @@ function errorOf(run: () => unknown): { code: string; message: string } {
 }
 
 describe('loadDataset', () => {
+  it('reads rows with videos: folders or lists of frames, at their own rate or at that of the data set', () => {
+    const clip = path.join(folder, 'clip');
+    const frames = ['a.png', 'pictures/b.png'];
+    const file = write(
+      'videos.jsonl',
+      lines(
+        { ...row, problem: '<video>and<image>', videos: ['clip'], images: ['a.png'], data_type: 'video' },
+        { ...row, problem: '<video><video>', videos: ['clip', frames], fps: [3, 4.5] },
+        { ...row, fps: 9 },
+      ),
+    );
+    const { prompts } = loadDataset(file, { fps: 2 });
+    expect(prompts.map(({ videos }) => videos)).toEqual([
+      [{ frames: clip, fps: 2 }],
+      [{ frames: clip, fps: 3 }, { frames: frames.map((name) => path.join(folder, name)), fps: 4.5 }], // prettier-ignore
+      undefined,
+    ]);
+    expect(prompts.map(({ extra }) => extra['fps'])).toEqual([undefined, undefined, 9]);
+  });
+
   it('reads a row with everything', () => {
     const file = write(
       'full.jsonl',
@@ -131,8 +153,24 @@ describe('loadDataset', () => {
     ['image', { ...row, problem: '<image>', images: ['none.png'] }, 'no such image: none.png', 'INVALID_IMAGE'],
     ['too few images', { ...row, problem: '<image> <image>', images: ['a.png'] }, 'problem has 2 <image> placeholders, images has 1 path'], // prettier-ignore
     ['too many images', { ...row, images: ['a.png'] }, 'problem has 0 <image> placeholders, images has 1 path'],
-    ['videos', { ...row, videos: ['a.mp4'] }, 'video rows are not supported yet'],
-    ['video', { ...row, problem: '<video>Who?' }, 'video rows are not supported yet'],
+    ['too few videos', { ...row, problem: '<video>Who?' }, 'problem has 1 <video> placeholder, videos has 0 paths'],
+    ['too many videos', { ...row, videos: ['clip'], fps: 2 }, 'problem has 0 <video> placeholders, videos has 1 path'],
+    ['kind of data', { ...row, data_type: 'video' }, 'data_type is "video", but videos is empty'],
+    [
+      'video',
+      { ...row, problem: '<video>', videos: ['none'], fps: 2 },
+      'none: no such folder of frames',
+      'INVALID_VIDEO',
+    ],
+    ['empty video', { ...row, problem: '<video>', videos: ['empty'], fps: 2 }, 'empty: a folder of frames must hold pictures (.png, .jpg, …); got none in 0 files', 'INVALID_VIDEO'], // prettier-ignore
+    ['file of a video', { ...row, problem: '<video>', videos: ['film.mp4'], fps: 2 }, 'film.mp4: video files are not decoded; extract its frames, as with: ffmpeg -i film.mp4 -vf fps=2 FOLDER/%05d.png', 'INVALID_VIDEO'], // prettier-ignore
+    ['frame', { ...row, problem: '<video>', videos: [['a.png', 'c.png']], fps: 2 }, 'no such image: c.png', 'INVALID_IMAGE'], // prettier-ignore
+    ['list of videos', { ...row, videos: 'clip' }, 'videos must be a list; got a string'],
+    ['entry of videos', { ...row, problem: '<video>', videos: [3], fps: 2 }, 'videos[0] must be a folder of frames or a list of files; got 3'], // prettier-ignore
+    ['fps', { ...row, problem: '<video>', videos: ['clip'], fps: 0 }, 'clip: fps must be a positive number; got 0', 'INVALID_VIDEO'], // prettier-ignore
+    ['NaN of fps', JSON.stringify({ ...row, problem: '<video>', videos: ['clip'], fps: [777] }).replace('777', 'NaN'), 'clip: fps must be a positive number; got NaN', 'INVALID_VIDEO'], // prettier-ignore
+    ['number of fps', { ...row, problem: '<video>', videos: ['clip'], fps: [1, 2] }, 'fps must be one number, or one per video (1); got 2'], // prettier-ignore
+    ['missing fps', { ...row, problem: '<video>', videos: ['clip'] }, 'fps must say how many frames of clip make a second; there is neither fps in the row nor data.fps'], // prettier-ignore
     ['list', [row], 'a row must be an object; got a list'],
     ['text', '"x"', 'a row must be an object; got a string'],
   ])('names file, line and row of a bad %s', (_, bad, message, code = 'INVALID_DATA') => {

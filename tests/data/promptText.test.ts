@@ -14,7 +14,7 @@ const base: Prompt = {
 };
 const textOf = (prompt: Prompt, options = {}) =>
   assemblePrompt(prompt, options)
-    .map((part) => (part.type === 'text' ? part.text : `«${part.image}»`))
+    .map((part) => (part.type === 'text' ? part.text : `«${part.type === 'image' ? part.image : String(part.frames)}»`))
     .join('');
 
 describe('assemblePrompt', () => {
@@ -88,6 +88,26 @@ describe('assemblePrompt', () => {
       expect.objectContaining({ code: 'INVALID_CONFIG', message }),
     ),
   );
+
+  it('puts pictures and videos where their placeholders stand', () => {
+    const videos = [{ frames: '/clip', fps: 2 }, { frames: ['/1', '/2'], fps: 5 }]; // prettier-ignore
+    const prompt = { ...base, problem: '<video>a<image>b <video>', videos, options: [] };
+    expect(assemblePrompt(prompt, { template: 'plain' })).toEqual([
+      { type: 'video', frames: '/clip', fps: 2 },
+      { type: 'text', text: 'a' },
+      { type: 'image', image: '/a.png' },
+      { type: 'text', text: 'b ' },
+      { type: 'video', frames: ['/1', '/2'], fps: 5 },
+    ]);
+    expect(textOf({ ...base, problem: 'x<video>', images: [], videos: [videos[0]!] })).toContain('visual content');
+    expect(() => assemblePrompt({ ...base, problem: '<image>', videos })).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_PROMPT',
+        message: 'rows.jsonl row 4: placeholders and videos must be as many; got 0 and 2',
+      }),
+    );
+    expect(() => assemblePrompt(base, { template: '<video>{problem}' })).toThrow('<video> belongs in the problem');
+  });
 
   it('refuses a prompt whose placeholders and images disagree', () =>
     expect(() => assemblePrompt({ ...base, images: [] })).toThrow(

@@ -76,10 +76,11 @@ describe('a changed number of a model case fails', () => {
 });
 
 /** Fields of the other files that are given, not expected. */
-const GIVEN = /^settings|^images\.args|^smart_resize\.(height|width)|messages|kwargs/;
+const GIVEN =
+  /^settings|^images\.args|^smart_resize\.(height|width)|messages|kwargs|frame_args|^sampling\.(fps|total_frames)|^resize\.(frames|height|width)|^resize_settings|^pixels\.(settings|fps|height|width)|video\.fps/;
 
 describe('a changed number of another part fails', () => {
-  type Lists = Record<'images' | 'errors' | 'smart_resize' | 'strings' | 'decode_only' | 'conversations' | 'end_to_end' | 'cases', Json[]>; // prettier-ignore
+  type Lists = Record<'images' | 'errors' | 'smart_resize' | 'strings' | 'decode_only' | 'conversations' | 'end_to_end' | 'cases' | 'sampling' | 'resize' | 'pixels', Json[]>; // prettier-ignore
   const shortened: [string, (golden: Json & Lists) => Json][] = [
     ['positions', (golden) => ({ ...golden, cases: golden.cases.slice(0, 2) })],
     [
@@ -91,6 +92,15 @@ describe('a changed number of another part fails', () => {
         ),
         errors: golden.errors.slice(0, 1),
         smart_resize: golden.smart_resize.slice(0, 2),
+      }),
+    ],
+    [
+      'videos',
+      (golden) => ({
+        ...golden,
+        sampling: [golden.sampling[2]!, golden.sampling[17]!],
+        resize: golden.resize.slice(0, 1),
+        pixels: golden.pixels.filter(({ name }) => name === 'noise_small'),
       }),
     ],
     ['tokenizer', (golden) => ({ ...golden, strings: golden.strings.slice(0, 3), decode_only: golden.decode_only.slice(0, 2) })], // prettier-ignore
@@ -122,6 +132,8 @@ describe('a changed number of another part fails', () => {
     ['the hash of a file', 'hashes.json', ['nano', 'files', 'model.safetensors']],
     ['the hash of a tensor', 'hashes.json', ['nano', 'tensors', 'model.visual.pos_embed.weight']],
     ['the hash of pixel rows', 'cases/images.json', ['images', 0, 'expected', 'quick', 'pil', 'sha256_f32']],
+    ['the hash of rows of a video', 'cases/videos.json', ['pixels', 0, 'pillow', 'sha256_f32']],
+    ['the hash of times', 'cases/videos.json', ['sampling', 17, 'timestamps_sha256']],
     ['the hash of a picture', 'cases/images.json', ['images', 0, 'decoded', 'sha256_rgb']],
     ['a conversation', 'cases/chat.json', ['conversations', 0, 'rendered']],
     ['a template', 'cases/chat.json', ['template']],

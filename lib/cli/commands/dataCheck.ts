@@ -7,7 +7,12 @@ export const dataCheck = defineCommand({
   description: 'read a dataset, name every bad row, count the others',
   args: {
     file: { type: 'positional', description: '.json or .jsonl, or a folder of them', required: true, multiple: true },
-    'image-dir': { type: 'string', description: 'where image paths start; default beside the file', valueHint: 'DIR' },
+    'image-dir': {
+      type: 'string',
+      description: 'where paths of images and videos start; default beside the file',
+      valueHint: 'DIR',
+    },
+    fps: { type: 'string', number: 'real', description: 'of videos whose rows do not say', valueHint: 'N' },
     'problem-type': { type: 'string', description: 'of rows that name none', valueHint: 'NAME' },
     'any-problem-type': { type: 'boolean', description: 'there is a reward of your own: any problem type will do' },
     demonstrations: {
@@ -29,6 +34,7 @@ export const dataCheck = defineCommand({
     const { prompts, skipped } = load(values.file, {
       onBadRow: 'skip',
       ...(values['image-dir'] === undefined ? {} : { imageDir: values['image-dir'] }),
+      ...(values.fps === undefined ? {} : { fps: values.fps }),
       ...(values['problem-type'] === undefined ? {} : { problemType: values['problem-type'] }),
       ...(any ? { problemTypes: 'any' as const } : values.demonstrations ? {} : { checkAnswer }),
     });

@@ -1,13 +1,21 @@
 import { assemblePrompt } from '../../data/promptText.ts';
 import { createTerminal } from '../../report/terminal.ts';
 import { defineCommand } from '../command.ts';
+import { usageError } from '../parse.ts';
 
 export const generate = defineCommand({
-  description: 'ask a policy about pictures',
+  description: 'ask a policy about pictures and videos',
   args: {
     model: { type: 'string', description: 'checkpoint folder', valueHint: 'DIR', required: true },
     prompt: { type: 'string', description: 'the question', valueHint: 'TEXT', required: true },
     image: { type: 'string', description: 'a picture; may be given several times', valueHint: 'FILE', multiple: true },
+    video: {
+      type: 'string',
+      description: 'a folder of frames; may be given several times',
+      valueHint: 'FOLDER',
+      multiple: true,
+    },
+    fps: { type: 'string', number: 'real', description: 'frames per second of the videos', valueHint: 'N' },
     n: { type: 'string', number: 'whole', description: 'responses', valueHint: 'N', default: '1' },
     'max-tokens': { type: 'string', number: 'whole', description: 'of a response', valueHint: 'N', default: '1024' },
     temperature: {
@@ -22,22 +30,28 @@ export const generate = defineCommand({
     'repetition-penalty': { type: 'string', number: 'real', description: '1 is none', valueHint: 'X' },
     seed: { type: 'string', number: 'whole', description: 'the same seed says the same', valueHint: 'N', default: '0' },
   },
-  notes: 'Pictures stand before the question, or where it says <image>.',
+  notes: 'Pictures and videos stand before the question, or where it says <image> and <video>.',
   stoppable: true,
   async run(values, { stdout, stderr, environment, signal }) {
+    const { fps } = values;
+    if (values.video.length > 0 && fps === undefined)
+      throw usageError('--fps is missing: how many frames of a --video make a second');
+    const videos = values.video.map((frames) => ({ frames, fps: fps! }));
     const terminal = createTerminal(stderr, { color: environment.color });
     try {
       terminal.status(`loading ${values.model}`);
       const { Policy } = await import('../../model/qwen3vl/policy.ts');
       const policy = await Policy.load(values.model, { trained: false });
-      const problem = values.prompt.includes('<image>')
-        ? values.prompt
-        : '<image>'.repeat(values.image.length) + values.prompt;
+      const { prompt: question, image: images } = values;
+      const before = (placeholder: string, count: number) =>
+        question.includes(placeholder) ? '' : placeholder.repeat(count);
+      const problem = before('<image>', images.length) + before('<video>', videos.length) + question;
       const parts = assemblePrompt(
         {
           source: { file: 'command line', row: 1 },
           problem,
-          images: values.image,
+          images,
+          videos,
           problemType: 'other',
           taskType: 'other',
           options: [],

@@ -48,6 +48,7 @@ export async function writeSmallPolicy(dir: string, options: SmallPolicyOptions 
       'config.json': text(json),
       'generation_config.json': text(generationJson(tokenizer)),
       'preprocessor_config.json': text(processorJson(imageSize)),
+      'video_preprocessor_config.json': text(videoJson(imageSize)),
     },
     tensors: initialWeights(config, seed),
     config,
@@ -125,6 +126,17 @@ const processorJson = (imageSize: number) => ({
   merge_size: MERGE,
   image_mean: [0.5, 0.5, 0.5],
   image_std: [0.5, 0.5, 0.5],
+});
+
+/** Of up to 16 frames: a clip in which each is as large as the gallery's pictures passes as it is. */
+const videoJson = (imageSize: number) => ({
+  ...processorJson(imageSize),
+  image_processor_type: undefined,
+  video_processor_type: 'Qwen3VLVideoProcessor',
+  size: { shortest_edge: 4096, longest_edge: 16 * Math.max(4096, imageSize ** 2) },
+  fps: 2,
+  min_frames: 4,
+  max_frames: 16,
 });
 
 const text = (json: unknown) => `${JSON.stringify(json, null, 2)}\n`;

@@ -6,7 +6,17 @@ import { readJsonFile, readTextFile } from './jsonFile.ts';
 /** A picture: the path of a file, or the bytes of one with a name for messages. */
 export type ImageSource = string | { bytes: Uint8Array; name: string };
 
-export type ContentPart = { type: 'text'; text: string } | { type: 'image'; image: ImageSource };
+/** A video: a folder of pictures, taken by name, or a list of pictures. */
+export interface VideoSource {
+  frames: string | readonly ImageSource[];
+  /** of the frames as they are given, per second */
+  fps: number;
+  /** so many of them are looked at, instead of so many per second */
+  numFrames?: number;
+}
+
+export type ContentPart =
+  { type: 'text'; text: string } | { type: 'image'; image: ImageSource } | ({ type: 'video' } & VideoSource);
 
 export interface FunctionCall {
   name: string;
@@ -29,12 +39,12 @@ export interface RenderOptions {
   addGenerationPrompt?: boolean;
   /** JSON schemas of functions the policy may call */
   tools?: unknown[];
-  /** precede every picture by its number */
+  /** precede every picture and video by its number */
   addVisionId?: boolean;
 }
 
 export interface ChatTemplate {
-  /** The text of a conversation, one placeholder per picture. */
+  /** The text of a conversation, one placeholder per picture or video. */
   render(messages: readonly Message[], options?: RenderOptions): string;
 }
 
@@ -99,5 +109,8 @@ export function chatTemplate(text: string, file: string): ChatTemplate {
 
 function withoutSources({ content, ...message }: Message): object {
   if (!Array.isArray(content)) return { ...message, content: content ?? '' };
-  return { ...message, content: content.map((part) => (part.type === 'image' ? { type: 'image' } : part)) };
+  return { ...message, content: content.map(withoutSource) };
 }
+
+const withoutSource = (part: ContentPart): object =>
+  part.type === 'image' || part.type === 'video' ? { type: part.type } : part;

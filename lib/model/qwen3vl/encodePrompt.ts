@@ -1,9 +1,11 @@
 import { G2rpoError } from '../../runtime/errors.ts';
-import type { ChatTemplate, ContentPart, ImageSource, Message, RenderOptions } from './chatTemplate.ts';
+import type { ChatTemplate, ContentPart, Message, RenderOptions } from './chatTemplate.ts';
 import type { ModelConfig } from './config.ts';
+import { countOf, expandPlaceholders, withTimestamps, type Media } from './expandPlaceholders.ts';
 import type { ImageProcessor, ProcessedImage } from './imageProcessor.ts';
 import { positionsOf } from './positions.ts';
 import type { Tokenizer } from './tokenizer.ts';
+import type { ProcessedVideo, VideoProcessor } from './videoProcessor.ts';
 
 /** A prompt as the policy reads it; S tokens. */
 export interface EncodedPrompt {
@@ -12,9 +14,9 @@ export interface EncodedPrompt {
   positionIds: Int32Array;
   /** position of a later token minus its index */
   ropeDelta: number;
-  /** in order of appearance */
-  images: ProcessedImage[];
-  /** indices of the tokens that stand for pictures, rising; one per visual token of `images` */
+  /** pictures and videos, in order of appearance */
+  images: (ProcessedImage | ProcessedVideo)[];
+  /** indices of the tokens that stand for them, rising; one per visual token of `images` */
   visualRows: Int32Array;
 }
 
@@ -23,6 +25,8 @@ export interface PromptEncoder {
   tokenizer: Tokenizer;
   template: ChatTemplate;
   imageProcessor: ImageProcessor;
+  /** undefined where the checkpoint does not say how videos are read */
+  videoProcessor?: VideoProcessor | undefined;
 }
 
 export interface EncodeOptions extends RenderOptions {
@@ -31,59 +35,68 @@ export interface EncodeOptions extends RenderOptions {
 }
 
 /**
- * Renders a conversation, makes tokens of it, processes its pictures, and puts as many placeholders in the place of each
- * as it has visual tokens. Ends with the opening of an assistant turn unless `addGenerationPrompt` is false.
+ * Renders a conversation, makes tokens of it, processes its pictures and videos, and puts as many placeholders in the place of each
+ * as it has visual tokens; before every temporal patch of a video stands its time. Ends with the opening of an assistant turn unless
+ * `addGenerationPrompt` is false.
  *
  * A text that spells out a control token (`<|im_end|>`, `<|image_pad|>`, …) is refused, whoever speaks: it would end the
  * turn, or stand for a picture that is not there. A prompt that is too long is refused, never cut: what is cut could be
  * half a picture.
  *
- * @throws INVALID_PROMPT  control tokens in a text, too long, or a template that drops or doubles a picture
- * @throws INVALID_IMAGE  a picture that is missing, truncated, too large or none
+ * @throws INVALID_PROMPT  control tokens in a text, too long, or a template that drops or doubles a picture or video
+ * @throws INVALID_IMAGE  a picture or frame that is missing, truncated, too large or none
+ * @throws INVALID_VIDEO  no frames, too few or too many, of several sizes, or fps that is no positive number
+ * @throws INVALID_CHECKPOINT  a video, and the checkpoint does not say how it is to be read
  */
 export async function encodePrompt(
-  { config, tokenizer, template, imageProcessor }: PromptEncoder,
+  { config, tokenizer, template, imageProcessor, videoProcessor }: PromptEncoder,
   messages: readonly Message[],
   { maxPromptTokens = Infinity, ...options }: EncodeOptions = {},
 ): Promise<EncodedPrompt> {
   messages.forEach((message, k) => checkTexts(message, k, tokenizer));
   const text = template.render(messages, { addGenerationPrompt: true, ...options });
-  const ids = tokenizer.encode(text);
-  const sources = messages.flatMap(({ content }) => partsOf(content).flatMap((part) => imageIn(part)));
-  const placeholders = ids.filter((id) => id === config.ids.image).length;
-  if (placeholders !== sources.length || ids.includes(config.ids.video))
-    throw new G2rpoError(
-      'INVALID_PROMPT',
-      `prompt: ${sources.length} images, but the chat template makes ${placeholders} image placeholders of them` +
-        (ids.includes(config.ids.video) ? ', and a video placeholder' : ''),
-      { images: sources.length, placeholders },
-    );
-  const images = await Promise.all(sources.map((source) => imageProcessor.process(source)));
-  const visual = images.reduce((sum, image) => sum + image.visualTokens, 0);
-  const length = ids.length - images.length + visual;
-  if (length > maxPromptTokens)
-    throw new G2rpoError(
-      'INVALID_PROMPT',
-      `prompt: ${length} tokens, ${visual} of them for ${images.length} images; at most ${maxPromptTokens} are allowed`,
-      { tokens: length, visualTokens: visual, maxPromptTokens },
-    );
-  const { inputIds, visualRows } = expand(ids, images, length, visual, config.ids.image);
-  const grids = { images: images.map((image) => image.gridThw), videos: [] };
-  return { inputIds, ...positionsOf(inputIds, grids, config), images, visualRows };
+  const parts = messages.flatMap(({ content }) => partsOf(content).filter(isMedium));
+  const [stills, clips] = [
+    parts.filter((part) => part.type === 'image'),
+    parts.filter((part) => part.type === 'video'),
+  ];
+  const { ids } = config;
+  checkPlaceholders('image', stills.length, countOf(text, tokenizer.decode([ids.image])));
+  checkPlaceholders('video', clips.length, countOf(text, tokenizer.decode([ids.video])));
+  if (clips.length > 0 && !videoProcessor)
+    throw new G2rpoError('INVALID_CHECKPOINT', 'prompt: it shows a video, and the checkpoint has no video_preprocessor_config.json'); // prettier-ignore
+  const [images, videos] = await Promise.all([
+    Promise.all(stills.map(({ image }) => imageProcessor.process(image))),
+    Promise.all(clips.map((clip) => videoProcessor!.process(clip))),
+  ]);
+  const outerPair = videoProcessor?.settings.outerPair ?? false;
+  const tokens = tokenizer.encode(withTimestamps(text, videos, { ids, tokenizer, outerPair }));
+  checkLength(tokens, { images, videos }, maxPromptTokens);
+  const { inputIds, visualRows, shown } = expandPlaceholders(tokens, { images, videos }, ids);
+  const grids = { images: images.map(({ gridThw }) => gridThw), videos: videos.map(({ gridThw }) => gridThw) };
+  return { inputIds, ...positionsOf(inputIds, grids, config), images: shown, visualRows };
 }
 
-function expand(ids: Int32Array, images: ProcessedImage[], length: number, visual: number, imageId: number) {
-  const inputIds = new Int32Array(length);
-  const visualRows = new Int32Array(visual);
-  let [at, row, next] = [0, 0, 0];
-  for (const id of ids) {
-    const copies = id === imageId ? images[next++]!.visualTokens : 1;
-    for (let k = 0; k < copies; k++, at++) {
-      inputIds[at] = id;
-      if (id === imageId) visualRows[row++] = at;
-    }
-  }
-  return { inputIds, visualRows };
+function checkPlaceholders(kind: 'image' | 'video', count: number, placeholders: number): void {
+  if (placeholders !== count)
+    throw new G2rpoError(
+      'INVALID_PROMPT',
+      `prompt: ${count} ${kind}s, but the chat template makes ${placeholders} ${kind} placeholders of them`,
+      { [`${kind}s`]: count, placeholders },
+    );
+}
+
+function checkLength(tokens: Int32Array, { images, videos }: Media, maxPromptTokens: number): void {
+  const visual = [...images, ...videos].reduce((sum, { visualTokens }) => sum + visualTokens, 0);
+  const placeholders = videos.reduce((sum, { gridThw }) => sum + gridThw[0], images.length);
+  const length = tokens.length - placeholders + visual;
+  if (length <= maxPromptTokens) return;
+  const shown = `${images.length} images${videos.length > 0 ? ` and ${videos.length} videos` : ''}`;
+  throw new G2rpoError(
+    'INVALID_PROMPT',
+    `prompt: ${length} tokens, ${visual} of them for ${shown}; at most ${maxPromptTokens} are allowed`,
+    { tokens: length, visualTokens: visual, maxPromptTokens },
+  );
 }
 
 function checkTexts(message: Message, k: number, tokenizer: Tokenizer): void {
@@ -103,12 +116,14 @@ function partsOf(content: Message['content']): ContentPart[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : (content ?? []);
 }
 
-/** The picture of a part, if it is one. Data from outside may hold other kinds. */
-function imageIn(part: ContentPart): ImageSource[] {
-  if (part.type === 'image') return [part.image];
-  if (part.type === 'text' && typeof part.text === 'string') return [];
+/** Whether a part is a picture or a video. Data from outside may hold other kinds. */
+function isMedium(part: ContentPart): part is Exclude<ContentPart, { type: 'text' }> {
+  if (part.type === 'image' || part.type === 'video') return true;
+  if (part.type === 'text' && typeof part.text === 'string') return false;
   const type = (part as { type?: unknown }).type;
-  throw new G2rpoError('INVALID_PROMPT', `prompt: a content part must be text or image; got ${JSON.stringify(type)}`, {
-    type,
-  });
+  throw new G2rpoError(
+    'INVALID_PROMPT',
+    `prompt: a content part must be text, image or video; got ${JSON.stringify(type)}`,
+    { type },
+  );
 }

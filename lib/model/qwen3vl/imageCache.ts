@@ -1,9 +1,7 @@
-import type { ProcessedImage } from './imageProcessor.ts';
-
-/** Pictures by key, the least recently used forgotten first. One being made is shared by all who ask for it. */
-export class ImageCache {
+/** Pictures or videos by key, the least recently used forgotten first. One being made is shared by all who ask for it. */
+export class ImageCache<Entry extends { pixels: Uint8Array }> {
   readonly #limitBytes: number;
-  readonly #entries = new Map<string, Promise<ProcessedImage>>();
+  readonly #entries = new Map<string, Promise<Entry>>();
   readonly #bytes = new Map<string, number>();
   #usedBytes = 0;
 
@@ -11,14 +9,14 @@ export class ImageCache {
     this.#limitBytes = limitBytes;
   }
 
-  get(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
+  get(key: string, make: () => Promise<Entry>): Promise<Entry> {
     const entry = this.#entries.get(key) ?? this.#make(key, make);
     this.#entries.delete(key);
     this.#entries.set(key, entry); // youngest again
     return entry;
   }
 
-  #make(key: string, make: () => Promise<ProcessedImage>): Promise<ProcessedImage> {
+  #make(key: string, make: () => Promise<Entry>): Promise<Entry> {
     const entry = make();
     entry.then(
       ({ pixels }) => {

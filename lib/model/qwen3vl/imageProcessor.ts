@@ -3,7 +3,7 @@ import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative } from '../../runtime/native.ts';
 import type { ImageSource } from './chatTemplate.ts';
 import type { ModelConfig } from './config.ts';
-import { decodeImage, nameOf } from './decodeImage.ts';
+import { decodeImage, nameOf, type RgbImage } from './decodeImage.ts';
 import { ImageCache } from './imageCache.ts';
 import { parseImageSettings, type ImageSettings } from './imageSettings.ts';
 import { readJsonFile } from './jsonFile.ts';
@@ -68,7 +68,7 @@ export function createImageProcessor(from: ImageSettings, options: ImageProcesso
       'INVALID_ARGUMENT',
       `image processor: minPixels must be at least 1, and maxPixels at least that and ${(patch * merge) ** 2}; got ${minPixels} and ${maxPixels}`,
     );
-  const cache = new ImageCache(options.cacheBytes ?? 256 * 2 ** 20);
+  const cache = new ImageCache<ProcessedImage>(options.cacheBytes ?? 256 * 2 ** 20);
   return {
     settings,
     async process(source) {
@@ -84,18 +84,24 @@ async function processImage(source: ImageSource, settings: ImageSettings, decode
   const { patch, merge } = settings;
   const image = await decodeImage(source, decodeLimitPixels);
   const { height, width } = smartResize(image.height, image.width, patch * merge, settings, nameOf(source));
-  const pixels =
-    height === image.height && width === image.width
-      ? image.pixels
-      : await onWorker((addon) => addon.resizeBicubic(image.pixels, image.height, image.width, height, width));
+  const pixels = await stretched(image, { height, width });
   const gridThw: GridThw = [1, height / patch, width / patch];
   return {
-    pixels: new Uint8Array(pixels),
+    pixels,
     height,
     width,
     gridThw,
     visualTokens: (height * width) / (patch * merge) ** 2,
   };
+}
+
+/** A picture at another size: the same one if it has that size already. */
+export async function stretched(
+  { pixels, ...from }: RgbImage,
+  { height, width }: { height: number; width: number },
+): Promise<Uint8Array> {
+  if (height === from.height && width === from.width) return new Uint8Array(pixels);
+  return new Uint8Array(await onWorker((addon) => addon.resizeBicubic(pixels, from.height, from.width, height, width)));
 }
 
 async function flattenAll(images: readonly ProcessedImage[], settings: ImageSettings): Promise<Float32Array> {
@@ -123,7 +129,7 @@ async function onWorker(call: Parameters<typeof callNative<Promise<ArrayBuffer>>
 }
 
 /** Changes whenever the file does; undefined if there is none, which decoding then reports. */
-async function identityOf(path: string): Promise<string | undefined> {
+export async function identityOf(path: string): Promise<string | undefined> {
   const found = await stat(path, { bigint: true }).catch(() => undefined);
   return found && [path, found.ino, found.mtimeNs, found.size].join('\0');
 }

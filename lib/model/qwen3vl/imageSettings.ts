@@ -17,12 +17,19 @@ export interface ImageSettings extends AreaLimits {
  *
  * @throws INVALID_CHECKPOINT  all problems at once
  */
-export function parseImageSettings(
-  json: unknown,
-  file: string,
-  { vision }: Pick<ModelConfig, 'vision'>,
-): ImageSettings {
+export function parseImageSettings(json: unknown, file: string, config: Pick<ModelConfig, 'vision'>): ImageSettings {
   const read = new ConfigReader(json);
+  const settings = readImageSettings(read, config);
+  if (read.problems.length > 0)
+    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
+      file,
+      problems: read.problems,
+    });
+  return settings;
+}
+
+/** What the files of pictures and of videos have in common; problems stay with the reader. */
+export function readImageSettings(read: ConfigReader, { vision }: Pick<ModelConfig, 'vision'>): ImageSettings {
   const area = (legacy: string, key: string) =>
     read.integer(read.has(legacy) ? legacy : key, 1, Number.MAX_SAFE_INTEGER);
   const channels = (key: string): [number, number, number] => {
@@ -51,10 +58,5 @@ export function parseImageSettings(
     ['merge', 'merge_size'],
   ] as const)
     if (settings[key] !== vision[key]) read.problem(`${name} is ${settings[key]}, but the model has ${vision[key]}`);
-  if (read.problems.length > 0)
-    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
-      file,
-      problems: read.problems,
-    });
   return settings;
 }

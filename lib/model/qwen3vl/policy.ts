@@ -6,14 +6,16 @@ import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
-import { loadImageProcessor, type ImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
+import { loadImageProcessor, type ImageProcessor } from './imageProcessor.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import type { Parameter, TrainedParameter } from './parameter.ts';
 import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
+import type { MediaOptions } from './promptEncoder.ts';
 import { tensorNames } from './tensorNames.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
+import { loadVideoProcessor, type VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
@@ -61,24 +63,29 @@ export interface Generated {
   finish: 'stop' | 'length';
 }
 
-export interface PolicyOptions extends ImageProcessorOptions, ParameterOptions {
+export interface PolicyOptions extends MediaOptions, ParameterOptions {
   /** how the checkpoint stores experts, if their shapes are not to be asked */
   expertLayout?: ExpertLayout;
 }
 
-type PolicyParts = Pick<Policy, 'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'dtype'> & {
+type PolicyParts = Pick<
+  Policy,
+  'dir' | 'config' | 'tokenizer' | 'template' | 'imageProcessor' | 'videoProcessor' | 'dtype'
+> & {
   files: Record<string, Uint8Array>;
   set: ParameterSet;
   lora: LoraOptions | undefined;
 };
 
-/** A Qwen3-VL policy: weights on the device, with tokenizer, template and image processor of its checkpoint folder. */
+/** A Qwen3-VL policy: weights on the device, with tokenizer, template and processors of its checkpoint folder. */
 export class Policy {
   readonly dir: string;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
   readonly imageProcessor: ImageProcessor;
+  /** undefined where the checkpoint does not say how videos are read */
+  readonly videoProcessor: VideoProcessor | undefined;
   /** all weights, as the policy computes with them */
   readonly parameters: readonly Parameter[];
   /** what an optimizer changes: of the weights those that are not frozen, or adapters */
@@ -96,6 +103,7 @@ export class Policy {
     this.tokenizer = parts.tokenizer;
     this.template = parts.template;
     this.imageProcessor = parts.imageProcessor;
+    this.videoProcessor = parts.videoProcessor;
     this.parameters = parts.set.parameters;
     this.trained = parts.set.trained;
     this.dtype = parts.dtype;
@@ -112,14 +120,15 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype = 'f32', trained, lora, adapter, expertLayout, ...imageOptions } = options;
+    const { dtype = 'f32', trained, lora, adapter, expertLayout, video, ...imageOptions } = options;
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
-    const [files, tokenizer, template, imageProcessor] = await Promise.all([
+    const [files, tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
       sideFiles(dir),
       loadTokenizer(dir),
       loadChatTemplate(dir),
       loadImageProcessor(dir, config, imageOptions),
+      loadVideoProcessor(dir, config, video, imageOptions),
     ]);
     if (tokenizer.size > config.text.vocab)
       throw new G2rpoError(
@@ -152,22 +161,23 @@ export class Policy {
           }),
         ),
     );
-    return new Policy({ dir, files, config, tokenizer, template, imageProcessor, set, lora, dtype }, native);
+    const media = { imageProcessor, videoProcessor };
+    return new Policy({ dir, files, config, tokenizer, template, ...media, set, lora, dtype }, native);
   }
 
-  /** One user turn of text and pictures, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE */
+  /** One user turn of text, pictures and videos, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
   encode(parts: readonly ContentPart[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
     return this.encodeMessages([{ role: 'user', content: [...parts] }], options);
   }
 
-  /** A conversation, ending with the opening of an assistant turn. @throws INVALID_PROMPT, INVALID_IMAGE */
+  /** A conversation, ending with the opening of an assistant turn. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
   encodeMessages(messages: readonly Message[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
     return encodePrompt(this, messages, options);
   }
 
   /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself */
   async forward(batch: PolicyBatch, { temperature = 1 }: { temperature?: number } = {}): Promise<Scores> {
-    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.forward(input, temperature));
   }
 
@@ -186,7 +196,7 @@ export class Policy {
     loss: TokenLoss<Reals>,
     { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
   ): Promise<LossScores> {
-    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    const input = await toNative(batch, this, this.dtype);
     const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
     const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
     const lists = {
@@ -207,17 +217,13 @@ export class Policy {
 
   /** Logits of some rows, [rows, vocab], before any temperature. */
   async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
-    const input = await toNative(batch, this.imageProcessor, this.dtype);
+    const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.logits({ ...input, rows }));
   }
 
   /** The vision tower's output: merged embeddings first, then the deepstack levels; each [visual tokens, hidden]. */
   async features(images: PolicyBatch['images']): Promise<Reals[]> {
-    const input = await toNative(
-      { ...packPrompts([], this.config.vision.merge), images },
-      this.imageProcessor,
-      this.dtype,
-    );
+    const input = await toNative({ ...packPrompts([], this.config.vision.merge), images }, this, this.dtype);
     return this.#call(() => this.#native.features(input));
   }
 
@@ -230,7 +236,7 @@ export class Policy {
   async generate(prompts: readonly EncodedPrompt[], options: GenerateOptions): Promise<Generated[][]> {
     const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = options;
     const { seed = 0, step = 0, rolloutOffset = 0, signal } = options;
-    const batch = await toNative(packPrompts(prompts, this.config.vision.merge), this.imageProcessor, this.dtype);
+    const batch = await toNative(packPrompts(prompts, this.config.vision.merge), this, this.dtype);
     const { ids } = this.config;
     const banned = [ids.image, ids.video, ids.visionStart, ids.visionEnd, this.tokenizer.idOf('<|vision_pad|>')];
     const settings = { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step, rolloutOffset };

@@ -1,13 +1,17 @@
 import type { NativeBatch } from '../../runtime/native.ts';
-import type { EncodedPrompt } from './encodePrompt.ts';
-import type { ImageProcessor, ProcessedImage } from './imageProcessor.ts';
+import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
+import type { ProcessedImage } from './imageProcessor.ts';
 import type { GridThw } from './positions.ts';
+import type { ProcessedVideo } from './videoProcessor.ts';
 
 /** Patches that are ready for the vision tower: fp32, [patches, 3 · temporalPatch · patch²] in merge order. */
 export interface PatchRows {
   rows: Float32Array;
   gridThw: GridThw;
 }
+
+/** A picture, a video, or the rows of one. */
+export type Shown = ProcessedImage | ProcessedVideo | PatchRows;
 
 /**
  * Sequences packed row after row, not padded. A prompt is a segment; its responses are segments that see all of it, so that it is
@@ -22,8 +26,8 @@ export interface PolicyBatch {
   segmentStarts: Int32Array;
   /** [Z] the segment that segment z sees in full before its own rows, or −1 */
   segmentPrefix: Int32Array;
-  /** pictures, each once however many rows show it */
-  images: readonly (ProcessedImage | PatchRows)[];
+  /** pictures and videos, each once however many rows show it */
+  images: readonly Shown[];
   /** [K] rows that show a visual token */
   visualRows: Int32Array;
   /** [K] which one: its row among the visual tokens of all images */
@@ -34,21 +38,14 @@ export interface PolicyBatch {
   targetIds: Int32Array;
 }
 
-const NO_ROWS = new Float32Array();
-
-/** Makes pixel rows of the pictures: what the native side takes. */
+/** Makes pixel rows of pictures and videos: what the native side takes. */
 export async function toNative(
   batch: PolicyBatch,
-  processor: ImageProcessor,
+  processors: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
   variant: 'f32' | 'f64',
 ): Promise<NativeBatch> {
   const { images, ...rest } = batch;
-  const pictures = images.filter((image): image is ProcessedImage => !('rows' in image));
-  // pictures alone become rows at once, into memory that is held but once
-  const pixels =
-    pictures.length === images.length
-      ? await processor.rows(pictures)
-      : join(await Promise.all(images.map((image) => ('rows' in image ? image.rows : processor.rows([image])))));
+  const pixels = await pixelRows(images, processors);
   return {
     ...rest,
     pixels: variant === 'f64' ? Float64Array.from(pixels) : pixels,
@@ -56,18 +53,30 @@ export async function toNative(
   };
 }
 
-function join(parts: readonly Float32Array[]): Float32Array {
-  if (parts.length === 0) return NO_ROWS;
-  const all = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
+async function pixelRows(
+  images: PolicyBatch['images'],
+  { imageProcessor, videoProcessor }: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
+): Promise<Float32Array> {
+  // pictures alone become rows at once, into memory that is held but once
+  if (images.every(isPicture)) return imageProcessor.rows(images);
+  const { patch, temporalPatch } = imageProcessor.settings;
+  const sizeOf = (shown: Shown) =>
+    'rows' in shown ? shown.rows.length : shown.gridThw.reduce((n, k) => n * k, 3 * temporalPatch * patch ** 2);
+  const all = new Float32Array(images.reduce((n, shown) => n + sizeOf(shown), 0));
   let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
+  const writing = images.map(async (shown) => {
+    const own = all.subarray(at, (at += sizeOf(shown)));
+    if ('rows' in shown) own.set(shown.rows);
+    else if (isPicture(shown)) own.set(await imageProcessor.rows([shown]));
+    else await videoProcessor!.writeRows(shown, own);
+  });
+  await Promise.all(writing);
   return all;
 }
 
-/** Prompts one after the other, a segment each, without targets. A picture that several prompts show is packed once. */
+const isPicture = (shown: Shown): shown is ProcessedImage => !('rows' in shown) && !('timestamps' in shown);
+
+/** Prompts one after the other, a segment each, without targets. A picture or video that several prompts show is packed once. */
 export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): PolicyBatch {
   const rows = prompts.reduce((n, p) => n + p.inputIds.length, 0);
   const visual = prompts.reduce((n, p) => n + p.visualRows.length, 0);
@@ -76,8 +85,8 @@ export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): P
   const segmentStarts = new Int32Array(prompts.length + 1);
   const visualRows = new Int32Array(visual);
   const visualSource = new Int32Array(visual);
-  const images: (ProcessedImage | PatchRows)[] = [];
-  const firstToken = new Map<ProcessedImage | PatchRows, number>();
+  const images: Shown[] = [];
+  const firstToken = new Map<Shown, number>();
   let [row, k, tokens] = [0, 0, 0];
   prompts.forEach((prompt, p) => {
     const length = prompt.inputIds.length;

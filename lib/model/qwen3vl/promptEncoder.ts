@@ -3,6 +3,13 @@ import { openCheckpoint } from './checkpoint.ts';
 import { encodePrompt, type EncodedPrompt, type EncodeOptions, type PromptEncoder } from './encodePrompt.ts';
 import { loadImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
 import { loadTokenizer } from './tokenizer.ts';
+import { loadVideoProcessor } from './videoProcessor.ts';
+import type { VideoOptions } from './videoSettings.ts';
+
+export interface MediaOptions extends ImageProcessorOptions {
+  /** what stands above the checkpoint's settings of videos */
+  video?: VideoOptions | undefined;
+}
 
 /**
  * What a checkpoint folder says of prompts, without its weights.
@@ -11,17 +18,18 @@ import { loadTokenizer } from './tokenizer.ts';
  */
 export async function loadPromptEncoder(
   from: string,
-  options: ImageProcessorOptions = {},
+  { video, ...images }: MediaOptions = {},
 ): Promise<
   PromptEncoder & { encode(content: readonly ContentPart[], options?: EncodeOptions): Promise<EncodedPrompt> }
 > {
   const { config, dir } = await openCheckpoint(from);
-  const [tokenizer, template, imageProcessor] = await Promise.all([
+  const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
     loadTokenizer(dir),
     loadChatTemplate(dir),
-    loadImageProcessor(dir, config, options),
+    loadImageProcessor(dir, config, images),
+    loadVideoProcessor(dir, config, video, images),
   ]);
-  const encoder = { config, tokenizer, template, imageProcessor };
+  const encoder = { config, tokenizer, template, imageProcessor, videoProcessor };
   return {
     ...encoder,
     encode: (content, rest) => encodePrompt(encoder, [{ role: 'user', content: [...content] }], rest),

@@ -25,20 +25,40 @@ export function smartResize(height: number, width: number, factor: number, limit
         image: name,
       },
     );
+  return withinArea({ height, width }, factor, limits, { least: 0 });
+}
+
+export interface Counted {
+  /** sides are at least so long when they have been rounded */
+  least: number;
+  /** pictures of this size that the area is of, and how many they count as where they are held against limits */
+  frames?: number;
+  counted?: number;
+}
+
+/** A size as `smartResize` makes it, whatever its shape. */
+export function withinArea(
+  { height, width }: { height: number; width: number },
+  factor: number,
+  { minPixels, maxPixels }: AreaLimits,
+  { least, frames = 1, counted = frames }: Counted,
+): { height: number; width: number } {
   const sides = (side: (length: number) => number) => ({ height: side(height), width: side(width) });
-  const nearest = sides((length) => roundHalfEven(length / factor) * factor);
-  if (nearest.height * nearest.width > limits.maxPixels) {
-    const shrink = Math.sqrt((height * width) / limits.maxPixels);
+  const nearest = sides((length) => Math.max(least, roundHalfEven(length / factor) * factor));
+  const area = counted * nearest.height * nearest.width;
+  if (area > maxPixels) {
+    const shrink = Math.sqrt((frames * height * width) / maxPixels);
     return sides((length) => Math.max(factor, Math.floor(length / shrink / factor) * factor));
   }
-  if (nearest.height * nearest.width < limits.minPixels) {
-    const grow = Math.sqrt(limits.minPixels / (height * width));
+  if (area < minPixels) {
+    const grow = Math.sqrt(minPixels / (frames * height * width));
     return sides((length) => Math.ceil((length * grow) / factor) * factor);
   }
   return nearest;
 }
 
-function roundHalfEven(x: number): number {
+/** To the nearest whole number, ties to the even one. */
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x);
   if (x - floor !== 0.5) return Math.round(x);
   return floor % 2 === 0 ? floor : floor + 1;

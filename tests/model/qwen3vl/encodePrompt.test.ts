@@ -9,6 +9,8 @@ import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { encodePrompt, type PromptEncoder } from '../../../lib/model/qwen3vl/encodePrompt.ts';
 import { loadImageProcessor } from '../../../lib/model/qwen3vl/imageProcessor.ts';
 import { loadTokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
+import { createVideoProcessor, loadVideoProcessor } from '../../../lib/model/qwen3vl/videoProcessor.ts';
+import { frameFolder } from '../../support/frames.ts';
 import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 
@@ -20,6 +22,7 @@ async function encoderOf(name: string): Promise<PromptEncoder> {
     tokenizer: await loadTokenizer(dir),
     template: await loadChatTemplate(dir),
     imageProcessor: await loadImageProcessor(dir, config),
+    videoProcessor: await loadVideoProcessor(dir, config),
   };
 }
 
@@ -50,7 +53,7 @@ describe('refusals', async () => {
       [{ role: 'assistant', content: null, tool_calls: [{ name: 'f', arguments: { a: '<|endoftext|>' } }] }],
       /message 0 \(assistant\) contains the control token <\|endoftext\|>/,
     ],
-    ['a video', ask([{ type: 'video' } as unknown as ContentPart]), /must be text or image; got "video"/],
+    ['a sound', ask([{ type: 'audio' } as unknown as ContentPart]), /must be text, image or video; got "audio"/],
     ['nothing', [], /messages must not be empty/],
   ])('%s', async (_, messages, message) => {
     const error = await rejectionOf(encodePrompt(encoder, messages));
@@ -84,5 +87,61 @@ describe('refusals', async () => {
     expect(encoder.tokenizer.decode(open.inputIds)).toBe('<|im_start|>user\nhi<|im_end|>\n');
     const numbered = await encodePrompt(encoder, picture, { addVisionId: true });
     expect(encoder.tokenizer.decode(numbered.inputIds)).toContain('Picture 1: ');
+  });
+});
+
+describe('a video', async () => {
+  const encoder = await encoderOf('tiny');
+  const image = goldenPath('images/palette_75x52.png');
+  const frames = await frameFolder({ '1.png': 1, '2.png': 2, '3.png': 3, '4.png': 4 });
+  const clip: ContentPart = { type: 'video', frames, fps: 2 };
+  const ask = (...content: ContentPart[]): Message[] => [{ role: 'user', content }];
+  const said = ({ inputIds }: { inputIds: Int32Array }) => encoder.tokenizer.decode(inputIds);
+  const patch = (time: string) => `<${time} seconds><|vision_start|><|video_pad|><|video_pad|><|vision_end|>`;
+
+  it('is told patch by patch, each with its time, text around it as it was', async () => {
+    const text = (text: string): ContentPart => ({ type: 'text', text });
+    const encoded = await encodePrompt(encoder, ask(text('See '), clip, text(' now')));
+    const patches = patch('0.2') + patch('1.2');
+    expect(said(encoded)).toBe(`<|im_start|>user\nSee ${patches} now<|im_end|>\n<|im_start|>assistant\n`);
+    expect(encoded.inputIds).toEqual(encoder.tokenizer.encode(said(encoded)));
+    expect(encoded.images.map(({ gridThw }) => gridThw)).toEqual([[2, 2, 4]]);
+    const videoProcessor = createVideoProcessor(encoder.videoProcessor!.settings, { outerPair: true });
+    const wrapped = await encodePrompt({ ...encoder, videoProcessor }, ask(text('See '), clip, text(' now')));
+    expect(said(wrapped)).toContain(`See <|vision_start|>${patches}<|vision_end|> now`);
+  });
+
+  it('stands among pictures in order of appearance, whatever their kind', async () => {
+    const { images, visualRows, inputIds } = await encodePrompt(encoder, ask({ type: 'image', image }, clip, clip, { type: 'image', image })); // prettier-ignore
+    expect(images.map(({ gridThw: [t] }) => t)).toEqual([1, 2, 2, 1]);
+    expect(images.reduce((sum, { visualTokens }) => sum + visualTokens, 0)).toBe(visualRows.length);
+    const kinds = Array.from(visualRows, (row) => (inputIds[row] === encoder.config.ids.video ? 'video' : 'image'));
+    expect(kinds.join()).toMatch(/^image(,image)*(,video){8}(,image)+$/);
+  });
+
+  it('counts in the length, and is refused where it is too long', async () => {
+    const { length } = (await encodePrompt(encoder, ask(clip))).inputIds;
+    await encodePrompt(encoder, ask(clip), { maxPromptTokens: length });
+    const { code, message } = await rejectionOf(encodePrompt(encoder, ask(clip), { maxPromptTokens: length - 1 }));
+    expect(code).toBe('INVALID_PROMPT');
+    expect(message).toBe(
+      `prompt: ${length} tokens, 4 of them for 0 images and 1 videos; at most ${length - 1} are allowed`,
+    );
+  });
+
+  it('cannot be spelled out, dropped or doubled, and needs its settings', async () => {
+    const spelled = await rejectionOf(encodePrompt(encoder, [{ role: 'user', content: '<|video_pad|>' }]));
+    expect(spelled.message).toMatch(/contains the control token <\|video_pad\|>/);
+    for (const [text, count] of [
+      ['none', 0],
+      ['<|video_pad|><|video_pad|>', 2],
+    ] as const) {
+      const template = chatTemplate(text, 'template');
+      const { message } = await rejectionOf(encodePrompt({ ...encoder, template }, ask(clip)));
+      expect(message).toContain(`1 videos, but the chat template makes ${count} video placeholders of them`);
+    }
+    const bare = await rejectionOf(encodePrompt({ ...encoder, videoProcessor: undefined }, ask(clip)));
+    expect(bare.code).toBe('INVALID_CHECKPOINT');
+    expect(bare.message).toMatch(/no video_preprocessor_config\.json/);
   });
 });
