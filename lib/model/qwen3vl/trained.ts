@@ -10,8 +10,18 @@ export interface TrainedNames {
 
 /** Whether a pattern is a whole name; `*` stands for any text, dots too. */
 export function matchesName(pattern: string, name: string): boolean {
-  const literal = pattern.split('*').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${literal.join('.*')}$`).test(name);
+  const [first = '', ...others] = pattern.split('*');
+  const last = others.pop();
+  if (last === undefined) return name === first;
+  if (!name.startsWith(first)) return false;
+  // every text between two stars as early as it can be: what follows then has the most room
+  let at = first.length;
+  for (const part of others) {
+    const found = name.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return name.length - last.length >= at && name.endsWith(last);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Policy, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
-import { trainedNames, type TrainedNames } from '../../../lib/model/qwen3vl/trained.ts';
+import { matchesName, trainedNames, type TrainedNames } from '../../../lib/model/qwen3vl/trained.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
@@ -91,6 +91,20 @@ describe('patterns of names', () => {
       message: expect.stringMatching(/^train\.only: "lm_head" is the name of no parameter/),
     });
   });
+
+  it.each([
+    ['a.b', 'a.b', true],
+    ['a.b', 'axb', false],
+    ['*', '', true],
+    ['a*', 'a', true],
+    ['*a', 'ba', true],
+    ['a*a', 'a', false],
+    ['a*a', 'aa', true],
+    ['a*b*c', 'a.c.b.c', true],
+    ['a*b*c', 'a.c.b', false],
+    ['ab*bc', 'abc', false],
+    [`${'*'.repeat(60)}x`, 'model.language_model.layers.0.self_attn.q_proj.weight', false], // in no time
+  ])('%s and %s: %s', (pattern, name, matches) => expect(matchesName(pattern, name)).toBe(matches));
 
   it('that name nothing, or leave nothing, are refused', () => {
     expect(thrownBy(() => trainedNames(names, { freeze: ['model.visial.*'] })).message).toBe(
