@@ -14,7 +14,6 @@ import { native } from '../lib/runtime/native.ts';
 import { loadTrainConfig } from '../lib/train/config.ts';
 import { createOptimizer } from '../lib/train/optimizer.ts';
 import type { Run } from '../lib/train/run.ts';
-import { scoresOf } from '../lib/train/scoring.ts';
 import { trainStep } from '../lib/train/trainStep.ts';
 import { median } from './support/benchKernel.ts';
 import { startLinePeer } from './support/linePeer.ts';
@@ -86,8 +85,6 @@ async function measure(
 const ROWS: [string, string[], string[]][] = [
   ['prompts', ['prompts'], ['prompts']],
   ['rollout', ['rollout'], ['rollout']],
-  // TRL takes none apart where a rollout batch is one update: those that its loss differentiates are the old ones
-  ['log-probabilities', ['log-probabilities'], []],
   ['forward, backward', ['update'], ['forward', 'backward']],
   // ours are one pass: the gradient of a token's logits is made where they are
   ['  of it forward', [], ['forward']],
@@ -178,10 +175,9 @@ async function ownStep(folder: string, visual: number) {
         policy.generate(encoded, { n: ROLLOUTS, maxTokens: TOKENS, seed: round }),
       );
       const batch = packBatch(encoded.map((prompt, g) => groupOf(prompt, g, sampled[g]!)));
-      const { logProbs, entropy } = await timed('log-probabilities', () => scoresOf(run, batch));
+      // one update of plain PPO: as in training, no pass for old log-probabilities
       const advantages = await run.algorithm.advantages(batch);
-      const part = { batch, advantages, oldLogProbs: logProbs, entropy };
-      await timed('update', () => trainStep({ ...run, optimizer: timedOptimizer }, part, true));
+      await timed('update', () => trainStep({ ...run, optimizer: timedOptimizer }, { batch, advantages }, true));
       return batch.tokenStarts.at(-1)!;
     });
     phases['update'] = phases['update']!.map((t, i) => t - phases['optimizer']![i]!) as [number, number];

@@ -14,11 +14,11 @@ function process(): Promise<LinePeer<Ready>> | undefined {
   const { peerPython } = environment();
   if (peerPython === undefined) return undefined;
   return (started ??= startLinePeer<Ready>(peerPython, [
-    fileURLToPath(new URL('../peers/kernels.py', import.meta.url)),
+    fileURLToPath(new URL('../peers/torch_kernels.py', import.meta.url)),
   ]));
 }
 
-/** How PyTorch does a kernel's work (peers/kernels.py): CPU seconds of one call, mean of `count`. Undefined where it is not measured. */
+/** How PyTorch does a kernel's work (peers/torch_kernels.py): CPU seconds of one call, mean of `count`. Undefined where it is not measured. */
 export async function torchPeer(kernel: string, dims: Dims) {
   const peer = await process();
   if (!peer) return undefined;

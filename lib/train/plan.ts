@@ -10,7 +10,7 @@ import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tens
 import { activationBytes, cacheBytes, forwardFlops, packedBytes, type PassSize } from '../model/qwen3vl/workload.ts';
 import { encodePrompts } from '../rollout/encodePrompts.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
-import { createAlgorithm } from '../algorithms/index.ts';
+import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
 import { rowOptionsOf, withLimits } from './train.ts';
 import { trainedSize } from './trainedSize.ts';
@@ -80,15 +80,15 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   const process = globalThis.process.memoryUsage().rss;
   const shape = meanOf(encoded);
   const weights = F32 * parameterCount(model);
-  const { reference } = createAlgorithm(withLimits(config)).needs;
+  const { needs } = createAlgorithm(withLimits(config));
   const holdings: Holding[] = [
     { name: 'process, data set and tokenizer', bytes: process + LEFT_LYING },
     { name: 'weights', bytes: weights },
     ...trainingHoldings(model, config.train),
-    ...(reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
+    ...(needs.reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
   ];
   const flopsPerSecond = await speedOf(model);
-  const phases = phasesOf(config, model, shape, reference).map(({ flops, ...phase }) => ({
+  const phases = phasesOf(config, model, shape, needs).map(({ flops, ...phase }) => ({
     ...phase,
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
@@ -149,7 +149,12 @@ function meanOf(encoded: readonly EncodedPrompt[]): PromptShape {
 
 type FlopsPhase = Omit<PlannedPhase, 'seconds'> & { flops: number | undefined };
 
-function phasesOf(config: TrainConfig, model: ModelConfig, prompt: PromptShape, reference: boolean): FlopsPhase[] {
+function phasesOf(
+  config: TrainConfig,
+  model: ModelConfig,
+  prompt: PromptShape,
+  needs: Algorithm['needs'],
+): FlopsPhase[] {
   const { rollout, train, data } = config;
   const { n, maxTokens } = rollout;
   const sampled = (prompts: number, each: number) => {
@@ -179,8 +184,8 @@ function phasesOf(config: TrainConfig, model: ModelConfig, prompt: PromptShape, 
   return [
     ...(data.validation ? [{ name: 'validation', of: `${config.eval.batchPrompts} prompts`, bytes: sampled(config.eval.batchPrompts, 1).bytes, flops: undefined }] : []), // prettier-ignore
     { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together }, // prettier-ignore
-    { name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }, // prettier-ignore
-    ...(reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
+    ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
+    ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
     { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again) }, // prettier-ignore
   ];
 }

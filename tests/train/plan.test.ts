@@ -92,6 +92,9 @@ train: { steps: 4, updatePrompts: 12 }
     expect(await bytes('updates', { 'train.recompute': 'full' })).toBeLessThan((await bytes('updates')) / 2);
     expect(await bytes('updates', { 'train.microBatchTokens': 1000 })).toBeLessThan((await bytes('updates')) / 3);
     expect(await bytes('rollouts', { 'rollout.batchPrompts': 6 })).toBeLessThan(await bytes('rollouts'));
+    const names = async (changes: Record<string, unknown>) => (await plan(changes)).phases.map(({ name }) => name);
+    expect(await names({})).toContain('old log-probabilities');
+    expect(await names({ 'train.updatePrompts': 24 })).not.toContain('old log-probabilities');
     const reference = (await plan({ 'algorithm.kl.coef': 0.1 })).holdings.map(({ name }) => name);
     expect(reference).toContain('weights of the reference policy');
     const held = async (changes: Record<string, unknown>) =>

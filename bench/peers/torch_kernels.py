@@ -1,4 +1,4 @@
-"""The work of kernels by PyTorch, tuned, on one thread.
+"""The work of kernels by PyTorch, tuned, on one thread. (Not kernels.py: transformers imports a package of that name if there is one.)
 
 Lines of JSON in, one each out, after a first one of versions:
     {"kernel": "gemm", "dims": {"M": 512, …}, "f64": false}  →  {"known": true}    what is to be timed from now on
