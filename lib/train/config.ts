@@ -179,7 +179,9 @@ const optimizerConfig = {
   epsilon: z.number().positive().default(1e-8),
   weightDecay: z.number().min(0).default(0.01),
   maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
-  microBatchTokens: positive.default(16384).describe('rows of the policy at a time; changes memory, not results'),
+  microBatchTokens: positive
+    .default(16384)
+    .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
   recompute: z
     .enum(['none', 'selective', 'full'])
     .default('none')

@@ -1,4 +1,5 @@
 import {
+  existsSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
@@ -8,7 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { G2rpoError } from '../runtime/errors.ts';
@@ -45,6 +46,18 @@ const here = (): string =>
     })
     .join(' ');
 
+/** Makes a folder and those above it, one by one: where a parent refuses as /proc does, Node's own way tries for ever. */
+function makeFolder(dir: string): void {
+  if (existsSync(dir)) return;
+  const parent = dirname(resolve(dir));
+  if (parent !== resolve(dir)) makeFolder(parent);
+  try {
+    mkdirSync(dir);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause; // another process was faster
+  }
+}
+
 /**
  * Holds a folder, which is made if it is not there, for this process until it is disposed. What a killed process has left is no
  * hindrance.
@@ -55,7 +68,7 @@ export function lockFolder(dir: string): Disposable {
   const file = join(dir, FILE);
   const own = JSON.stringify({ pid: process.pid, began: beginOf(process.pid) ?? '', where: here() } satisfies Holder);
   try {
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     while (!written(file, own)) {
       const holder = holderOfFolder(dir);
       if (holder !== undefined)

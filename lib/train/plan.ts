@@ -9,6 +9,7 @@ import { loraTargets } from '../model/qwen3vl/lora.ts';
 import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
 import { activationBytes, cacheBytes, forwardFlops, packedBytes, type PassSize } from '../model/qwen3vl/workload.ts';
 import { encodePrompts } from '../rollout/encodePrompts.ts';
+import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
@@ -77,6 +78,9 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   const encoded = (await encodePrompts(encoder, sample, { maxPromptTokens, text: config.data, onBadRow })).flatMap(
     (found) => ('encoded' in found && found.encoded ? [found.encoded] : []),
   );
+  if (encoded.length === 0)
+    throw new G2rpoError('NO_PROMPTS', `plan: none of ${sample.length} prompts of data.train can be encoded`);
+  const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts.length : 0;
   const process = globalThis.process.memoryUsage().rss;
   const shape = meanOf(encoded);
   const weights = F32 * parameterCount(model);
@@ -88,7 +92,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     ...(needs.reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
   ];
   const flopsPerSecond = await speedOf(model);
-  const phases = phasesOf(config, model, shape, needs).map(({ flops, ...phase }) => ({
+  const phases = phasesOf(config, model, shape, needs, heldOut).map(({ flops, ...phase }) => ({
     ...phase,
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
@@ -113,7 +117,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
 function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Holding[] {
   const tensors = tensorNames(model);
   const trained = trainedSize(tensors, train);
-  const adapted = train.lora ? loraTargets(tensors, train.lora.targets) : [];
+  const adapted = train.lora ? loraTargets(tensors, train.lora) : [];
   const copies = adapted.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const narrow = train.optimizer === 'adamw8bit';
   return [
@@ -154,8 +158,9 @@ function phasesOf(
   model: ModelConfig,
   prompt: PromptShape,
   needs: Algorithm['needs'],
+  heldOut: number,
 ): FlopsPhase[] {
-  const { rollout, train, data } = config;
+  const { rollout, train } = config;
   const { n, maxTokens } = rollout;
   const sampled = (prompts: number, each: number) => {
     const rows = prompts * each;
@@ -175,14 +180,16 @@ function phasesOf(
   const together = Math.min(rollout.batchPrompts, rollout.prompts);
   const rollouts = sampled(together, n);
   const group = passOf(prompt, 1, n * maxTokens, n);
-  const shareOfBudget = (prompts: number) => Math.min(prompts, train.microBatchTokens / group.rows);
+  const judged = Math.min(config.eval.batchPrompts, heldOut);
+  const least = prompt.tokens + maxTokens; // a rollout is never cut, and stands behind a prompt
+  const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
   const micro = (prompts: number, keep: Parameters<typeof activationBytes>[2]) =>
     activationBytes(model, scaled(group, shareOfBudget(prompts)), keep);
   const forward = forwardFlops(model, group) * rollout.prompts;
   const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
   const rows = (prompts: number) => `${Math.round(scaled(group, shareOfBudget(prompts)).rows)} rows`;
   return [
-    ...(data.validation ? [{ name: 'validation', of: `${config.eval.batchPrompts} prompts`, bytes: sampled(config.eval.batchPrompts, 1).bytes, flops: undefined }] : []), // prettier-ignore
+    ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined }] : []), // prettier-ignore
     { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together }, // prettier-ignore
     ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
     ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore

@@ -4,6 +4,7 @@ import { loadDataset, type Dataset, type DatasetOptions } from '../data/dataset.
 import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
+import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -58,6 +59,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     sameConfig(state.config, config, [
       ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
       'preset', // its values are compared as they are
+      ...['train.recompute', 'train.microBatchTokens', 'rollout.batchPrompts'], // what a run that lacked memory is to change
       ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
     ]);
 
@@ -125,7 +127,9 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     const { everySteps } = config.eval;
     while (run.counters.step < steps && !signal?.aborted) {
       const from = run.counters.step;
-      await rolloutStep(run);
+      await rolloutStep(run).catch((error: unknown) => {
+        throw diverged(error, run.counters.step);
+      });
       const step = run.counters.step;
       // validations and checkpoints stand between rollout batches: after the first batch that reaches their step
       const reached = (every: number) => every > 0 && Math.floor(step / every) > Math.floor(from / every);
@@ -144,6 +148,13 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     run.reference?.dispose();
     trainee.dispose();
   }
+}
+
+/** A number that is none, told as what it mostly is where updates went before. */
+function diverged(error: unknown, step: number): unknown {
+  if (!(error instanceof G2rpoError) || error.code !== 'NON_FINITE' || step === 0) return error;
+  const message = `after update ${step}: ${error.message}. The training may have diverged: try a lower train.learningRate; checkpoints stay as they are`;
+  return new G2rpoError('NON_FINITE', message, error.details, { cause: error });
 }
 
 /** The algorithm's settings, with the longest response as the constant of a loss that divides by one. */

@@ -9,7 +9,7 @@ export type TrainedChoice = Pick<TrainConfig['train'], 'freeze' | 'only' | 'lora
 /** How many numbers an optimizer changes. @throws INVALID_CONFIG  a pattern or target names nothing */
 export function trainedSize(tensors: readonly TensorShape[], { freeze, only, lora }: TrainedChoice): number {
   if (lora)
-    return loraTargets(tensors, lora.targets).reduce((sum, { shape }) => {
+    return loraTargets(tensors, lora).reduce((sum, { shape }) => {
       const [rows, columns] = matrixOf(shape);
       return sum + lora.rank * (rows + columns);
     }, 0);

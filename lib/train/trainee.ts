@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { G2rpoError } from '../runtime/errors.ts';
+import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
 import { createAverage } from './average.ts';
 import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
@@ -80,7 +81,10 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     kept: {
       policy: {
         bytes: saved.reduce((sum, { weight }) => sum + 4 * weight.size, 0),
-        save: (dir, options) => (lora ? policy.saveAdapter(dir) : policy.save(dir, options)),
+        async save(dir, options) {
+          await wantFinite(policy);
+          return lora ? policy.saveAdapter(dir) : policy.save(dir, options);
+        },
       },
       optimizer,
       ...(average && { average: average.state }),
@@ -89,6 +93,7 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     judged: (ask) => averaged(ema?.validate, ask),
     export: (output) =>
       averaged(ema?.export, async () => {
+        await wantFinite(policy);
         const dir = join(output, 'policy');
         await policy.save(dir, { dtype: 'bfloat16' });
         if (lora) await policy.saveAdapter(join(output, 'adapter'));
@@ -100,6 +105,20 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
       policy.dispose();
     },
   };
+}
+
+/** @throws NON_FINITE  the weights, changes of LoRA included, are such as nobody would want to keep */
+async function wantFinite(policy: Policy): Promise<void> {
+  const weights = [
+    ...new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight.reshape([weight.size]))),
+  ];
+  using sum = squaredNorm({ x: weights }).sum;
+  if (Number.isFinite((await sum.read())[0])) return;
+  throw new G2rpoError(
+    'NON_FINITE',
+    'the weights are no longer finite: the training has diverged. They are not saved; what was saved before stays as it is. Try a lower ' +
+      'train.learningRate, or train.maxGradNorm, from there',
+  );
 }
 
 /** A policy to be asked, not trained: without gradients. */

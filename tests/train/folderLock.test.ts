@@ -100,3 +100,10 @@ it('a folder that cannot be is named', () => {
   mkdirSync(file());
   expect(thrownBy(() => lockFolder(dir))).toMatchObject({ code: 'IO' });
 });
+
+it.each(['/proc/none', '/dev/null/none'])('says so where no folder can be made: %s', (path) =>
+  expect(thrownBy(() => lockFolder(path))).toMatchObject({
+    code: 'IO',
+    message: expect.stringContaining(`${path}: cannot be held`) as string,
+  }),
+);

@@ -65,3 +65,21 @@ it('is judged as it is where averages are not asked for', async () => {
   expect(await trainee.judged(() => valuesOf(trainee.policy))).toEqual(now);
   trainee.dispose();
 });
+
+it.each([
+  ['weights', {}],
+  ['adapters', { lora: { rank: 2, targets: ['q_proj'] } }],
+])('does not save %s that are no longer finite', async (_, more) => {
+  const trainee = await open(more);
+  const { weight } = trainee.policy.trained[0]!;
+  weight.write(new Float32Array(weight.size).fill(NaN));
+  trainee.policy.refresh();
+  const out = join(dir, 'diverged');
+  for (const save of [() => trainee.export(out), () => trainee.kept.policy.save(out, { dtype: 'float32' })])
+    await expect(save()).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      message: expect.stringContaining('the training has diverged') as string,
+    });
+  expect(readdirSync(dir)).not.toContain('diverged');
+  trainee.dispose();
+});

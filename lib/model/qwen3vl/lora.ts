@@ -51,9 +51,12 @@ const isTarget = (target: string, module: string): boolean =>
 /**
  * The weights that targets name, in file order.
  *
- * @throws INVALID_CONFIG  a target names no linear map that can be adapted
+ * @throws INVALID_CONFIG  a target names no linear map that can be adapted, or one that is smaller than the rank
  */
-export function loraTargets(tensors: readonly TensorShape[], targets: readonly string[]): TensorShape[] {
+export function loraTargets(
+  tensors: readonly TensorShape[],
+  { targets, rank }: { targets: readonly string[]; rank: number },
+): TensorShape[] {
   const linear = tensors.filter(({ name }) => isLinear(name));
   for (const target of targets) {
     if (linear.some(({ name }) => isTarget(target, moduleOf(name)))) continue;
@@ -62,12 +65,25 @@ export function loraTargets(tensors: readonly TensorShape[], targets: readonly s
       target,
       linear.map(({ name }) => moduleOf(name).split('.').at(-1)!),
     );
-    const why = other
-      ? `names ${moduleOf(other.name)}, which is no linear map inside a layer and cannot be adapted`
-      : `names no linear map of this policy${near ? `; did you mean ${near}?` : ''}`;
+    const experts = tensors.some(({ name }) => name.includes('.mlp.experts.')) && /^(gate|up|down)_proj$/.test(target);
+    const why = experts
+      ? 'is not there: the MLPs of this policy are experts, which cannot be adapted; give targets: [q_proj, k_proj, v_proj, o_proj]'
+      : other
+        ? `names ${moduleOf(other.name)}, which is no linear map inside a layer and cannot be adapted`
+        : `names no linear map of this policy${near ? `; did you mean ${near}?` : ''}`;
     throw new G2rpoError('INVALID_CONFIG', `train.lora.targets: ${JSON.stringify(target)} ${why}`, { target });
   }
-  return linear.filter(({ name }) => targets.some((target) => isTarget(target, moduleOf(name))));
+  const named = linear.filter(({ name }) => targets.some((target) => isTarget(target, moduleOf(name))));
+  for (const { name, shape } of named) {
+    const most = Math.min(...matrixOf(shape));
+    if (rank > most)
+      throw new G2rpoError(
+        'INVALID_CONFIG',
+        `train.lora.rank: must be at most ${most}, the smaller side of ${name} [${matrixOf(shape).join(', ')}]; got ${rank}`,
+        { rank, most, name },
+      );
+  }
+  return named;
 }
 
 /**

@@ -45,7 +45,7 @@ export async function loadParameters(
       'INVALID_CONFIG',
       'train.lora trains its adapters alone: train.freeze and train.only have no place',
     );
-  const targets = lora ? loraTargets(tensors, lora.targets) : [];
+  const targets = lora ? loraTargets(tensors, lora) : [];
   const peft = adapter === undefined ? undefined : await readPeft(adapter, tensors);
   if (lora && peft)
     checkSame(

@@ -151,13 +151,21 @@ describe('what is adapted', () => {
   });
 
   it('is named by the last part of a name, or by a pattern', () => {
-    const names = (targets: string[]) => loraTargets(tensors(), targets).map(({ name }) => name);
+    const names = (targets: string[]) => loraTargets(tensors(), { targets, rank: 2 }).map(({ name }) => name);
     expect(names(['q_proj'])).toHaveLength(config.text.layers);
     expect(names(['model.language_model.layers.0.*'])).toHaveLength(7);
     expect(names(['layers.0.mlp.*'])).toHaveLength(3);
     expect(names(['proj'])).toHaveLength(config.vision.depth); // the patches are no linear map
     expect(names(['*'])).toHaveLength(
       7 * config.text.layers + 4 * config.vision.depth + 2 + 2 * config.vision.taps.length,
+    );
+  });
+
+  it('has no rank above the smaller side of a matrix', () => {
+    const error = thrownBy(() => loraTargets(tensors(), { targets: ['q_proj'], rank: 1e9 }));
+    expect(error.code).toBe('INVALID_CONFIG');
+    expect(error.message).toMatch(
+      /^train\.lora\.rank: must be at most \d+, the smaller side of model\..*q_proj\.weight \[.*; got 1000000000$/,
     );
   });
 
@@ -168,7 +176,7 @@ describe('what is adapted', () => {
       'names model.language_model.embed_tokens, which is no linear map inside a layer and cannot be adapted',
     ],
   ])('is refused where there is none: %s', (target, message) => {
-    expect(thrownBy(() => loraTargets(tensors(), [target]))).toMatchObject({
+    expect(thrownBy(() => loraTargets(tensors(), { targets: [target], rank: 2 }))).toMatchObject({
       code: 'INVALID_CONFIG',
       message: `train.lora.targets: "${target}" ${message}`,
     });
