@@ -55,12 +55,18 @@ async function find(
   return 'commands' in command ? find(rest, `${name} ${first}`, command) : { name: `${name} ${first}`, command, rest };
 }
 
+/** Arguments as citty has them: it takes one without a flag as required unless told otherwise. */
+const citty = (args: Command['args']) =>
+  Object.fromEntries(
+    Object.entries(args).map(([name, arg]) => [name, { ...arg, required: arg.required ?? false }]),
+  ) as NonNullable<CommandDef['args']>;
+
 async function helpOf(name: string, command: Command | Group, io: Io): Promise<string> {
   const meta = { name, version, description: command.description };
   const definition: CommandDef =
     'commands' in command
       ? { meta, subCommands: await describeAll(command) }
-      : { meta: { ...meta }, args: command.args as NonNullable<CommandDef['args']> };
+      : { meta: { ...meta }, args: citty(command.args) };
   const notes = 'commands' in command ? undefined : command.notes;
   const text = `${(await renderUsage(definition)).trimEnd()}\n${notes ? `\n${notes.trimEnd()}\n` : ''}`;
   const color = io.stdout.isTTY === true && io.environment.color;

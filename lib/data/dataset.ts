@@ -117,7 +117,8 @@ function load<P extends Prompt>(
   }
   if (options.onBadRow !== 'skip' && dataset.skipped.length > 0) refuse(dataset.skipped, codes);
   if (dataset.prompts.length === 0) {
-    const skipped = dataset.skipped.length > 0 ? ` (${dataset.skipped.length} were skipped)` : '';
+    const reasons = dataset.skipped.slice(0, 3).map(({ reason }) => `\n  ${reason}`);
+    const skipped = reasons.length > 0 ? `; ${dataset.skipped.length} were skipped:${reasons.join('')}` : '';
     throw new G2rpoError('NO_PROMPTS', `${names.join(', ')}: a dataset needs at least one row; got none${skipped}`, {
       skipped: dataset.skipped,
     });

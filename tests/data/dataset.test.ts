@@ -237,7 +237,9 @@ describe('loadDataset', () => {
     const file = write('allbad.jsonl', lines('1', '2'));
     expect(errorOf(() => loadDataset(file, { onBadRow: 'skip' }))).toEqual({
       code: 'NO_PROMPTS',
-      message: 'allbad.jsonl: a dataset needs at least one row; got none (2 were skipped)',
+      message: expect.stringMatching(
+        /^allbad\.jsonl: a dataset needs at least one row; got none; 2 were skipped:\n {2}allbad\.jsonl:1 \(row 1/,
+      ) as string,
     });
   });
 });
