@@ -18,6 +18,7 @@ constexpr size_t kTogether = 128;  // segments that are worked on together, at m
 // shifts and sums by the compiler's operators, whose vectors are never "maybe uninitialized"
 typedef uint64_t Words __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint32_t Bits __attribute__((vector_size(64)));
 typedef uint8_t Bytes __attribute__((vector_size(64)));
 
 /** The bits set in each byte. */
@@ -62,7 +63,7 @@ G2_INLINE Ints sizes_of(const int32_t* starts, size_t segments) { return first_1
 G2_INLINE void choose(const int32_t* starts, size_t segments, int above, int most, Small& these) {
   these.count = 0;
   for (size_t s = 0; s < segments; s += 16) {
-    const Ints size = sizes_of(starts + s, segments - s), lanes = ((Ints{} + 1) << (size & 31)) - 1;
+    const Ints size = sizes_of(starts + s, segments - s), lanes = (Ints)(((Bits{} + 1) << (Bits)(size & 31)) - 1);
     const __mmask16 mine = _mm512_cmpgt_epi32_mask((__m512i)size, _mm512_set1_epi32(above)) &
                            _mm512_cmple_epi32_mask((__m512i)size, _mm512_set1_epi32(most));
     _mm512_storeu_si512(these.at + these.count, _mm512_maskz_compress_epi32(mine, (__m512i)(first_16(starts + s, segments - s) - starts[0])));
@@ -145,7 +146,7 @@ size_t small_segments(const double* x, const int32_t* starts, size_t segments, d
   Ints found{}, most{};  // bit n: there are segments of n
   for (size_t s = 0; s < segments; s += 16) {
     const Ints size = sizes_of(starts + s, segments - s);
-    found |= (Ints{} + 1) << (size < 31 ? size : 31);
+    found |= (Ints)((Bits{} + 1) << (Bits)(size < 31 ? size : 31));
     most = size > most ? size : most;
   }
   const int32_t sizes = simd::fold<int32_t>(found, [](auto a, auto b) __attribute__((always_inline)) { return a | b; });
