@@ -73,11 +73,12 @@ describe.each<[string, string, () => Promise<string>]>([
     }
   });
 
-  it.runIf(checkpoint === 'tiny-untied')('gets it of an untied head alone', async () => {
-    const { found } = await gradientsOf(dir, checkpoint, { only: ['lm_head.weight'] });
-    expect([...found.keys()]).toEqual(['lm_head.weight']);
-    expect(found.get('lm_head.weight')).toEqual(all.get('lm_head.weight'));
-  });
+  if (checkpoint === 'tiny-untied')
+    it('gets it of an untied head alone', async () => {
+      const { found } = await gradientsOf(dir, checkpoint, { only: ['lm_head.weight'] });
+      expect([...found.keys()]).toEqual(['lm_head.weight']);
+      expect(found.get('lm_head.weight')).toEqual(all.get('lm_head.weight'));
+    });
 });
 
 describe('patterns of names', () => {
