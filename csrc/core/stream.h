@@ -5,9 +5,12 @@
 namespace g2rpo {
 
 class ThreadPool;
+/** Where a device's kernels wait for their turn; its backend knows what is in it. */
+struct DeviceQueue;
 
 struct Stream {
   ThreadPool* pool = nullptr;
+  DeviceQueue* queue = nullptr;  // null on the CPU
   /** A kernel of the running job has failed: what follows computes on rubbish and may stop early. */
   bool failed() const;
 };

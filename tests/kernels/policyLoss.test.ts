@@ -246,6 +246,14 @@ describe('what it refuses', () => {
       [...lists, 'refLogProbs', 'klWeights'].map((key) => [key, kind, klKind] as const),
     ),
   ]);
+  it('NaN in logProbs where there are no oldLogProbs', async () => {
+    const c: Case = { ...random(7, 40, 0.1), oldLogProbs: undefined };
+    (c['logProbs'] as Float64Array)[33] = Number.NaN;
+    await expect(runKernel(policyLoss, c, 'f32')).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      message: expect.stringContaining('token 33 has no finite loss (logProb nan, oldLogProb nan') as string,
+    });
+  });
   it.each(everywhere)('NaN in %s, naming the token: kind %d, klKind %d', async (key, kind, klKind) => {
     const c: Case = { ...withKl(random(7, 40, 0.1), 41, 0.5, klKind), kind };
     (c[key] as Float64Array)[33] = Number.NaN;

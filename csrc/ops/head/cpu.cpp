@@ -348,7 +348,7 @@ KERNEL_REAL(cpu, HeadBackward) {
 KERNEL_REAL(cpu, HeadPolicyLoss) {
   const Problem<T> p = problem_of(op);
   if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
-  if (!simd::TokenLoss<T>::arguments_hold(stream, op)) return;
+  if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
   const Plan plan(p.vocabulary);
   const bool whole = plan.rows >= p.vocabulary;

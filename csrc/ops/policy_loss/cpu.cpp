@@ -12,7 +12,7 @@ constexpr size_t kBlock = 4096;  // tokens per item of the pool
 }
 
 KERNEL_REAL(cpu, PolicyLoss) {
-  if (!simd::TokenLoss<T>::arguments_hold(stream, op)) return;
+  if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
   const size_t n = op.logProbs.size;
   parallel_for(stream, (n + kBlock - 1) / kBlock, [&](size_t block) {
@@ -27,7 +27,7 @@ KERNEL_REAL(cpu, PolicyLoss) {
       snprintf(term, sizeof term, ", refLogProb %g, klWeight %g", static_cast<double>(op.refLogProbs[i]),
                static_cast<double>(op.klWeights[i]));
     snprintf(message, sizeof message, "policy_loss: token %zu has no finite loss (logProb %g, oldLogProb %g, advantage %g, weight %g%s)",
-             i, static_cast<double>(op.logProbs[i]), static_cast<double>(op.oldLogProbs[i]),
+             i, static_cast<double>(op.logProbs[i]), static_cast<double>((op.oldLogProbs ? op.oldLogProbs : op.logProbs)[i]),
              static_cast<double>(op.advantages[i]), static_cast<double>(op.weights[i]), term);
     return fail(stream, "NON_FINITE", message);
   }

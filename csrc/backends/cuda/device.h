@@ -1,0 +1,86 @@
+// What kernels on an NVIDIA GPU share: its errors, memory that is there for one launch, and failures that only the device sees.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <vector>
+
+#include "../../core/kernel.h"
+
+namespace g2rpo {
+
+/** A CUDA stream, and the first element that one of its kernels refused. */
+struct DeviceQueue {
+  struct Reason {
+    const char *code, *message;
+  };
+  cudaStream_t stream = nullptr;
+  unsigned long long* refused = nullptr;  // on the device: number of the launch · 2⁴⁰ + element; all ones where there is none
+  std::vector<Reason> reasons;            // by number of the launch
+
+  DeviceQueue();
+  ~DeviceQueue();
+  DeviceQueue(const DeviceQueue&) = delete;
+  DeviceQueue& operator=(const DeviceQueue&) = delete;
+};
+
+namespace cuda {
+
+/** @throws OUT_OF_MEMORY, DEVICE_FAILED  naming what was being done */
+void check(cudaError_t status, const char* doing);
+/** The same for what the last `<<<>>>` says. */
+void check_launch(const char* kernel);
+
+/** Waits for all that was enqueued; what a kernel refused becomes the stream's failure. */
+void wait(Stream& stream);
+
+/** How a kernel refuses an element: the first one of the first launch wins, whatever order blocks run in. */
+struct Refusal {
+  unsigned long long *word, launch;
+  __device__ void at(size_t element) const { atomicMin(word, launch << 40 | element); }
+};
+Refusal refusal(Stream& stream, const char* code, const char* message);
+
+/** Elements on the device until the launches that were enqueued meanwhile are done. */
+template <class T> class Temporary {
+ public:
+  Temporary(Stream& stream, size_t count) : stream_(stream.queue->stream) {
+    check(cudaMallocAsync(&data_, count ? count * sizeof(T) : 1, stream_), "allocating");
+  }
+  ~Temporary() { cudaFreeAsync(data_, stream_); }
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  T* get() const { return static_cast<T*>(data_); }
+  void fill_from(const T* host, size_t count) {
+    check(cudaMemcpyAsync(data_, host, count * sizeof(T), cudaMemcpyHostToDevice, stream_), "copying to the device");
+  }
+
+ private:
+  cudaStream_t stream_;
+  void* data_ = nullptr;
+};
+
+constexpr unsigned kThreads = 256;
+/** Blocks of kThreads for n items, one each. */
+inline unsigned blocks_for(size_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
+__device__ inline size_t global_index() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+/** The sum over a warp, in every lane, in a fixed order. */
+template <class T> __device__ T warp_sum(T x) {
+  for (int by = 16; by > 0; by /= 2) x += __shfl_xor_sync(~0u, x, by);
+  return x;
+}
+
+/** The sum over a block of whole warps, in every thread, in a fixed order; `partial` holds 32 and is free afterwards. */
+template <class T> __device__ T block_sum(T x, T* partial) {
+  x = warp_sum(x);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = threadIdx.x % 32 < blockDim.x / 32 ? partial[threadIdx.x % 32] : T(0);
+  x = warp_sum(x);
+  __syncthreads();
+  return x;
+}
+
+}  // namespace cuda
+
+}  // namespace g2rpo

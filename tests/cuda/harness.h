@@ -1,0 +1,188 @@
+// Every op on both backends: the same inputs to the CPU's kernel, which the tests of lib/kernels hold to its f64 reference, and to the
+// device's, whose results must agree; and its time beside what the memory of the device can do.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <cstdio>
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../csrc/backends/cuda/device.h"
+#include "../../csrc/core/thread_pool.h"
+
+namespace g2rpo::test {
+
+enum class Side { host, device };
+
+/** Elements on the host and on the device. */
+template <class T> class Array {
+ public:
+  Array() = default;
+  explicit Array(std::vector<T> values) : host_(std::move(values)) {
+    cuda::check(cudaMalloc(&device_, host_.empty() ? 1 : host_.size() * sizeof(T)), "allocating");
+    upload();
+  }
+  Array(Array&& other) noexcept : host_(std::move(other.host_)), device_(other.device_) { other.device_ = nullptr; }
+  ~Array() { cudaFree(device_); }
+  void upload() { cuda::check(cudaMemcpy(device_, host_.data(), host_.size() * sizeof(T), cudaMemcpyHostToDevice), "copying"); }
+  std::vector<T> download() const {
+    std::vector<T> values(host_.size());
+    cuda::check(cudaMemcpy(values.data(), device_, values.size() * sizeof(T), cudaMemcpyDeviceToHost), "copying");
+    return values;
+  }
+  T* at(Side side) { return side == Side::host ? host_.data() : static_cast<T*>(device_); }
+  View<T> view(Side side) { return {at(side), host_.size()}; }
+  View<T> view(Side side, size_t rows, size_t columns) { return {at(side), rows, columns}; }
+  const std::vector<T>& host() const { return host_; }
+
+ private:
+  std::vector<T> host_;
+  void* device_ = nullptr;
+};
+
+template <class T> Array<T> zeros(size_t n) { return Array<T>(std::vector<T>(n)); }
+
+/** Normal numbers, the same ones for a seed. */
+template <class T> Array<T> randoms(size_t n, unsigned seed, double scale = 1, double shift = 0) {
+  std::mt19937_64 bits(seed);
+  std::normal_distribution<double> normal;
+  std::vector<T> values(n);
+  for (auto& v : values) v = static_cast<T>(shift + scale * normal(bits));
+  return Array<T>(std::move(values));
+}
+
+class Harness {
+ public:
+  Harness() : pool_(1), host_{&pool_, nullptr}, device_{&pool_, &queue_} { copy_rate_ = measure_copy(); }
+
+  template <class Op> const KernelEntry* entry(Backend backend) const {
+    const auto* found = find_kernel(Op::kName, backend, variant_of<Op>());
+    if (!found) throw_no_kernel(Op::kName, backend, variant_of<Op>());
+    return found;
+  }
+
+  /** Runs an op, made from views of a side, on both; then `compare` is to call `close` for every result. */
+  template <class Op> void on_both(const std::function<Op(Side)>& make) {
+    const Op on_host = make(Side::host), on_device = make(Side::device);
+    entry<Op>(Backend::cpu)->run(host_, &on_host);
+    expect(!pool_.failed(), std::string(Op::kName) + ": the CPU's kernel failed: " + pool_.take_failure().message);
+    entry<Op>(Backend::cuda)->run(device_, &on_device);
+    cuda::wait(device_);
+    const auto failure = pool_.take_failure();
+    expect(!failure.code, std::string(Op::kName) + ": " + failure.message);
+  }
+
+  /** Both fail with the code. */
+  template <class Op> void both_refuse(const std::string& name, const char* code, const std::function<Op(Side)>& make) {
+    const Op on_host = make(Side::host), on_device = make(Side::device);
+    for (const Backend backend : {Backend::cpu, Backend::cuda}) {
+      Stream& stream = backend == Backend::cpu ? host_ : device_;
+      entry<Op>(backend)->run(stream, backend == Backend::cpu ? &on_host : &on_device);
+      if (backend == Backend::cuda) cuda::wait(device_);
+      const auto failure = pool_.take_failure();
+      expect(failure.code && std::string(failure.code) == code, name + " on " + name_of(backend) + ": wanted " + code + ", got " + (failure.code ? failure.code : "no failure"));
+    }
+    std::printf("ok    %s is refused: %s\n", name.c_str(), code);
+  }
+
+  /** |a − b| ≤ tolerance · (1 + |b|), element by element; the worst is printed as a share of that. */
+  template <class T> void close(const std::string& name, Array<T>& array, double tolerance) {
+    const auto& wanted = array.host();
+    const auto got = array.download();
+    double worst = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < wanted.size(); i++) {
+      const double a = static_cast<double>(got[i]), b = static_cast<double>(wanted[i]);
+      if (a == b || (a != a && b != b)) continue;
+      const double off = std::abs(a - b) / (tolerance * (1 + std::abs(b)));
+      if (!(off <= worst)) worst = off, at = i;
+    }
+    expect(worst <= 1, name + ": element " + std::to_string(at) + " is " + std::to_string(static_cast<double>(got.empty() ? 0 : got[at])) + ", the CPU says " +
+                           std::to_string(static_cast<double>(wanted.empty() ? 0 : wanted[at])));
+    std::printf("ok    %-64s %zu elements, at most %.2g of the tolerance %.0e off\n", name.c_str(), wanted.size(), worst, tolerance);
+  }
+
+  /** The same bits twice: no result depends on the order in which blocks ran. */
+  template <class Op, class T> void repeats(const std::string& name, Array<T>& result, const std::function<Op(Side)>& make) {
+    std::vector<T> first;
+    for (int i = 0; i < 3; i++) {
+      result.upload();
+      const Op op = make(Side::device);
+      entry<Op>(Backend::cuda)->run(device_, &op);
+      cuda::wait(device_);
+      const auto found = result.download();
+      if (i == 0) first = found;
+      expect(std::memcmp(first.data(), found.data(), found.size() * sizeof(T)) == 0, name + ": other bits the second time");
+    }
+    std::printf("ok    %s: the same bits three times\n", name.c_str());
+  }
+
+  /** Microseconds of one launch (median of samples), the bytes it must move, and the share of a copy's speed. */
+  template <class Op> void time(const std::string& name, double bytes, const std::function<Op(Side)>& make) {
+    const Op op = make(Side::device);
+    const auto* kernel = entry<Op>(Backend::cuda);
+    cudaEvent_t begin, end;
+    cudaEventCreate(&begin), cudaEventCreate(&end);
+    for (int i = 0; i < 5; i++) kernel->run(device_, &op);
+    std::vector<float> samples;
+    for (int sample = 0; sample < 11; sample++) {
+      constexpr int kLaunches = 20;
+      cudaEventRecord(begin, queue_.stream);
+      for (int i = 0; i < kLaunches; i++) kernel->run(device_, &op);
+      cudaEventRecord(end, queue_.stream);
+      cuda::wait(device_);
+      float ms = 0;
+      cudaEventElapsedTime(&ms, begin, end);
+      samples.push_back(ms / kLaunches);
+    }
+    std::sort(samples.begin(), samples.end());
+    const double us = 1e3 * static_cast<double>(samples[samples.size() / 2]), rate = bytes / us / 1e6;
+    std::printf("time  %-64s %9.2f us  %7.3f TB/s  %3.0f %% of a copy\n", name.c_str(), us, rate, 100 * rate / copy_rate_);
+    cudaEventDestroy(begin), cudaEventDestroy(end);
+  }
+
+  double copy_rate() const { return copy_rate_; }
+  int failures() const { return failures_; }
+  void expect(bool holds, const std::string& otherwise) {
+    if (holds) return;
+    failures_++;
+    std::printf("FAIL  %s\n", otherwise.c_str());
+  }
+
+ private:
+  /** TB/s read and written by a copy of 2 GiB, the best of ten. */
+  double measure_copy() {
+    const size_t bytes = size_t{2} << 30;
+    void *from, *to;
+    cuda::check(cudaMalloc(&from, bytes), "allocating");
+    cuda::check(cudaMalloc(&to, bytes), "allocating");
+    cudaEvent_t begin, end;
+    cudaEventCreate(&begin), cudaEventCreate(&end);
+    float best = 1e9f;
+    for (int i = 0; i < 10; i++) {
+      cudaEventRecord(begin, queue_.stream);
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_.stream);
+      cudaEventRecord(end, queue_.stream);
+      cudaEventSynchronize(end);
+      float ms;
+      cudaEventElapsedTime(&ms, begin, end);
+      best = ms < best ? ms : best;
+    }
+    cudaEventDestroy(begin), cudaEventDestroy(end);
+    cudaFree(from), cudaFree(to);
+    return 2.0 * static_cast<double>(bytes) / static_cast<double>(best) / 1e9;
+  }
+
+  ThreadPool pool_;
+  DeviceQueue queue_;
+  Stream host_, device_;
+  double copy_rate_ = 0;
+  int failures_ = 0;
+};
+
+}  // namespace g2rpo::test
