@@ -9,6 +9,7 @@ import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
 import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
 import { lockFolder } from './folderLock.ts';
+import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
@@ -171,18 +172,8 @@ async function sftStep(
   for (const part of withinBudget(encoded, config.train.microBatchTokens)) {
     const batch = packDemonstrations(part, policy.config.vision.merge);
     const n = batch.targetIds.length;
-    const likelihood = {
-      kind: 'reinforce' as const,
-      oldLogProbs: new Float32Array(n),
-      advantages: new Float32Array(n).fill(1),
-      weights: new Float32Array(n).fill(1 / tokens),
-      entropySlopes: new Float32Array(n),
-      clipLow: 0,
-      clipHigh: 0,
-      clipDual: 0,
-    };
     const { recompute } = config.train;
-    const scores = await policy.forwardBackward(batch, likelihood, { recompute });
+    const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute });
     for (let i = 0; i < n; i++) {
       nll -= scores.logProbs[i]! / tokens;
       entropy += scores.entropy[i]! / tokens;
