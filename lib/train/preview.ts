@@ -1,7 +1,7 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
 import { readPeft } from '../model/qwen3vl/peft.ts';
-import { elementCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
+import { parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
 import type { Prompt } from '../types.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { trainedSize, type TrainedChoice } from './trainedSize.ts';
@@ -53,10 +53,10 @@ export async function previewSft(config: SftConfig): Promise<string[]> {
 
 async function aboutPolicy({ policy, train }: Pick<TrainConfig, 'policy'> & { train: TrainedChoice }): Promise<string> {
   const { path, adapter } = policy;
-  const tensors = tensorNames((await openCheckpoint(path)).config);
+  const { config } = await openCheckpoint(path);
+  const tensors = tensorNames(config);
   if (adapter !== undefined) await readPeft(adapter, tensors);
-  const sizeOf = (list: readonly TensorShape[]) => list.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const all = sizeOf(tensors);
+  const all = parameterCount(config);
   const trained = trainedSize(tensors, train);
   const millions = (n: number) => `${(n / 1e6).toFixed(2)} million`;
   const on = adapter === undefined ? '' : ` with the adapter ${adapter}`;
