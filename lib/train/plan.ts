@@ -61,7 +61,7 @@ const BESIDE_PRODUCTS = 1.5;
  * What a run will take, before any of it runs: memory and time by phase, from the shapes of the policy, the prompts of the data set
  * and the speed of this machine. Responses are taken to be as long as they may be, and no prompt to be dropped.
  *
- * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function planRun(config: TrainConfig): Promise<RunPlan> {
   const { path, maxPromptTokens } = config.policy;

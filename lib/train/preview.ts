@@ -11,7 +11,7 @@ import { rewardRunnerOf, rowOptionsOf } from './train.ts';
  * What a run would do, in sentences, after everything that can be known beforehand was checked: rows and answers of every
  * file, pictures that are there, the policy's weights by name and shape, the module of rewards.
  *
- * @throws INVALID_CHECKPOINT, INVALID_CONFIG, INVALID_DATA, INVALID_IMAGE, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_CONFIG, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, NO_PROMPTS, IO
  */
 export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const { data, rollout, train } = config;

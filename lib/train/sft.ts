@@ -36,7 +36,7 @@ interface Source {
  * Trains a policy on demonstrations, phase after phase, through the same seam as reinforcement learning: every target token
  * with advantage 1, as a mean over the tokens of the update. Resumes, stops and saves as `train` does.
  *
- * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   using lock = lockFolder(config.output);
