@@ -19,9 +19,9 @@ export async function momentsOf(by: Segments, values: Float64Array): Promise<Mom
   try {
     const [means, variances] = await Promise.all([mean.read(), variance.read()]);
     if (variances.some((v) => v === Infinity)) throw tooFarApart();
-    const { starts, segmentOf, sort, restore } = by;
+    const { starts, first, segmentOf, sort, restore } = by;
     return {
-      ...{ starts, segmentOf, sort, restore, mean: means, variance: variances },
+      ...{ starts, first, segmentOf, sort, restore, mean: means, variance: variances },
       get order() {
         return by.order;
       },
@@ -61,8 +61,8 @@ export function refuseSingletons(name: string, groups: Moments): void {
         name,
         'groupIds',
         'must give every group at least two rollouts',
-        `a group of row ${groups.order[groups.starts[s]!]} alone`,
-        groups.order[groups.starts[s]!],
+        `a group of row ${groups.first[s]} alone`,
+        groups.first[s],
       );
 }
 
@@ -84,11 +84,8 @@ export function checkBatch(name: string, batch: RewardedBatch, { finite }: { fin
   for (const [key, values] of Object.entries(components ?? {})) checkNumbers(name, `components.${key}`, values, finite);
   if (batch.greedyRewards) checkNumbers(name, 'greedyRewards', batch.greedyRewards, finite);
   const groups = segments(batch.groupIds);
-  const firstRow = new Int32Array(groups.starts.length).fill(-1);
   for (let b = 0; b < B; b++) {
-    const group = groups.segmentOf[b]!;
-    if (firstRow[group]! < 0) firstRow[group] = b;
-    const [task, before] = [taskIds[b]!, taskIds[firstRow[group]!]!];
+    const [task, before] = [taskIds[b]!, taskIds[groups.first[groups.segmentOf[b]!]!]!];
     if (task !== before)
       refuse(
         name,

@@ -4,6 +4,8 @@ export interface Segments {
   readonly order: Int32Array<ArrayBuffer>;
   /** [S+1] where each label's rows begin */
   readonly starts: Int32Array<ArrayBuffer>;
+  /** [S] the first row of each label */
+  readonly first: readonly number[];
   /** [B] which segment a row of the input belongs to */
   readonly segmentOf: Int32Array<ArrayBuffer>;
   /** Values in that order; they themselves if it is theirs. */
@@ -28,6 +30,7 @@ export function segments(labels: ArrayLike<number>): Segments {
   const ordered = () => (order ??= together ? Int32Array.from(segmentOf.keys()) : placed(segmentOf, starts));
   return {
     starts,
+    first,
     segmentOf,
     get order() {
       return ordered();
@@ -61,7 +64,7 @@ function placed(segmentOf: Int32Array, starts: Int32Array): Int32Array<ArrayBuff
  * Labels as numbers from 0 by first appearance, the row in which each appears first, and whether equal ones stand together. Labels
  * that are small themselves are looked up in a list, others in a map.
  */
-export function numberLabels(labels: ArrayLike<number>): {
+function numberLabels(labels: ArrayLike<number>): {
   segmentOf: Int32Array<ArrayBuffer>;
   first: number[];
   together: boolean;

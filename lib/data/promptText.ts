@@ -96,7 +96,7 @@ function checkTemplate(template: string): void {
 }
 
 function problemParts({ problem, images, videos = [], source }: Prompt): ContentPart[] {
-  const pieces = problem.trim().split(/(<image>|<video>)/);
+  const pieces = problem.trim().split(new RegExp(`(${IMAGE_PLACEHOLDER}|${VIDEO_PLACEHOLDER})`));
   for (const [placeholder, kind, { length }] of [
     [IMAGE_PLACEHOLDER, 'images', images],
     [VIDEO_PLACEHOLDER, 'videos', videos],

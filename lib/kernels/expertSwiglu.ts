@@ -1,6 +1,5 @@
 import { defineKernel, i32, real } from './defineKernel.ts';
-
-const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+import { sigmoid } from './swiglu.ts';
 
 /**
  * The gated activation of experts, times the weight of the pair that stands in a row; gate and up are the halves of a row.

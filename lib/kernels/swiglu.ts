@@ -1,6 +1,6 @@
 import { defineKernel, real } from './defineKernel.ts';
 
-const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+export const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
 /**
  * The gated activation of the text layers.

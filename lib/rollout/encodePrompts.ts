@@ -18,7 +18,7 @@ export type EncodedOrSkipped = { encoded: EncodedPrompt; skipped?: never } | { s
 /**
  * Prompts as the policy reads them, in the same order.
  *
- * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped; the message names the row
+ * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped; the message names the row
  */
 export function encodePrompts(
   policy: Pick<RolloutPolicy, 'encode'>,

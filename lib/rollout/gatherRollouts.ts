@@ -74,7 +74,7 @@ export interface Gathered {
  * A rollout whose reward function failed leaves its group, and a group of fewer than two leaves the batch; both are counted.
  *
  * @throws NO_PROMPTS  too few are left after `maxTries` draws; says what became of the others
- * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped
+ * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped
  * @source arXiv:2604.08539, dynamic filtering; bounds and tries of its released code
  */
 export async function gatherRollouts(
@@ -136,7 +136,7 @@ export const noCounts = (): GatherCounts => ({
 /**
  * Encodes, samples and scores prompts. Prompts that are skipped have no group; `counts` is added to, and says where the draws go on.
  *
- * @throws INVALID_PROMPT, INVALID_IMAGE  unless bad rows are skipped
+ * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped
  */
 export async function rollOut(
   policy: RolloutPolicy,

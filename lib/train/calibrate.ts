@@ -50,7 +50,7 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
  *
  * @throws INVALID_ARGUMENT  prompts or n is not a whole number of at least 1
  * @throws REWARD_FAILED  no rollout could be scored
- * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
   checkOptions(options);

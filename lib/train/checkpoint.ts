@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { writtenBytes } from '../model/qwen3vl/writeSafetensors.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Optimizer, StateTensor } from './optimizer.ts';
 import { readState, writeState } from './stateFile.ts';
@@ -176,7 +177,7 @@ async function stepsIn(dir: string): Promise<number[]> {
 
 /** Weights and state, and a little more. */
 async function refuseFullDisk(dir: string, { bytes = 0 }: SavedPolicy, state: readonly StateTensor[]): Promise<void> {
-  const ofState = state.reduce((sum, { tensor }) => sum + (tensor.dtype === 'u8' ? 1 : 4) * tensor.size, 0);
+  const ofState = state.reduce((sum, { tensor }) => sum + writtenBytes(tensor), 0);
   const wanted = bytes + ofState + 2 ** 20;
   const { bavail, bsize } = await statfs(dir);
   if (bavail * bsize < wanted)

@@ -13,7 +13,10 @@ const path = z
   .string()
   .min(1)
   .refine((text) => !text.includes('\0'), 'must be a path, which has no NUL');
-const files = z.union([path.transform((file) => [file]), z.array(path).min(1)], 'must be a path, or a list of paths');
+/** A list, or what would be its only entry. */
+const oneOrMore = (entry: z.ZodType<string, string>, problem?: string) =>
+  z.union([entry.transform((one) => [one]), z.array(entry).min(1)], problem);
+const files = oneOrMore(path, 'must be a path, or a list of paths');
 const share = z.number().min(0).max(1);
 const beta = z.number().min(0).lt(1);
 
@@ -126,15 +129,7 @@ const rewardsConfig = z.strictObject({
   structureBonus: z.enum(['none', 'reference']).default('none'),
 });
 
-const patterns = z
-  .union([
-    z
-      .string()
-      .min(1)
-      .transform((one) => [one]),
-    z.array(z.string().min(1)).min(1),
-  ])
-  .exactOptional();
+const patterns = oneOrMore(z.string().min(1)).exactOptional();
 
 const loraConfig = z
   .strictObject({
@@ -199,7 +194,7 @@ function checkTrained(
 ) {
   const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
   const message = given.includes('lora')
-    ? `stands beside train.lora, which trains its adapters alone; give one of them`
+    ? 'stands beside train.lora, which trains its adapters alone; give one of them'
     : 'stands beside train.only and says the same from the other side; give one of them';
   if (given.length > 1)
     context.addIssue({ code: 'custom', path: ['train', given[0]!], message, input: train[given[0]!] });

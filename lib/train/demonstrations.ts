@@ -23,7 +23,7 @@ export interface EncodedDemonstration {
  *
  * @throws INVALID_DATA  a label that is more than one token, another number of labels than visual tokens, or a control token
  *   in the demonstration: it would end the response early
- * @throws INVALID_PROMPT, INVALID_IMAGE  as `Policy.encode`
+ * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  as `Policy.encode`
  */
 export async function encodeDemonstration(
   policy: Pick<Policy, 'encode' | 'tokenizer'>,

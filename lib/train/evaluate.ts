@@ -11,7 +11,7 @@ import { loadPolicy } from './trainee.ts';
  * How the policy of a configuration fares on its held-out prompts, as a validation of training does. Nothing is written.
  *
  * @throws INVALID_CONFIG  there are no held-out prompts
- * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   if (!config.data.validation)

@@ -3,6 +3,7 @@ import type { Gathered } from '../rollout/gatherRollouts.ts';
 import { mean } from '../rollout/group.ts';
 import type { RolloutBatch } from '../rollout/packBatch.ts';
 import type { ScoredRollout, TokenLoss } from '../types.ts';
+import type { UpdateScores } from './scoring.ts';
 
 /** What is known after an optimizer update. */
 export interface Update {
@@ -13,7 +14,7 @@ export interface Update {
   /** [N] of the reference policy, where there is one */
   refLogProbs?: Float32Array;
   loss: TokenLoss;
-  scores: { logProbs: Float32Array; entropy: Float32Array; loss: Float32Array; clipped: Int32Array };
+  scores: UpdateScores;
   learningRate: number;
   gradNorm: number;
   skipped: boolean;

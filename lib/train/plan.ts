@@ -15,6 +15,7 @@ import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
 import { rowOptionsOf, withLimits } from './train.ts';
 import { trainedSize } from './trainedSize.ts';
+import { mediaOptions } from './trainee.ts';
 
 /** Something that stays in memory for the whole run. */
 export interface Holding {
@@ -47,9 +48,9 @@ export interface RunPlan {
 
 const F32 = 4;
 const LOOKED_AT = 64;
-/** Rows up to which decoding reads weights as they are. */
+/** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/decode.cpp. */
 const FEW_ROWS = 16;
-/** The smallest room of a rollout's own keys, which doubles as they grow. */
+/** The first room of a rollout's own keys, which doubles as they grow: kFirstCapacity of the same file. */
 const FIRST_CAPACITY = 64;
 /** Bytes of threads that decode pictures, and of what JavaScript leaves lying until it is collected. Measured on the quick start. */
 const LEFT_LYING = 48e6;
@@ -60,15 +61,11 @@ const BESIDE_PRODUCTS = 1.5;
  * What a run will take, before any of it runs: memory and time by phase, from the shapes of the policy, the prompts of the data set
  * and the speed of this machine. Responses are taken to be as long as they may be, and no prompt to be dropped.
  *
- * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function planRun(config: TrainConfig): Promise<RunPlan> {
-  const { path, maxPromptTokens, minPixels, maxPixels, video } = config.policy;
-  const encoder = await loadPromptEncoder(path, {
-    ...(minPixels && { minPixels }),
-    ...(maxPixels && { maxPixels }),
-    video,
-  });
+  const { path, maxPromptTokens } = config.policy;
+  const encoder = await loadPromptEncoder(path, mediaOptions(config.policy));
   const model = encoder.config;
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
   const sample = createPromptStream(prompts, { ...config.data, seed: config.seed }).next(
@@ -81,12 +78,13 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   if (encoded.length === 0)
     throw new G2rpoError('NO_PROMPTS', `plan: none of ${sample.length} prompts of data.train can be encoded`);
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts.length : 0;
-  const process = globalThis.process.memoryUsage().rss;
+  const resident = process.memoryUsage().rss;
   const shape = meanOf(encoded);
-  const weights = F32 * parameterCount(model);
+  const parameters = parameterCount(model);
+  const weights = F32 * parameters;
   const { needs } = createAlgorithm(withLimits(config));
   const holdings: Holding[] = [
-    { name: 'process, data set and tokenizer', bytes: process + LEFT_LYING },
+    { name: 'process, data set and tokenizer', bytes: resident + LEFT_LYING },
     { name: 'weights', bytes: weights },
     ...trainingHoldings(model, config.train),
     ...(needs.reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
@@ -98,7 +96,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
   return {
-    parameters: parameterCount(model),
+    parameters,
     prompts: {
       looked: encoded.length,
       tokens: shape.tokens,
@@ -138,7 +136,7 @@ interface PromptShape {
 
 function meanOf(encoded: readonly EncodedPrompt[]): PromptShape {
   const mean = (of: (prompt: EncodedPrompt) => number) =>
-    encoded.reduce((sum, prompt) => sum + of(prompt), 0) / Math.max(1, encoded.length);
+    encoded.reduce((sum, prompt) => sum + of(prompt), 0) / encoded.length;
   const grids = encoded.flatMap(({ images }) =>
     images.map(({ gridThw: [t, h, w] }) => ({ patches: t * h * w, seen: h * w })),
   );
@@ -146,7 +144,7 @@ function meanOf(encoded: readonly EncodedPrompt[]): PromptShape {
   return {
     tokens: mean(({ inputIds }) => inputIds.length),
     visual: mean(({ visualRows }) => visualRows.length),
-    patches: patches / Math.max(1, encoded.length),
+    patches: patches / encoded.length,
     patchKeys: grids.reduce((sum, { patches: n, seen }) => sum + n * seen, 0) / Math.max(1, patches),
   };
 }
@@ -166,11 +164,13 @@ function phasesOf(
     const rows = prompts * each;
     const pass = passOf(prompt, prompts, 0, 1);
     const prefill = activationBytes(model, { ...pass, targets: rows }, 'nothing');
-    const capacity = Math.min(maxTokens, FIRST_CAPACITY * 2 ** Math.ceil(Math.log2(Math.max(1, maxTokens / FIRST_CAPACITY)))); // prettier-ignore
-    const grown = capacity > FIRST_CAPACITY ? cacheBytes(model, rows * capacity) / (2 * model.text.layers) : 0;
+    // in the end there is room for the longest response; caches grow to it one after the other, each there twice meanwhile
+    const own = cacheBytes(model, rows * maxTokens);
+    const grown = maxTokens > FIRST_CAPACITY ? own / (2 * model.text.layers) : 0;
     const bytes =
       prefill +
-      cacheBytes(model, pass.rows + rows * capacity) +
+      cacheBytes(model, pass.rows) +
+      own +
       grown +
       F32 * rows * model.text.vocab +
       (rows > FEW_ROWS ? packedBytes(model) : 0);

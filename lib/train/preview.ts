@@ -1,7 +1,7 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
 import { readPeft } from '../model/qwen3vl/peft.ts';
-import { elementCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
+import { parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
 import type { Prompt } from '../types.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { trainedSize, type TrainedChoice } from './trainedSize.ts';
@@ -11,7 +11,7 @@ import { rewardRunnerOf, rowOptionsOf } from './train.ts';
  * What a run would do, in sentences, after everything that can be known beforehand was checked: rows and answers of every
  * file, pictures that are there, the policy's weights by name and shape, the module of rewards.
  *
- * @throws INVALID_CHECKPOINT, INVALID_CONFIG, INVALID_DATA, INVALID_IMAGE, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_CONFIG, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, NO_PROMPTS, IO
  */
 export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const { data, rollout, train } = config;
@@ -53,10 +53,10 @@ export async function previewSft(config: SftConfig): Promise<string[]> {
 
 async function aboutPolicy({ policy, train }: Pick<TrainConfig, 'policy'> & { train: TrainedChoice }): Promise<string> {
   const { path, adapter } = policy;
-  const tensors = tensorNames((await openCheckpoint(path)).config);
+  const { config } = await openCheckpoint(path);
+  const tensors = tensorNames(config);
   if (adapter !== undefined) await readPeft(adapter, tensors);
-  const sizeOf = (list: readonly TensorShape[]) => list.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const all = sizeOf(tensors);
+  const all = parameterCount(config);
   const trained = trainedSize(tensors, train);
   const millions = (n: number) => `${(n / 1e6).toFixed(2)} million`;
   const on = adapter === undefined ? '' : ` with the adapter ${adapter}`;

@@ -1,7 +1,16 @@
+import type { CurrentScores } from '../algorithms/index.ts';
 import { microBatches, packSlices, type RolloutBatch, type Slice } from '../rollout/packBatch.ts';
 import type { LossScores, Scores } from '../model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../types.ts';
 import type { Run, TrainedPolicy } from './run.ts';
+
+/** What the policy says of every token on the way of an update. */
+export interface UpdateScores extends CurrentScores {
+  /** [N] */
+  loss: Float32Array;
+  /** [N] */
+  clipped: Int32Array;
+}
 
 /** The tokens of a micro-batch in lists [N] of the whole: its slices' rollouts stand next to each other. */
 function tokensOf(slices: readonly Slice[], tokenStarts: Int32Array): [begin: number, end: number] {
@@ -14,7 +23,7 @@ export async function scoresOf(
   run: Run,
   batch: RolloutBatch,
   policy: Pick<TrainedPolicy, 'forward'> = run.policy,
-): Promise<{ logProbs: Float32Array; entropy: Float32Array }> {
+): Promise<CurrentScores> {
   const tokens = batch.tokenStarts.at(-1)!;
   const all = { logProbs: new Float32Array(tokens), entropy: new Float32Array(tokens) };
   for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
@@ -27,11 +36,7 @@ export async function scoresOf(
 }
 
 /** Adds the gradient of the loss, micro-batch by micro-batch, and returns what the policy said of every token. */
-export async function backward(
-  run: Run,
-  batch: RolloutBatch,
-  loss: TokenLoss,
-): Promise<{ logProbs: Float32Array; entropy: Float32Array; loss: Float32Array; clipped: Int32Array }> {
+export async function backward(run: Run, batch: RolloutBatch, loss: TokenLoss): Promise<UpdateScores> {
   const tokens = batch.tokenStarts.at(-1)!;
   const reals = () => new Float32Array(tokens);
   const all = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };

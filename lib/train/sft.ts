@@ -9,6 +9,7 @@ import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
 import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
 import { lockFolder } from './folderLock.ts';
+import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
 import { sameConfig } from './sameConfig.ts';
@@ -35,7 +36,7 @@ interface Source {
  * Trains a policy on demonstrations, phase after phase, through the same seam as reinforcement learning: every target token
  * with advantage 1, as a mean over the tokens of the update. Resumes, stops and saves as `train` does.
  *
- * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   using lock = lockFolder(config.output);
@@ -171,18 +172,8 @@ async function sftStep(
   for (const part of withinBudget(encoded, config.train.microBatchTokens)) {
     const batch = packDemonstrations(part, policy.config.vision.merge);
     const n = batch.targetIds.length;
-    const likelihood = {
-      kind: 'reinforce' as const,
-      oldLogProbs: new Float32Array(n),
-      advantages: new Float32Array(n).fill(1),
-      weights: new Float32Array(n).fill(1 / tokens),
-      entropySlopes: new Float32Array(n),
-      clipLow: 0,
-      clipHigh: 0,
-      clipDual: 0,
-    };
     const { recompute } = config.train;
-    const scores = await policy.forwardBackward(batch, likelihood, { recompute });
+    const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute });
     for (let i = 0; i < n; i++) {
       nll -= scores.logProbs[i]! / tokens;
       entropy += scores.entropy[i]! / tokens;

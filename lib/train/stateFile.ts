@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { readAt, readTensorEntries } from '../model/qwen3vl/safetensors.ts';
 import { widenInto } from '../model/qwen3vl/weightFormat.ts';
-import { writeSafetensors } from '../model/qwen3vl/writeSafetensors.ts';
+import { writeSafetensors, writtenBytes } from '../model/qwen3vl/writeSafetensors.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { StateTensor } from './optimizer.ts';
 
@@ -23,8 +23,8 @@ export async function readState(file: string, state: readonly StateTensor[]): Pr
     const entries = await readTensorEntries(handle, file, { U8: 1 });
     for (const { name, tensor } of state) {
       const entry = entries.get(name);
-      const [dtype, width] = tensor.dtype === 'u8' ? (['U8', 1] as const) : (['F32', 4] as const);
-      if (entry?.dtype !== dtype || entry.bytes !== width * tensor.size)
+      const dtype = tensor.dtype === 'u8' ? 'U8' : 'F32';
+      if (entry?.dtype !== dtype || entry.bytes !== writtenBytes(tensor))
         throw new G2rpoError(
           'INVALID_CHECKPOINT',
           `${file}: ${name} must be ${dtype} [${tensor.size}]; got ${entry ? `${entry.dtype} [${entry.shape.join(', ')}]` : 'nothing'}`,

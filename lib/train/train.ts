@@ -48,7 +48,7 @@ interface TrainState {
  * @throws INVALID_CONFIG  `output` holds a run of another configuration
  * @throws IO  another process trains in `output`
  * @throws INVALID_CHECKPOINT  `output` holds checkpoints, but none that is whole
- * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_PROMPT, NO_PROMPTS, IO
+ * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   using lock = lockFolder(config.output);

@@ -1,3 +1,4 @@
+import type { CurrentScores } from '../algorithms/index.ts';
 import { packBatch, type RolloutBatch } from '../rollout/packBatch.ts';
 import { learningRateAt } from './schedule.ts';
 import { updateMetrics } from './metrics.ts';
@@ -10,7 +11,7 @@ export interface MiniBatchPart {
   /** [N] */
   advantages: Float64Array;
   /** of the policy before the first update; left out where this is that, and nothing asks for them before */
-  scores?: { logProbs: Float32Array; entropy: Float32Array };
+  scores?: CurrentScores;
   /** [N] */
   refLogProbs?: Float32Array;
 }
@@ -24,7 +25,7 @@ export async function trainStep(
   run: Run,
   mini: MiniBatchPart,
   unmoved: boolean,
-): Promise<{ metrics: Record<string, number>; scores: { logProbs: Float32Array; entropy: Float32Array } }> {
+): Promise<{ metrics: Record<string, number>; scores: CurrentScores }> {
   const { train } = run.config;
   const { batch, scores: before, ...lists } = mini;
   const known = before && { oldLogProbs: before.logProbs };

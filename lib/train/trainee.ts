@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { G2rpoError } from '../runtime/errors.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
+import type { MediaOptions } from '../model/qwen3vl/promptEncoder.ts';
 import { createAverage } from './average.ts';
 import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
@@ -32,15 +33,16 @@ export interface Trainee {
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
-  const { path, adapter, ...imageOptions } = policyOptions(config.policy);
+  const { path, adapter } = config.policy;
+  const media = mediaOptions(config.policy);
   const policy = lora
     ? await Policy.load(path, {
-        ...imageOptions,
+        ...media,
         lora: { ...lora, seed: config.seed },
         adapter: found?.policyDir ?? adapter,
       })
     : await Policy.load(found?.policyDir ?? path, {
-        ...imageOptions,
+        ...media,
         trained: { freeze, only },
         ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
       });
@@ -109,10 +111,8 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
 
 /** @throws NON_FINITE  the weights, changes of LoRA included, are such as nobody would want to keep */
 async function wantFinite(policy: Policy): Promise<void> {
-  const weights = [
-    ...new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight.reshape([weight.size]))),
-  ];
-  using sum = squaredNorm({ x: weights }).sum;
+  const weights = new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight));
+  using sum = squaredNorm({ x: [...weights].map((weight) => weight.reshape([weight.size])) }).sum;
   if (Number.isFinite((await sum.read())[0])) return;
   throw new G2rpoError(
     'NON_FINITE',
@@ -123,11 +123,12 @@ async function wantFinite(policy: Policy): Promise<void> {
 
 /** A policy to be asked, not trained: without gradients. */
 export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
-  const { path, ...options } = policyOptions(config);
-  return Policy.load(path, { ...options, trained: false });
+  return Policy.load(config.path, { ...mediaOptions(config), adapter: config.adapter, trained: false });
 }
 
-/** What of a policy's configuration is for loading it. */
-function policyOptions({ path, adapter, minPixels, maxPixels, video }: TrainConfig['policy']) {
-  return { path, adapter, ...(minPixels && { minPixels }), ...(maxPixels && { maxPixels }), video };
-}
+/** What of a policy's configuration says how pictures and videos are read. */
+export const mediaOptions = ({ minPixels, maxPixels, video }: TrainConfig['policy']): MediaOptions => ({
+  ...(minPixels && { minPixels }),
+  ...(maxPixels && { maxPixels }),
+  video,
+});

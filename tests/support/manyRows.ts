@@ -1,5 +1,4 @@
 import type { PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
-import type { TokenLoss } from '../../lib/types.ts';
 
 const LENGTH = 200;
 
@@ -18,20 +17,5 @@ export function manyRows(rows: number): PolicyBatch {
     images: [],
     targetRows,
     targetIds: targetRows.map((r) => inputIds[r + 1]!),
-  };
-}
-
-/** The likelihood of the targets. */
-export function forwardBackwardOf({ targetIds }: PolicyBatch): TokenLoss {
-  const n = targetIds.length;
-  return {
-    kind: 'reinforce',
-    oldLogProbs: new Float32Array(n),
-    advantages: new Float32Array(n).fill(1),
-    weights: new Float32Array(n).fill(1 / n),
-    entropySlopes: new Float32Array(n),
-    clipLow: 0,
-    clipHigh: 0,
-    clipDual: 0,
   };
 }

@@ -11,17 +11,19 @@ export const mixedBatch = (checkpoint: string, cases: string[], config: ModelCon
     config,
   );
 
+/** A list of n numbers, for each frequency another. */
+export const waves = (n: number, frequency: number, size = 1): Float64Array =>
+  Float64Array.from({ length: n }, (_, i) => size * Math.sin(frequency * i + 1));
+
 /** A loss that pulls every token its own way. */
 export function wavyLoss(batch: PolicyBatch): TokenLoss<Float64Array> {
   const n = batch.targetIds.length;
-  const waves = (frequency: number, size = 1) =>
-    Float64Array.from({ length: n }, (_, i) => size * Math.sin(frequency * i + 1));
   return {
     kind: 'reinforce',
     oldLogProbs: new Float64Array(n),
-    advantages: waves(3),
+    advantages: waves(n, 3),
     weights: new Float64Array(n).fill(1 / n),
-    entropySlopes: waves(1, 1 / n),
+    entropySlopes: waves(n, 1, 1 / n),
     clipLow: 0.2,
     clipHigh: 0.2,
     clipDual: 0,

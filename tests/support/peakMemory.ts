@@ -1,7 +1,8 @@
 // A process that makes one pass of the package's policy over many rows and prints by how much its memory rose at the peak.
 import { readFileSync } from 'node:fs';
 import { Policy } from '../../lib/model/qwen3vl/policy.ts';
-import { forwardBackwardOf, manyRows } from './manyRows.ts';
+import { likelihood } from '../../lib/train/likelihood.ts';
+import { manyRows } from './manyRows.ts';
 
 const [dir, keep, rows] = process.argv.slice(2) as [string, 'nothing' | 'none' | 'selective' | 'full', string];
 const bytes = (key: string) =>
@@ -12,5 +13,5 @@ policy.zeroGradients();
 await policy.trained.at(-1)!.gradient.read();
 const before = bytes('VmRSS');
 if (keep === 'nothing') await policy.forward(batch);
-else await policy.forwardBackward(batch, forwardBackwardOf(batch), { recompute: keep });
+else await policy.forwardBackward(batch, likelihood(batch.targetIds.length), { recompute: keep });
 console.log(bytes('VmHWM') - before);

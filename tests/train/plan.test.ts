@@ -17,7 +17,7 @@ const policyDir = join(packageRoot, 'assets', 'quickstart', 'policy');
 
 describe('activations of a pass', () => {
   it.each<Keep>(['nothing', 'none', 'selective', 'full'])(
-    '%s: the measured peak is within 10 %% of the plan',
+    '%s: the measured peak is within a tenth of the plan',
     async (keep) => {
       const rows = 16_000;
       const { config } = await openCheckpoint(policyDir);

@@ -26,7 +26,7 @@ export function remember(
 ): Map<string, TaskMoments> {
   const after = new Map(before);
   tasks.mean.forEach((mean, s) => {
-    const name = taskName(batch, batch.taskIds[tasks.order[tasks.starts[s]!]!]!);
+    const name = taskName(batch, batch.taskIds[tasks.first[s]!]!);
     const now = { m1: mean, m2: tasks.variance[s]! + mean * mean };
     const known = after.get(name);
     const blend = (old: number, fresh: number) => decay * old + (1 - decay) * fresh;

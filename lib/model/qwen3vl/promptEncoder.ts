@@ -1,5 +1,5 @@
 import { loadChatTemplate, type ContentPart } from './chatTemplate.ts';
-import { openCheckpoint } from './checkpoint.ts';
+import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { encodePrompt, type EncodedPrompt, type EncodeOptions, type PromptEncoder } from './encodePrompt.ts';
 import { loadImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
 import { loadTokenizer } from './tokenizer.ts';
@@ -11,6 +11,20 @@ export interface MediaOptions extends ImageProcessorOptions {
   video?: VideoOptions | undefined;
 }
 
+/** What a checkpoint says of prompts. */
+export async function promptParts(
+  { config, dir }: Pick<Checkpoint, 'config' | 'dir'>,
+  { video, ...images }: MediaOptions,
+): Promise<Required<PromptEncoder>> {
+  const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
+    loadTokenizer(dir),
+    loadChatTemplate(dir),
+    loadImageProcessor(dir, config, images),
+    loadVideoProcessor(dir, config, video, images),
+  ]);
+  return { config, tokenizer, template, imageProcessor, videoProcessor };
+}
+
 /**
  * What a checkpoint folder says of prompts, without its weights.
  *
@@ -18,18 +32,11 @@ export interface MediaOptions extends ImageProcessorOptions {
  */
 export async function loadPromptEncoder(
   from: string,
-  { video, ...images }: MediaOptions = {},
+  media: MediaOptions = {},
 ): Promise<
   PromptEncoder & { encode(content: readonly ContentPart[], options?: EncodeOptions): Promise<EncodedPrompt> }
 > {
-  const { config, dir } = await openCheckpoint(from);
-  const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
-    loadTokenizer(dir),
-    loadChatTemplate(dir),
-    loadImageProcessor(dir, config, images),
-    loadVideoProcessor(dir, config, video, images),
-  ]);
-  const encoder = { config, tokenizer, template, imageProcessor, videoProcessor };
+  const encoder = await promptParts(await openCheckpoint(from), media);
   return {
     ...encoder,
     encode: (content, rest) => encodePrompt(encoder, [{ role: 'user', content: [...content] }], rest),

@@ -8,6 +8,9 @@ export interface WrittenTensor {
   tensor: Tensor<'f32' | 'f64' | 'u8'>;
 }
 
+/** Bytes of a tensor in a file. */
+export const writtenBytes = ({ dtype, size }: WrittenTensor['tensor']): number => (dtype === 'u8' ? 1 : 4) * size;
+
 /** Writes tensors, one after the other, as one safetensors file: f32, and u8 as it is; on the disk when it returns. */
 export async function writeSafetensors(
   file: string,
@@ -18,7 +21,7 @@ export async function writeSafetensors(
   let end = 0;
   for (const { name, shape, tensor } of tensors) {
     const begin = end;
-    end += tensor.dtype === 'u8' ? tensor.size : 4 * tensor.size;
+    end += writtenBytes(tensor);
     header[name] = { dtype: tensor.dtype === 'u8' ? 'U8' : 'F32', shape, data_offsets: [begin, end] };
   }
   const json = JSON.stringify(header);

@@ -2,47 +2,38 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib/kernels/policyLoss.ts';
 import { Policy, type PolicyBatch, type Reals, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../../lib/types.ts';
-import { goldenJson } from '../../support/goldenModel.ts';
-import { packSequences, type GoldenSequence } from '../../../scripts/golden/model/sequences.ts';
+import { mixedBatch, waves, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 
-// images, a video and text only in one packed batch
-const sequences = ['batch4', 'mixed'].flatMap(
-  (name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/nano/${name}.json`).sequences,
-);
 let policy: Policy;
 let batch: PolicyBatch;
 /** Tests of this policy, in f64. */
 function withPolicy(write: () => Promise<string>): void {
   beforeAll(async () => {
     policy = await Policy.load(await write(), { dtype: 'f64' });
-    batch = packSequences(sequences, policy.config);
+    batch = mixedBatch('nano', ['batch4', 'mixed'], policy.config);
   });
   afterAll(() => policy.dispose());
 }
 
-/** Lists as long as the batch has targets, each with its own waves. */
-const waves = (frequency: number, size = 1) =>
-  Float64Array.from({ length: batch.targetIds.length }, (_, i) => size * Math.sin(frequency * i + 1));
-
 /** A loss in everything that an algorithm can ask for, around log-probabilities that the policy has. */
-const losses = {
-  'reinforce with slopes of the entropy': () => ({
-    kind: 'reinforce' as const,
-    oldLogProbs: waves(0),
-    tau: { positive: 1, negative: 1 },
-  }),
-  'sapo with k3 and slopes of the log-probabilities': (logProbs: Reals) => ({
-    kind: 'sapo' as const,
-    oldLogProbs: waves(5, 0.4).map((x, i) => logProbs[i]! + x),
-    tau: { positive: 1.2, negative: 0.7 },
-    kl: {
-      kind: 'k3' as const,
-      refLogProbs: waves(7).map((x, i) => logProbs[i]! + x),
-      weights: waves(11, 1 / batch.targetIds.length),
-    },
-    logProbSlopes: waves(13, 1 / batch.targetIds.length),
-  }),
+const losses: Record<string, (logProbs: Reals) => TokenLoss<Reals>> = {
+  'reinforce with slopes of the entropy': () => wavyLoss(batch),
+  'sapo with k3 and slopes of the log-probabilities': (logProbs) => {
+    const n = logProbs.length;
+    return {
+      ...wavyLoss(batch),
+      kind: 'sapo',
+      oldLogProbs: waves(n, 5, 0.4).map((x, i) => logProbs[i]! + x),
+      tau: { positive: 1.2, negative: 0.7 },
+      kl: {
+        kind: 'k3',
+        refLogProbs: waves(n, 7).map((x, i) => logProbs[i]! + x),
+        weights: waves(n, 11, 1 / n),
+      },
+      logProbSlopes: waves(n, 13, 1 / n),
+    };
+  },
 };
 
 describe.each<[string, () => Promise<string>]>([
@@ -52,21 +43,12 @@ describe.each<[string, () => Promise<string>]>([
 ])('%s', (_, write) => {
   withPolicy(write);
   it.each(Object.entries(losses))('finite differences hold for every parameter tensor, in f64: %s', async (_, make) => {
-    const n = batch.targetIds.length;
-    const loss: TokenLoss<Reals> = {
-      ...make((await policy.forward(batch, { temperature: 0.9 })).logProbs),
-      advantages: waves(3),
-      weights: new Float64Array(n).fill(1 / n),
-      entropySlopes: waves(1, 1 / n),
-      clipLow: 0.2,
-      clipHigh: 0.2,
-      clipDual: 0,
-    };
+    const loss = make((await policy.forward(batch, { temperature: 0.9 })).logProbs);
     const args = {
       ...loss,
       kind: POLICY_LOSS_KINDS[loss.kind],
-      tauPositive: loss.tau!.positive,
-      tauNegative: loss.tau!.negative,
+      tauPositive: loss.tau?.positive ?? 1,
+      tauNegative: loss.tau?.negative ?? 1,
       klKind: KL_KINDS[loss.kl?.kind ?? 'none'],
       refLogProbs: loss.kl?.refLogProbs ?? [],
       klWeights: loss.kl?.weights ?? [],
@@ -111,16 +93,7 @@ describe.each<[string, () => Promise<string>]>([
   });
 
   it('what the backward pass computes again has the bits of what it would have kept', async () => {
-    const n = batch.targetIds.length;
-    const loss: TokenLoss<Reals> = {
-      ...losses['reinforce with slopes of the entropy'](),
-      advantages: waves(3),
-      weights: new Float64Array(n).fill(1 / n),
-      entropySlopes: waves(1, 1 / n),
-      clipLow: 0.2,
-      clipHigh: 0.2,
-      clipDual: 0,
-    };
+    const loss = wavyLoss(batch);
     const gradients = async (recompute: Recompute) => {
       policy.zeroGradients();
       await policy.forwardBackward(batch, loss, { recompute });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
+import { likelihood } from '../../../lib/train/likelihood.ts';
 import { packSequences } from '../../../scripts/golden/model/sequences.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
@@ -89,19 +90,8 @@ it('logits and their log-sum-exp', async () => {
 });
 
 it('loss and gradient norms', async () => {
-  const n = batch.targetIds.length;
-  const ones = new Float32Array(n).fill(1);
   policy.zeroGradients();
-  const { loss } = await policy.forwardBackward(batch, {
-    kind: 'reinforce',
-    oldLogProbs: new Float32Array(n),
-    advantages: ones,
-    weights: ones.map(() => 1 / n),
-    entropySlopes: new Float32Array(n),
-    clipLow: 0.2,
-    clipHigh: 0.2,
-    clipDual: 0,
-  });
+  const { loss } = await policy.forwardBackward(batch, likelihood(batch.targetIds.length));
   expect(Array.from(loss).reduce((s, v) => s + v, 0)).toBeCloseTo(11.91873, 3);
   const norms: Record<string, number> = {
     'model.visual.patch_embed.proj.weight': 39.8286,
