@@ -1,21 +1,21 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
-import { loadChatTemplate, type ChatTemplate, type ContentPart, type Message } from './chatTemplate.ts';
+import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { encodePrompt, type EncodedPrompt } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
-import { loadImageProcessor, type ImageProcessor } from './imageProcessor.ts';
+import type { ImageProcessor } from './imageProcessor.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import type { Parameter, TrainedParameter } from './parameter.ts';
 import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
-import type { MediaOptions } from './promptEncoder.ts';
+import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
 import { tensorNames } from './tensorNames.ts';
-import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
-import { loadVideoProcessor, type VideoProcessor } from './videoProcessor.ts';
+import type { Tokenizer } from './tokenizer.ts';
+import type { VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
@@ -120,16 +120,11 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype = 'f32', trained, lora, adapter, expertLayout, video, ...imageOptions } = options;
+    const { dtype = 'f32', trained, lora, adapter, expertLayout, ...media } = options;
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
-    const [files, tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
-      sideFiles(dir),
-      loadTokenizer(dir),
-      loadChatTemplate(dir),
-      loadImageProcessor(dir, config, imageOptions),
-      loadVideoProcessor(dir, config, video, imageOptions),
-    ]);
+    const [files, encoder] = await Promise.all([sideFiles(dir), readPromptEncoder(checkpoint, media)]);
+    const { tokenizer } = encoder;
     if (tokenizer.size > config.text.vocab)
       throw new G2rpoError(
         'INVALID_CHECKPOINT',
@@ -161,8 +156,7 @@ export class Policy {
           }),
         ),
     );
-    const media = { imageProcessor, videoProcessor };
-    return new Policy({ dir, files, config, tokenizer, template, ...media, set, lora, dtype }, native);
+    return new Policy({ dir, files, ...encoder, set, lora, dtype }, native);
   }
 
   /** One user turn of text, pictures and videos, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */

@@ -1,5 +1,5 @@
 import { loadChatTemplate, type ContentPart } from './chatTemplate.ts';
-import { openCheckpoint } from './checkpoint.ts';
+import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { encodePrompt, type EncodedPrompt, type EncodeOptions, type PromptEncoder } from './encodePrompt.ts';
 import { loadImageProcessor, type ImageProcessorOptions } from './imageProcessor.ts';
 import { loadTokenizer } from './tokenizer.ts';
@@ -11,6 +11,18 @@ export interface MediaOptions extends ImageProcessorOptions {
   video?: VideoOptions | undefined;
 }
 
+/** What the files beside the weights say of prompts. @throws INVALID_CHECKPOINT  incomplete, or for another model */
+export async function readPromptEncoder({ dir, config }: Pick<Checkpoint, 'dir' | 'config'>, media: MediaOptions = {}) {
+  const { video, ...images } = media;
+  const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
+    loadTokenizer(dir),
+    loadChatTemplate(dir),
+    loadImageProcessor(dir, config, images),
+    loadVideoProcessor(dir, config, video, images),
+  ]);
+  return { config, tokenizer, template, imageProcessor, videoProcessor };
+}
+
 /**
  * What a checkpoint folder says of prompts, without its weights.
  *
@@ -18,18 +30,11 @@ export interface MediaOptions extends ImageProcessorOptions {
  */
 export async function loadPromptEncoder(
   from: string,
-  { video, ...images }: MediaOptions = {},
+  media: MediaOptions = {},
 ): Promise<
   PromptEncoder & { encode(content: readonly ContentPart[], options?: EncodeOptions): Promise<EncodedPrompt> }
 > {
-  const { config, dir } = await openCheckpoint(from);
-  const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
-    loadTokenizer(dir),
-    loadChatTemplate(dir),
-    loadImageProcessor(dir, config, images),
-    loadVideoProcessor(dir, config, video, images),
-  ]);
-  const encoder = { config, tokenizer, template, imageProcessor, videoProcessor };
+  const encoder = await readPromptEncoder(await openCheckpoint(from), media);
   return {
     ...encoder,
     encode: (content, rest) => encodePrompt(encoder, [{ role: 'user', content: [...content] }], rest),
