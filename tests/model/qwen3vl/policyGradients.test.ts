@@ -2,21 +2,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../../lib/kernels/policyLoss.ts';
 import { Policy, type PolicyBatch, type Reals, type Recompute } from '../../../lib/model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../../../lib/types.ts';
-import { goldenJson } from '../../support/goldenModel.ts';
-import { packSequences, type GoldenSequence } from '../../../scripts/golden/model/sequences.ts';
+import { expectFiniteDifferences } from '../../support/finiteDifferences.ts';
+import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 
-// images, a video and text only in one packed batch
-const sequences = ['batch4', 'mixed'].flatMap(
-  (name) => goldenJson<{ sequences: GoldenSequence[] }>(`cases/nano/${name}.json`).sequences,
-);
 let policy: Policy;
 let batch: PolicyBatch;
 /** Tests of this policy, in f64. */
 function withPolicy(write: () => Promise<string>): void {
   beforeAll(async () => {
     policy = await Policy.load(await write(), { dtype: 'f64' });
-    batch = packSequences(sequences, policy.config);
+    batch = mixedBatch('nano', ['batch4', 'mixed'], policy.config);
   });
   afterAll(() => policy.dispose());
 }
@@ -52,16 +48,8 @@ describe.each<[string, () => Promise<string>]>([
 ])('%s', (_, write) => {
   withPolicy(write);
   it.each(Object.entries(losses))('finite differences hold for every parameter tensor, in f64: %s', async (_, make) => {
-    const n = batch.targetIds.length;
-    const loss: TokenLoss<Reals> = {
-      ...make((await policy.forward(batch, { temperature: 0.9 })).logProbs),
-      advantages: waves(3),
-      weights: new Float64Array(n).fill(1 / n),
-      entropySlopes: waves(1, 1 / n),
-      clipLow: 0.2,
-      clipHigh: 0.2,
-      clipDual: 0,
-    };
+    const { logProbs } = await policy.forward(batch, { temperature: 0.9 });
+    const loss: TokenLoss<Reals> = { ...wavyLoss(batch), ...make(logProbs) };
     const args = {
       ...loss,
       kind: POLICY_LOSS_KINDS[loss.kind],
@@ -87,40 +75,11 @@ describe.each<[string, () => Promise<string>]>([
     scores.logProbs.forEach((l, i) =>
       expect(Math.abs(scores.loss[i]! - weightedLossReference(i, l, args).loss)).toBeLessThan(1e-12),
     );
-    for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
-      const g = await gradient.read();
-      // along a random direction of the whole tensor: every element takes part
-      const direction = Float64Array.from({ length: g.length }, (_, i) => Math.sin(12.9898 * (i + 1) + k));
-      const size = Math.sqrt(direction.reduce((s, v) => s + v * v, 0));
-      const analytic = Array.from(g).reduce((s, v, i) => s + (v * direction[i]!) / size, 0);
-      const h = 1e-4;
-      const at = (await weight.read()) as Float64Array<ArrayBuffer>;
-      const moved = (by: number) => {
-        weight.write(at.map((w, i) => w + (by * direction[i]!) / size));
-        return objective();
-      };
-      const plus = await moved(h);
-      const minus = await moved(-h);
-      weight.write(at);
-      const numeric = (plus - minus) / (2 * h);
-      // truncation is of order h² times the third derivative; rounding 1e-16 / h
-      expect(Math.abs(analytic - numeric), `${name}: ${analytic} against ${numeric}`).toBeLessThan(
-        2e-6 * Math.max(1, Math.abs(numeric)),
-      );
-    }
+    await expectFiniteDifferences(policy, objective);
   });
 
   it('what the backward pass computes again has the bits of what it would have kept', async () => {
-    const n = batch.targetIds.length;
-    const loss: TokenLoss<Reals> = {
-      ...losses['reinforce with slopes of the entropy'](),
-      advantages: waves(3),
-      weights: new Float64Array(n).fill(1 / n),
-      entropySlopes: waves(1, 1 / n),
-      clipLow: 0.2,
-      clipHigh: 0.2,
-      clipDual: 0,
-    };
+    const loss = wavyLoss(batch);
     const gradients = async (recompute: Recompute) => {
       policy.zeroGradients();
       await policy.forwardBackward(batch, loss, { recompute });
