@@ -1,5 +1,5 @@
-// Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`, with a part of a path only the files that have it. Ends with 1 if a case fails or a file is
-// none, with 2 if there is nothing to run.
+// Runs a folder of golden cases through the public functions: `npm run golden -- <folder>`, with a part of a path only the files that
+// have it. Ends with 1 if a case fails or a file is none, with 2 if there is nothing to run.
 import { FolderError, lineOf, runFolder, type FileReport } from './folder.ts';
 import { multiples } from './compare.ts';
 import { countsOf, isModelFolder, modelLine, walkModel, type ModelReport } from './model/walk.ts';

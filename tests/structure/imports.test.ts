@@ -6,7 +6,7 @@ import { badImport, badInclude } from './arrows.ts';
 import { filesBelow, root, textOf } from './files.ts';
 
 const sources = filesBelow('lib', '.ts');
-const native = filesBelow('csrc', '.h', '.cpp', '.cu');
+const native = filesBelow('csrc', '.h', '.cpp', '.cu', '.cuh');
 
 /** What a file imports, statically, dynamically, as a type, or by `new URL(…, import.meta.url)`. */
 function importsOf(path: string): string[] {

@@ -1,16 +1,11 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import sharp from 'sharp';
-import { picture } from '../../scripts/golden/model/pictures.ts';
+import { picture, pngOf } from '../../scripts/golden/model/pictures.ts';
 
 /** A PNG of one level, so that frames can be told apart. */
-export function plainPng(level: number, width = 64, height = 32): Promise<Buffer> {
-  const { pixels } = picture(height, width, () => level);
-  return sharp(pixels, { raw: { width, height, channels: 3 } })
-    .png()
-    .toBuffer();
-}
+export const plainPng = (level: number, width = 64, height = 32): Promise<Buffer> =>
+  pngOf(picture(height, width, () => level));
 
 /** A new folder of such frames by name. */
 export async function frameFolder(levels: Record<string, number>, width?: number, height?: number): Promise<string> {

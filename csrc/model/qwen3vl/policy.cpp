@@ -123,8 +123,9 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
   T* d_normed = scratch.take<T>(n * h);
   run(stream, HeadPolicyLoss<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h),
-                                list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()), vector(loss.advantages.data(), n),
-                                vector(loss.weights.data(), n), vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
+                                list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()),
+                                vector(loss.advantages.data(), n), vector(loss.weights.data(), n),
+                                vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
                                 vector(loss.kl_weights.data(), loss.kl_weights.size()), vector(loss.log_prob_slopes.data(), n),
                                 vector(loss.entropy_slopes.data(), n), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
                                 static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual,

@@ -28,11 +28,7 @@ template <class T> struct Reader {
   }
 };
 
-template <class T, class... More> bool any_trained(const Parameter<T>& first, const More&... more) {
-  if (first.trained()) return true;
-  if constexpr (sizeof...(more) > 0) return any_trained(more...);
-  else return false;
-}
+template <class... P> bool any_trained(const P&... each) { return (each.trained() || ...); }
 template <class T> bool trained(const Affine<T>& a) { return any_trained(a.weight, a.bias); }
 template <class T> bool trained(const Merger<T>& m) { return trained(m.norm) || trained(m.fc1) || trained(m.fc2); }
 template <class T> bool trained(const VisionBlock<T>& b) {
@@ -47,13 +43,13 @@ template <class T> bool trained(const TextLayer<T>& l) {
 
 template <class T> void Weights<T>::find_lowest() {
   lowest_block = trained(patch) || positions.trained() ? 0 : blocks.size();
-  for (size_t b = blocks.size(); b-- > 0;)
-    if (trained(blocks[b]) && b < lowest_block) lowest_block = b;
+  for (size_t b = 0; b < lowest_block; b++)
+    if (trained(blocks[b])) lowest_block = b;
   vision_trained = lowest_block < blocks.size() || trained(merger);
   for (const auto& tap : deepstack) vision_trained |= trained(tap);
   lowest_layer = vision_trained || embedding.trained() ? 0 : layers.size();
-  for (size_t l = layers.size(); l-- > 0;)
-    if (trained(layers[l]) && l < lowest_layer) lowest_layer = l;
+  for (size_t l = 0; l < lowest_layer; l++)
+    if (trained(layers[l])) lowest_layer = l;
 }
 
 template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<T>& parameters) {

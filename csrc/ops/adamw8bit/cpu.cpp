@@ -1,7 +1,7 @@
 // hot
 #include "op.h"
 
-#include "../../backends/cpu/lists.h"
+#include "../adamw/update.h"
 
 namespace g2rpo {
 
@@ -63,9 +63,7 @@ template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
 }  // namespace
 
 KERNEL_REAL(cpu, Adamw8bit) {
-  if (op.step < 1) return fail(stream, "INVALID_ARGUMENT", "adamw8bit: step must be at least 1");
-  if (!(op.beta1 >= 0 && op.beta1 < 1 && op.beta2 >= 0 && op.beta2 < 1))
-    return fail(stream, "INVALID_ARGUMENT", "adamw8bit: beta1 and beta2 must be in [0, 1)");
+  if (!AdamWUpdate<T>::arguments_hold(stream, op)) return;
   if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
       !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
       !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||
@@ -75,14 +73,7 @@ KERNEL_REAL(cpu, Adamw8bit) {
   for (size_t k = 0; scaled && k < op.gradients.size; k++)
     scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
   if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
-  const double first_correction = 1 - __builtin_pow(op.beta1, op.step), second_correction = 1 - __builtin_pow(op.beta2, op.step);
-  const Vec<T> gradient_scale = splat(static_cast<T>(op.gradientScale));
-  const Vec<T> first_share = splat(static_cast<T>(1 - op.beta1));
-  const Vec<T> beta2 = splat(static_cast<T>(op.beta2)), second_share = splat(static_cast<T>(1 - op.beta2));
-  const Vec<T> keep = splat(static_cast<T>(1 - op.learningRate * op.weightDecay));
-  const Vec<T> step_size = splat(static_cast<T>(op.learningRate / first_correction));
-  const Vec<T> root_scale = splat(static_cast<T>(1 / __builtin_sqrt(second_correction)));
-  const Vec<T> epsilon = splat(static_cast<T>(op.epsilon));
+  const AdamWUpdate<T> update(op);
   Words places{};
   for (uint32_t i = 0; i < kLanes; i++) places[i] = i * 0x9e3779b9u;
   Scratch scratch;
@@ -106,16 +97,7 @@ KERNEL_REAL(cpu, Adamw8bit) {
         store(narrow_v + i, decoded<kSecondOffset>(load_words(square + i)) * held_second);
       }
       for (size_t i = 0; i < n; i++) m[i] = static_cast<T>(narrow_m[i]), v[i] = static_cast<T>(narrow_v[i]);
-      for_lanes<T>(0, n, [&](size_t i, auto at) G2_INLINED {
-        const Vec<T> g = at.load(gradient + i) * gradient_scale;
-        Vec<T> mi = at.load(m + i), vi = at.load(v + i);
-        mi = fma(g - mi, first_share, mi);
-        vi = fma(g * g, second_share, vi * beta2);
-        at.store(m + i, mi);
-        at.store(v + i, vi);
-        const Vec<T> change = step_size * mi / fma(sqrt(vi), root_scale, epsilon);
-        at.store(parameter + i, at.load(parameter + i) * keep - change);
-      });
+      update.apply(gradient, parameter, m, v, 0, n);
       const float new_first = scale_of(m, n), new_second = scale_of(v, n);
       *first_scale = new_first;
       *second_scale = new_second;

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { describe, isObject } from './configReader.ts';
-import { isExpert, layoutOf, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
+import { layoutOf, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
 import { readFailure, readJsonFile } from './jsonFile.ts';
 import { readAt, readTensorEntries, type TensorEntry } from './safetensors.ts';
 import { elementCount, tensorNames, type TensorShape } from './tensorNames.ts';
@@ -70,8 +70,7 @@ export async function openCheckpoint(
     tensors: new Map(names.map(({ name, shape }) => [name, { shape, dtype: entries.get(name)!.dtype }])),
     async read(name) {
       const found = locate(name);
-      const values = await readTensor(found);
-      return layouts.get(name) === 'out_in' && isExpert(name) ? turned(values, found.shape) : values;
+      return turned(await readTensor(found), { name, shape: found.shape }, layouts.get(name)!);
     },
     async readBytes(name) {
       const { file, offset, bytes } = locate(name);

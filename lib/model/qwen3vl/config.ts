@@ -85,11 +85,7 @@ export function parseModelConfig(json: unknown, file: string, storesHead?: boole
     dtype: readDtype(read),
   };
   if (read.problems.length === 0) checkConsistency(config, read);
-  if (read.problems.length > 0)
-    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
-      file,
-      problems: read.problems,
-    });
+  read.finish(file);
   return config;
 }
 

@@ -1,3 +1,5 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+
 /** Reads keys of a JSON object by dotted path and collects what is wrong instead of stopping at the first problem. */
 export class ConfigReader {
   readonly problems: string[] = [];
@@ -64,6 +66,13 @@ export class ConfigReader {
   /** A key that may be absent, but where present has the only value that is supported. */
   expect(path: string, only: string | number | boolean): void {
     if (this.has(path) && this.raw(path) !== only) this.#wrong(path, JSON.stringify(only));
+  }
+
+  /** @throws INVALID_CHECKPOINT  all problems at once, if there are any */
+  finish(file: string): void {
+    const { problems } = this;
+    if (problems.length > 0)
+      throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${problems.join('; ')}`, { file, problems });
   }
 
   #wrong(path: string, wanted: string): void {

@@ -71,8 +71,9 @@ export async function encodePrompt(
   ]);
   const outerPair = videoProcessor?.settings.outerPair ?? false;
   const tokens = tokenizer.encode(withTimestamps(text, videos, { ids, tokenizer, outerPair }));
-  checkLength(tokens, { images, videos }, maxPromptTokens);
   const { inputIds, visualRows, shown } = expandPlaceholders(tokens, { images, videos }, ids);
+  if (inputIds.length > maxPromptTokens)
+    throw tooLong(inputIds.length, visualRows.length, { images, videos }, maxPromptTokens);
   const grids = { images: images.map(({ gridThw }) => gridThw), videos: videos.map(({ gridThw }) => gridThw) };
   return { inputIds, ...positionsOf(inputIds, grids, config), images: shown, visualRows };
 }
@@ -86,13 +87,9 @@ function checkPlaceholders(kind: 'image' | 'video', count: number, placeholders:
     );
 }
 
-function checkLength(tokens: Int32Array, { images, videos }: Media, maxPromptTokens: number): void {
-  const visual = [...images, ...videos].reduce((sum, { visualTokens }) => sum + visualTokens, 0);
-  const placeholders = videos.reduce((sum, { gridThw }) => sum + gridThw[0], images.length);
-  const length = tokens.length - placeholders + visual;
-  if (length <= maxPromptTokens) return;
+function tooLong(length: number, visual: number, { images, videos }: Media, maxPromptTokens: number): G2rpoError {
   const shown = `${images.length} images${videos.length > 0 ? ` and ${videos.length} videos` : ''}`;
-  throw new G2rpoError(
+  return new G2rpoError(
     'INVALID_PROMPT',
     `prompt: ${length} tokens, ${visual} of them for ${shown}; at most ${maxPromptTokens} are allowed`,
     { tokens: length, visualTokens: visual, maxPromptTokens },

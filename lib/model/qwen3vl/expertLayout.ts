@@ -5,9 +5,11 @@ export type ExpertLayout = 'in_out' | 'out_in';
 
 export const isExpert = (name: string): boolean => /\.mlp\.experts\.(gate_up|down)_proj$/.test(name);
 
+const isTurned = (name: string, layout: ExpertLayout): boolean => layout === 'out_in' && isExpert(name);
+
 /** The shape of a tensor as it is stored. */
 export function storedShape({ name, shape }: TensorShape, layout: ExpertLayout): number[] {
-  if (layout === 'in_out' || !isExpert(name)) return shape;
+  if (!isTurned(name, layout)) return shape;
   const [experts, rows, columns] = shape as [number, number, number];
   return [experts, columns, rows];
 }
@@ -23,8 +25,13 @@ export function layoutOf(tensor: TensorShape, stored: readonly number[] | undefi
 /** The layout of a tensor that is to be stored as in the releases, except where it would be read as the other one. */
 export const layoutForReaders = ({ shape }: TensorShape): ExpertLayout => (shape[1] === shape[2] ? 'out_in' : 'in_out');
 
-/** Matrices [experts, rows, columns] turned to [experts, columns, rows]. */
-export function turned(values: Float32Array, shape: readonly number[]): Float32Array {
+/** Values between [expert, in, out] and the way they are stored, either way: experts [e, rows, columns] as [e, columns, rows], or as they are. */
+export function turned(
+  values: Float32Array,
+  { name, shape }: { name: string; shape: readonly number[] },
+  layout: ExpertLayout,
+): Float32Array {
+  if (!isTurned(name, layout)) return values;
   const [experts, rows, columns] = shape as [number, number, number];
   const out = new Float32Array(values.length);
   for (let e = 0; e < experts; e++) {

@@ -1,4 +1,3 @@
-import { G2rpoError } from '../../runtime/errors.ts';
 import type { ModelConfig } from './config.ts';
 import { ConfigReader } from './configReader.ts';
 import type { AreaLimits } from './smartResize.ts';
@@ -20,11 +19,7 @@ export interface ImageSettings extends AreaLimits {
 export function parseImageSettings(json: unknown, file: string, config: Pick<ModelConfig, 'vision'>): ImageSettings {
   const read = new ConfigReader(json);
   const settings = readImageSettings(read, config);
-  if (read.problems.length > 0)
-    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
-      file,
-      problems: read.problems,
-    });
+  read.finish(file);
   return settings;
 }
 

@@ -3,7 +3,7 @@ import { G2rpoError, nearestName } from '../../runtime/errors.ts';
 import { zeros, type Tensor } from '../../runtime/tensor.ts';
 import { realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
 import { eachWord } from './randomStream.ts';
-import type { TensorShape } from './tensorNames.ts';
+import { elementCount, type TensorShape } from './tensorNames.ts';
 import { matchesName } from './trained.ts';
 
 /** A change of low rank: weight = base + (alpha / rank)·b·a, of which a and b alone are trained. */
@@ -102,10 +102,7 @@ export function initialLora(name: string, [out, columns]: [number, number], rank
 }
 
 /** Rows and columns of a weight, as a linear map sees them. */
-export const matrixOf = (shape: readonly number[]): [number, number] => [
-  shape[0]!,
-  shape.slice(1).reduce((n, d) => n * d, 1),
-];
+export const matrixOf = (shape: readonly number[]): [number, number] => [shape[0]!, elementCount(shape.slice(1))];
 
 /** The weight of `parameter` becomes base + scale·b·a; its frozen values move into the adapter. */
 export function adapt(
@@ -134,7 +131,7 @@ export function adapt(
 
 /** The weight follows a and b; to be called when these have changed. */
 export function merge({ base, merged, a, b, scale }: Adapter): void {
-  const size = [b.shape[0]!, a.shape[1]!];
+  const size = matrixOf(base.shape);
   loraMerge({ base: base.reshape(size), a: a.weight, b: b.weight, merged: merged.reshape(size), scale });
 }
 

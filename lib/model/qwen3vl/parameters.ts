@@ -45,16 +45,10 @@ export async function loadParameters(
       'INVALID_CONFIG',
       'train.lora trains its adapters alone: train.freeze and train.only have no place',
     );
-  const targets = lora ? loraTargets(tensors, lora) : [];
+  const changed = new Set(lora && loraTargets(tensors, lora).map(({ name }) => name));
   const peft = adapter === undefined ? undefined : await readPeft(adapter, tensors);
-  if (lora && peft)
-    checkSame(
-      lora,
-      targets.map(({ name }) => name),
-      peft,
-    );
+  if (lora && peft) checkSame(lora, changed, peft);
   const set: ParameterSet = { parameters: [], trained: [], adapters: [] };
-  const changed = new Set(targets.map(({ name }) => name));
   for (const { name, shape } of tensors) {
     const values = (await checkpoint.read(name)) as Float32Array<ArrayBuffer>;
     const weight = realTensor(dtype, values, shape);
@@ -75,7 +69,7 @@ export async function loadParameters(
 }
 
 /** An adapter that is trained on must be the one that the configuration describes. */
-function checkSame({ rank, alpha }: LoraOptions, targets: readonly string[], peft: PeftAdapter): void {
+function checkSame({ rank, alpha }: LoraOptions, targets: ReadonlySet<string>, peft: PeftAdapter): void {
   const refuse = (what: string, wanted: unknown, got: unknown): never => {
     throw new G2rpoError(
       'INVALID_CONFIG',
@@ -85,8 +79,8 @@ function checkSame({ rank, alpha }: LoraOptions, targets: readonly string[], pef
   };
   if (peft.rank !== rank) refuse('rank', rank, peft.rank);
   if (peft.scale !== alpha / rank) refuse('alpha', alpha, peft.scale * rank);
-  const missing = targets.filter((name) => !peft.matrices.has(name));
+  const missing = [...targets].filter((name) => !peft.matrices.has(name));
   if (missing.length > 0) refuse('targets', `also ${missing[0]}`, `${peft.matrices.size} matrices`);
-  const surplus = [...peft.matrices.keys()].filter((name) => !targets.includes(name));
+  const surplus = [...peft.matrices.keys()].filter((name) => !targets.has(name));
   if (surplus.length > 0) refuse('targets', `none that names it`, surplus[0]);
 }

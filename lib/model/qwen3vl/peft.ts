@@ -5,6 +5,7 @@ import { describe, isObject } from './configReader.ts';
 import { readFailure, readJsonFile } from './jsonFile.ts';
 import { matrixOf, moduleOf, type Adapter, type LoraValues } from './lora.ts';
 import { readAt, readTensorEntries } from './safetensors.ts';
+import { syncFolder, writeSynced } from './synced.ts';
 import { elementCount, type TensorShape } from './tensorNames.ts';
 import { widenInto } from './weightFormat.ts';
 import { writeSafetensors } from './writeSafetensors.ts';
@@ -141,17 +142,10 @@ export async function writePeft(
       ),
       { format: 'pt' },
     );
-    const handle = await open(join(writing, CONFIG), 'wx');
-    try {
-      await handle.writeFile(`${JSON.stringify(config, null, 2)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await writeSynced(join(writing, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
     await rm(target, { recursive: true, force: true });
     await rename(writing, target);
-    const folder = await open(dirname(target));
-    await folder.sync().finally(() => folder.close());
+    await syncFolder(dirname(target));
   } catch (cause) {
     await rm(writing, { recursive: true, force: true }).catch(() => undefined); // the first failure is the one to report
     if (cause instanceof G2rpoError) throw cause;

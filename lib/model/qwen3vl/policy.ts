@@ -12,7 +12,7 @@ import type { Parameter, TrainedParameter } from './parameter.ts';
 import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
-import { promptParts, type MediaOptions } from './promptEncoder.ts';
+import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
 import { tensorNames } from './tensorNames.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
@@ -122,7 +122,7 @@ export class Policy {
     const { dtype = 'f32', trained, lora, adapter, expertLayout, ...media } = options;
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
-    const [files, encoder] = await Promise.all([sideFiles(dir), promptParts(checkpoint, media)]);
+    const [files, encoder] = await Promise.all([sideFiles(dir), readPromptEncoder(checkpoint, media)]);
     const { tokenizer } = encoder;
     if (tokenizer.size > config.text.vocab)
       throw new G2rpoError(
@@ -155,7 +155,7 @@ export class Policy {
           }),
         ),
     );
-    return new Policy({ ...encoder, dir, files, set, lora, dtype }, native);
+    return new Policy({ dir, files, ...encoder, set, lora, dtype }, native);
   }
 
   /** One user turn of text, pictures and videos, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */

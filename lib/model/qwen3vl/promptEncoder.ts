@@ -11,10 +11,10 @@ export interface MediaOptions extends ImageProcessorOptions {
   video?: VideoOptions | undefined;
 }
 
-/** What a checkpoint says of prompts. */
-export async function promptParts(
+/** What the files beside the weights say of prompts. @throws INVALID_CHECKPOINT  incomplete, or for another model */
+export async function readPromptEncoder(
   { config, dir }: Pick<Checkpoint, 'config' | 'dir'>,
-  { video, ...images }: MediaOptions,
+  { video, ...images }: MediaOptions = {},
 ): Promise<Required<PromptEncoder>> {
   const [tokenizer, template, imageProcessor, videoProcessor] = await Promise.all([
     loadTokenizer(dir),
@@ -36,7 +36,7 @@ export async function loadPromptEncoder(
 ): Promise<
   PromptEncoder & { encode(content: readonly ContentPart[], options?: EncodeOptions): Promise<EncodedPrompt> }
 > {
-  const encoder = await promptParts(await openCheckpoint(from), media);
+  const encoder = await readPromptEncoder(await openCheckpoint(from), media);
   return {
     ...encoder,
     encode: (content, rest) => encodePrompt(encoder, [{ role: 'user', content: [...content] }], rest),

@@ -1,6 +1,7 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { elementCount, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES } from './weightFormat.ts';
+import { safetensorsHeader } from './writeSafetensors.ts';
 
 /** A weight file before it is written. */
 export interface PlannedFile {
@@ -27,22 +28,14 @@ export function planFiles(stored: readonly TensorShape[], dtype: 'BF16' | 'F32',
   }
   const number = (k: number) => String(k).padStart(5, '0');
   return shards.map((shard, k) => {
-    const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
-    let at = 0;
-    const starts = shard.map(({ name, shape, bytes }) => {
-      header[name] = { dtype, shape, data_offsets: [at, at + bytes] };
-      at += bytes;
-      return { name, offset: at - bytes };
-    });
-    const json = JSON.stringify(header);
-    const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8)); // names are ASCII
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(padded.length));
+    const tensors = shard.map((tensor) => ({ ...tensor, dtype }));
+    const header = safetensorsHeader(tensors, { format: 'pt' });
+    let at = header.length;
     return {
       name:
         shards.length === 1 ? 'model.safetensors' : `model-${number(k + 1)}-of-${number(shards.length)}.safetensors`,
-      header: Buffer.concat([length, padded]),
-      tensors: starts.map(({ name, offset }) => ({ name, offset: 8 + padded.length + offset })),
+      header,
+      tensors: shard.map(({ name, bytes }) => ({ name, offset: (at += bytes) - bytes })),
     };
   });
 }

@@ -1,4 +1,3 @@
-import { G2rpoError } from '../../runtime/errors.ts';
 import type { ModelConfig } from './config.ts';
 import { ConfigReader } from './configReader.ts';
 import { readImageSettings, type ImageSettings } from './imageSettings.ts';
@@ -45,10 +44,6 @@ export function parseVideoSettings(json: unknown, file: string, config: Pick<Mod
   };
   read.expect('do_sample_frames', true);
   if (settings.minFrames > settings.maxFrames) read.problem('min_frames must be at most max_frames');
-  if (read.problems.length > 0)
-    throw new G2rpoError('INVALID_CHECKPOINT', `${file}: ${read.problems.join('; ')}`, {
-      file,
-      problems: read.problems,
-    });
+  read.finish(file);
   return settings;
 }

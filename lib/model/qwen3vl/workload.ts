@@ -1,4 +1,5 @@
 import type { ModelConfig } from './config.ts';
+import type { Recompute } from './policy.ts';
 
 /** What a pass of the policy is over. */
 export interface PassSize {
@@ -65,7 +66,7 @@ function held(layers: number, { input, products, rowwise }: Kept, keep: Keep): n
 }
 
 /** `nothing` is a forward pass alone; the others are what a backward pass computes again. */
-export type Keep = 'nothing' | 'none' | 'selective' | 'full';
+export type Keep = 'nothing' | Recompute;
 
 /** Bytes of activations that a pass holds at its peak, in f32. */
 export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys' | 'patchKeys'>, keep: Keep): number {

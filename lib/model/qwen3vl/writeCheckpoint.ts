@@ -3,8 +3,9 @@ import { dirname, join, resolve } from 'node:path';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { isObject } from './configReader.ts';
-import { isExpert, layoutForReaders, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
+import { layoutForReaders, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
 import { indexOf, planFiles, type PlannedFile } from './shardPlan.ts';
+import { syncFolder, writeSynced } from './synced.ts';
 import { elementCount, tensorNames, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES, narrow } from './weightFormat.ts';
 
@@ -141,8 +142,7 @@ async function writeWeights(
     }
     for await (const { name, shape, data: given } of tensors) {
       checkTensor(name, shape, given, shapes.get(name), places.has(name));
-      const isTurned = isExpert(name) && layoutFor({ name, shape: shapes.get(name)! }) === 'out_in';
-      const data = isTurned ? turned(given, shape) : given;
+      const data = turned(given, { name, shape }, layoutFor({ name, shape: shapes.get(name)! }));
       const { handle, offset } = places.get(name)!;
       places.delete(name);
       for (let i = 0; i < data.length; i += CHUNK_ELEMENTS)
@@ -200,26 +200,7 @@ async function replace(target: string, writing: string, previous: string): Promi
   await rm(previous, { recursive: true, force: true });
 }
 
-async function writeSynced(path: string, content: string | Uint8Array): Promise<void> {
-  const handle = await open(path, 'wx');
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.length;)
     done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

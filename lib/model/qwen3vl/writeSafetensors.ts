@@ -11,26 +11,37 @@ export interface WrittenTensor {
 /** Bytes of a tensor in a file. */
 export const writtenBytes = ({ dtype, size }: WrittenTensor['tensor']): number => (dtype === 'u8' ? 1 : 4) * size;
 
+/** The first bytes of a safetensors file whose tensors lie one after the other, its length included. Names are ASCII. */
+export function safetensorsHeader(
+  tensors: readonly { name: string; dtype: string; shape: readonly number[]; bytes: number }[],
+  metadata?: Record<string, string>,
+): Buffer {
+  const header: Record<string, unknown> = metadata ? { __metadata__: metadata } : {};
+  let at = 0;
+  for (const { name, dtype, shape, bytes } of tensors)
+    header[name] = { dtype, shape, data_offsets: [at, (at += bytes)] };
+  const json = JSON.stringify(header);
+  const text = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text]);
+}
+
 /** Writes tensors, one after the other, as one safetensors file: f32, and u8 as it is; on the disk when it returns. */
 export async function writeSafetensors(
   file: string,
   tensors: readonly WrittenTensor[],
   metadata?: Record<string, string>,
 ): Promise<void> {
-  const header: Record<string, unknown> = metadata ? { __metadata__: metadata } : {};
-  let end = 0;
-  for (const { name, shape, tensor } of tensors) {
-    const begin = end;
-    end += writtenBytes(tensor);
-    header[name] = { dtype: tensor.dtype === 'u8' ? 'U8' : 'F32', shape, data_offsets: [begin, end] };
-  }
-  const json = JSON.stringify(header);
-  const text = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
+  const entries = tensors.map(({ name, shape, tensor }) => ({
+    name,
+    shape,
+    dtype: tensor.dtype === 'u8' ? 'U8' : 'F32',
+    bytes: writtenBytes(tensor),
+  }));
   const handle = await open(file, 'w');
   try {
-    await handle.writeFile(Buffer.concat([length, text]));
+    await handle.writeFile(safetensorsHeader(entries, metadata));
     for (const { tensor } of tensors) {
       const read = await tensor.read();
       const values = read instanceof Float64Array ? Float32Array.from(read) : read;

@@ -1,6 +1,5 @@
-import sharp from 'sharp';
 import type { ImageSource } from '../../../lib/index.ts';
-import { formulas } from './pictures.ts';
+import { formulas, pngOf } from './pictures.ts';
 
 /** A clip by formula, frame by frame. */
 export interface GoldenClip {
@@ -19,15 +18,10 @@ export async function framesOfClip(clip: GoldenClip, name: string): Promise<Imag
   const frames = clip.frame_args.map((args) => make(...args));
   if (frames.length !== clip.frames) throw new Error(`frames is ${clip.frames}; frame_args has ${frames.length}`);
   return Promise.all(
-    frames.map(async ({ pixels, width, height }, t) => {
-      if (height !== clip.height || width !== clip.width)
-        throw new Error(`frame ${t} is ${height}×${width}; the clip ${clip.height}×${clip.width}`);
-      return {
-        name: `${name}, frame ${t}`,
-        bytes: await sharp(pixels, { raw: { width, height, channels: 3 } })
-          .png()
-          .toBuffer(),
-      };
+    frames.map(async (frame, t) => {
+      if (frame.height !== clip.height || frame.width !== clip.width)
+        throw new Error(`frame ${t} is ${frame.height}×${frame.width}; the clip ${clip.height}×${clip.width}`);
+      return { name: `${name}, frame ${t}`, bytes: await pngOf(frame) };
     }),
   );
 }

@@ -1,3 +1,4 @@
+import sharp from 'sharp';
 import { eachWord } from '../../../lib/model/qwen3vl/randomStream.ts';
 
 export interface Picture {
@@ -14,6 +15,12 @@ export function picture(height: number, width: number, level: (y: number, x: num
     for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) pixels[(y * width + x) * 3 + c] = level(y, x, c);
   return { height, width, pixels };
 }
+
+/** A lossless file of a picture, so that it goes through the whole processor. */
+export const pngOf = ({ pixels, width, height }: Picture): Promise<Buffer> =>
+  sharp(pixels, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
 
 const { floor, max } = Math;
 

@@ -46,7 +46,7 @@ export interface GoldenSequence {
 }
 
 /** The pictures of a sequence as patch rows: images first, then videos, each input cut up by its grids. */
-export function patchRowsOf(s: Pick<GoldenSequence, 'pixels' | 'image_grid_thw' | 'video_grid_thw'>): PatchRows[] {
+function patchRowsOf(s: Pick<GoldenSequence, 'pixels' | 'image_grid_thw' | 'video_grid_thw'>): PatchRows[] {
   const cut = (input: GoldenPixels['input'], grids: Grid[]) => {
     const parts = s.pixels.filter((p) => p.input === input);
     const all = parts.flatMap((p) => Array.from(syntheticStream(p.name, p.shape, p.a, p.off)));

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /** Parts of a file of golden data, as what they must be. */
 
 /** @throws Error  a value is no integer that an Int32Array holds */
@@ -17,6 +19,9 @@ export function onlyKeys(where: string, value: object, known: readonly string[])
   const strange = Object.keys(value).find((key) => !known.some((name) => fits(key, name)));
   if (strange !== undefined) throw new Error(`${where}: no kind of case has a key ${strange}`);
 }
+
+export const sha256 = (content: string | NodeJS.ArrayBufferView): string =>
+  createHash('sha256').update(content).digest('hex');
 
 export const norm = (x: ArrayLike<number>): number => Math.sqrt(sum(Array.from(x, (v) => v * v)));
 export const sum = (x: Iterable<number>): number => Array.from(x).reduce((s, v) => s + v, 0);

@@ -1,29 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import {
-  chatTemplate,
-  loadChatTemplate,
-  type ContentPart,
-  type Message,
-} from '../../../lib/model/qwen3vl/chatTemplate.ts';
+import { chatTemplate, type ContentPart, type Message } from '../../../lib/model/qwen3vl/chatTemplate.ts';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { encodePrompt, type PromptEncoder } from '../../../lib/model/qwen3vl/encodePrompt.ts';
-import { loadImageProcessor } from '../../../lib/model/qwen3vl/imageProcessor.ts';
-import { loadTokenizer } from '../../../lib/model/qwen3vl/tokenizer.ts';
-import { createVideoProcessor, loadVideoProcessor } from '../../../lib/model/qwen3vl/videoProcessor.ts';
+import { readPromptEncoder } from '../../../lib/model/qwen3vl/promptEncoder.ts';
+import { createVideoProcessor } from '../../../lib/model/qwen3vl/videoProcessor.ts';
 import { frameFolder } from '../../support/frames.ts';
 import { goldenJson, goldenPath } from '../../support/goldenModel.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 
 async function encoderOf(name: string): Promise<PromptEncoder> {
-  const dir = goldenPath(`checkpoints/${name}`);
   const config = parseModelConfig(goldenJson(`checkpoints/${name}/config.json`), `${name}/config.json`);
-  return {
-    config,
-    tokenizer: await loadTokenizer(dir),
-    template: await loadChatTemplate(dir),
-    imageProcessor: await loadImageProcessor(dir, config),
-    videoProcessor: await loadVideoProcessor(dir, config),
-  };
+  return readPromptEncoder({ dir: goldenPath(`checkpoints/${name}`), config });
 }
 
 describe('refusals', async () => {

@@ -12,33 +12,15 @@ import {
 } from '../../../lib/model/qwen3vl/imageProcessor.ts';
 import { parseImageSettings, type ImageSettings } from '../../../lib/model/qwen3vl/imageSettings.ts';
 import { native } from '../../../lib/runtime/native.ts';
-import { formulas, picture, type Picture } from '../../../scripts/golden/model/pictures.ts';
+import { processorSettings, type PixelSettings } from '../../../scripts/golden/model/parts/pixelRows.ts';
+import { formulas, picture, pngOf, type Picture } from '../../../scripts/golden/model/pictures.ts';
 import { goldenJson, goldenPath, testGolden } from '../../support/goldenModel.ts';
 import { referenceResize, referenceRows } from '../../support/referenceResize.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
 
-interface Golden {
-  settings: Record<string, { patch_size: number; size: { shortest_edge: number; longest_edge: number } }>;
-}
-const golden = goldenJson<Golden>('cases/images.json');
-
-function settingsOf(setting: string): ImageSettings {
-  const { patch_size: patch, size } = golden.settings[setting]!;
-  return {
-    ...{ minPixels: size.shortest_edge, maxPixels: size.longest_edge, patch, temporalPatch: 2, merge: 2 },
-    ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
-  };
-}
-
-/** A lossless file of a picture, so that it goes through the whole processor. */
-async function asPng({ pixels, height, width }: Picture, name = 'picture.png') {
-  return {
-    name,
-    bytes: await sharp(pixels, { raw: { width, height, channels: 3 } })
-      .png()
-      .toBuffer(),
-  };
-}
+const { settings: goldenSettings } = goldenJson<{ settings: Record<string, PixelSettings> }>('cases/images.json');
+const settingsOf = (setting: string): ImageSettings => processorSettings(goldenSettings[setting]!);
+const asPng = async (of: Picture, name = 'picture.png') => ({ name, bytes: await pngOf(of) });
 
 testGolden('cases/images.json');
 

@@ -6,6 +6,7 @@ import { initialLora, loraTargets, type LoraOptions } from '../../../lib/model/q
 import { Policy, type PolicyOptions } from '../../../lib/model/qwen3vl/policy.ts';
 import { tensorNames } from '../../../lib/model/qwen3vl/tensorNames.ts';
 import { createOptimizer } from '../../../lib/train/optimizer.ts';
+import { expectFiniteDifferences } from '../../support/finiteDifferences.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf, thrownBy } from '../../support/thrown.ts';
@@ -85,24 +86,7 @@ describe('an adapter', () => {
     };
     policy.zeroGradients();
     await policy.forwardBackward(batch, loss, { temperature: 0.9 });
-    for (const [k, { name, weight, gradient }] of policy.trained.entries()) {
-      const g = await gradient.read();
-      const direction = Float64Array.from(g, (_, i) => Math.sin(12.9898 * (i + 1) + k));
-      const size = Math.hypot(...direction);
-      const analytic = Array.from(g).reduce((s, v, i) => s + (v * direction[i]!) / size, 0);
-      const at = (await weight.read()) as Float64Array<ArrayBuffer>;
-      const moved = (by: number) => {
-        weight.write(at.map((w, i) => w + (by * direction[i]!) / size));
-        return objective();
-      };
-      const h = 1e-4;
-      const numeric = ((await moved(h)) - (await moved(-h))) / (2 * h);
-      weight.write(at);
-      // truncation is of order h² times the third derivative; rounding 1e-16 / h
-      expect(Math.abs(analytic - numeric), `${name}: ${analytic} against ${numeric}`).toBeLessThan(
-        2e-6 * Math.max(1, Math.abs(numeric)),
-      );
-    }
+    await expectFiniteDifferences(policy, objective);
     policy.dispose();
   });
 

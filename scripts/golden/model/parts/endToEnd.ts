@@ -1,5 +1,6 @@
 import { createVideoProcessor, type ContentPart, type Message, type Policy } from '../../../../lib/index.ts';
 import { encodePrompt } from '../../../../lib/model/qwen3vl/encodePrompt.ts';
+import { packPrompts } from '../../../../lib/model/qwen3vl/policyBatch.ts';
 import { boundsFor } from '../bounds.ts';
 import type { Checks, Comparer } from '../checks.ts';
 import { framesOfClip, type GoldenClip } from '../clips.ts';
@@ -82,13 +83,8 @@ async function checkForm(
   const otherPixels = golden.video !== null || golden.images.some((file) => /\.jpe?g$/i.test(file));
   const bounds = boundsFor(text.hidden);
   const near = otherPixels ? { ...bounds, value: { rtol: 0, atol: 5e-2 }, gap: { rtol: 0, atol: 0.1 } } : bounds;
-  const { inputIds, positionIds, images, visualRows } = encoded;
-  const batch = {
-    ...{ inputIds, positionIds, images, visualRows, visualSource: Int32Array.from(visualRows.keys()) },
-    ...{ segmentStarts: Int32Array.of(0, inputIds.length), segmentPrefix: Int32Array.of(-1) },
-    ...{ targetRows: new Int32Array(), targetIds: new Int32Array() },
-  };
-  const logits = await policy.logits(batch, Int32Array.of(inputIds.length - 1));
+  const batch = packPrompts([encoded], config.vision.merge);
+  const logits = await policy.logits(batch, Int32Array.of(encoded.inputIds.length - 1));
   compareLogits([forward.last_row], logits, check, near);
 }
 

@@ -1,18 +1,15 @@
-import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../../lib/index.ts';
 import { MissingCapability, type Checks } from '../checks.ts';
 import type { ModelFolder } from '../modelFolder.ts';
-import { onlyKeys } from '../values.ts';
+import { onlyKeys, sha256 } from '../values.ts';
 
 interface GoldenHashes {
   command?: string;
   files: Record<string, string>;
   tensors?: Record<string, string>;
 }
-
-const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 /** `hashes.json`: the weight files that we write, byte by byte, and the tensors that we read from them. */
 export async function hashes(folder: ModelFolder, file: string, checks: Checks): Promise<void> {

@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import sharp from 'sharp';
 import { createImageProcessor, decodeImage, G2rpoError, smartResize } from '../../../../lib/index.ts';
 import type { Checks, Comparer } from '../checks.ts';
 import type { ModelFolder } from '../modelFolder.ts';
-import { formulas } from '../pictures.ts';
-import { onlyKeys } from '../values.ts';
-import { compareRows, type GoldenRows, type PixelSettings } from './pixelRows.ts';
+import { formulas, pngOf } from '../pictures.ts';
+import { onlyKeys, sha256 } from '../values.ts';
+import { compareRows, processorSettings, type GoldenRows, type PixelSettings } from './pixelRows.ts';
 
 interface GoldenImage {
   name: string;
@@ -31,7 +29,6 @@ interface GoldenImages {
 }
 
 const IMAGE_KEYS = ['name', 'file', 'bytes', 'sha256_file', 'stored_mode', 'formula', 'args', 'decoded', 'expected', 'direct_pil_object_same_as_load_image']; // prettier-ignore
-const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 /** `cases/images.json`: decoded pictures, their rows by the processor, and sizes. */
 export async function images(folder: ModelFolder, file: string, checks: Checks): Promise<void> {
@@ -69,11 +66,9 @@ function settingOf(golden: GoldenImages, name: string): PixelSettings {
   return setting;
 }
 
-const limitsOf = ({ size }: PixelSettings) => ({ minPixels: size.shortest_edge, maxPixels: size.longest_edge });
-const MERGE = 2;
-
 function resized(height: number, width: number, setting: PixelSettings): number[] {
-  const size = smartResize(height, width, MERGE * setting.patch_size, limitsOf(setting));
+  const { merge, patch, ...limits } = processorSettings(setting);
+  const size = smartResize(height, width, merge * patch, limits);
   return [size.height, size.width];
 }
 
@@ -89,14 +84,12 @@ function refusedRatio(height: number, width: number, setting: PixelSettings): nu
   return Number.NaN;
 }
 
-/** A file, or a lossless one of a formula, so that it goes through the whole processor. */
+/** A file, or a lossless one of a formula. */
 async function sourceOf(folder: ModelFolder, { name, file, formula, args }: GoldenImage) {
   if (file !== undefined) return folder.path(file);
   const make = formulas[formula!];
   if (!make) throw new Error(`there is neither a file nor a formula called ${formula}`);
-  const { pixels, width, height } = make(...args!);
-  const png = sharp(pixels, { raw: { width, height, channels: 3 } }).png();
-  return { name, bytes: await png.toBuffer() };
+  return { name, bytes: await pngOf(make(...args!)) };
 }
 
 async function checkDecoded(folder: ModelFolder, image: GoldenImage, check: Comparer): Promise<void> {
@@ -125,10 +118,7 @@ async function checkRows(
   check: Comparer,
 ): Promise<void> {
   const source = await sourceOf(folder, image);
-  const processor = createImageProcessor({
-    ...limitsOf(setting),
-    ...{ patch: setting.patch_size, temporalPatch: 2, merge: MERGE, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
-  });
+  const processor = createImageProcessor(processorSettings(setting));
   if ('error' in pil || 'error' in torchvision) {
     const code = await processor.process(source).then(() => 'none', (error: { code?: string }) => error.code); // prettier-ignore
     return check.same('error', 'INVALID_IMAGE', code);

@@ -1,13 +1,18 @@
-import { createHash } from 'node:crypto';
-import type { GridThw } from '../../../../lib/index.ts';
+import type { GridThw, ImageProcessor } from '../../../../lib/index.ts';
 import type { Comparer } from '../checks.ts';
-import { integers, sum } from '../values.ts';
+import { integers, sha256, sum } from '../values.ts';
 
 /** Settings of a processor; `size` counts pixels. */
 export interface PixelSettings {
   patch_size: number;
   size: { shortest_edge: number; longest_edge: number };
 }
+
+/** As the processors take them, with what all cases have in common. */
+export const processorSettings = ({ patch_size: patch, size }: PixelSettings): ImageProcessor['settings'] => ({
+  ...{ minPixels: size.shortest_edge, maxPixels: size.longest_edge, patch, temporalPatch: 2, merge: 2 },
+  ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+});
 
 /** What is said of pixel rows. */
 export interface GoldenRows {
@@ -36,9 +41,6 @@ interface Wanted {
   /** what the file calls it */
   exactName?: string;
 }
-
-const sha256 = (bytes: ArrayBufferView) =>
-  createHash('sha256').update(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)).digest('hex'); // prettier-ignore
 
 /**
  * Pixel rows: bit by bit where the decoded picture is the same, within the three levels of another JPEG decoder where it is not; and

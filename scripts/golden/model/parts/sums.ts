@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Checks } from '../checks.ts';
 import type { ModelFolder } from '../modelFolder.ts';
+import { sha256 } from '../values.ts';
 
 /** `SHA256SUMS`: the files that are there are those that were meant. */
 export async function sums(folder: ModelFolder, file: string, checks: Checks): Promise<void> {
@@ -10,7 +10,7 @@ export async function sums(folder: ModelFolder, file: string, checks: Checks): P
     for (const line of lines) {
       const [hash, name] = line.split(/ [ *]/) as [string, string];
       if (!folder.has(name)) continue;
-      check.same(name, hash, createHash('sha256').update(readFileSync(folder.path(name))).digest('hex')); // prettier-ignore
+      check.same(name, hash, sha256(readFileSync(folder.path(name))));
     }
   });
 }

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
 import { createVideoProcessor, G2rpoError, sampleFrames, timestampsOf, videoSize } from '../../../../lib/index.ts';
 import type { Checks, Comparer } from '../checks.ts';
 import { framesOfClip, type GoldenClip } from '../clips.ts';
 import type { ModelFolder } from '../modelFolder.ts';
-import { integers, onlyKeys } from '../values.ts';
-import { compareRows, type GoldenRows, type PixelSettings } from './pixelRows.ts';
+import { integers, onlyKeys, sha256 } from '../values.ts';
+import { compareRows, processorSettings, type GoldenRows, type PixelSettings } from './pixelRows.ts';
 
 interface Sampling {
   total_frames: number;
@@ -47,7 +46,6 @@ const CLIP_KEYS = ['name', 'frame_formula', 'frame_args', 'frames', 'height', 'w
 /** The rule that the README names: two frames a second, at least 4, at most 768. */
 const RULE = { fps: 2, minFrames: 4, maxFrames: 768 };
 const TEMPORAL_PATCH = 2;
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 /** `cases/videos.json`: which frames are taken and when they were, their size, and the rows of clips. */
 export async function videos(folder: ModelFolder, file: string, checks: Checks): Promise<void> {
@@ -111,10 +109,10 @@ async function checkClip(clip: Clip, check: Comparer): Promise<void> {
   onlyKeys(clip.name, clip, CLIP_KEYS);
   onlyKeys('call', clip.call, ['num_frames']);
   integers('indices', clip.indices);
-  const { patch_size: patch, size } = clip.settings;
+  const settings = processorSettings(clip.settings);
+  const { patch } = settings;
   const processor = createVideoProcessor({
-    ...{ minPixels: size.shortest_edge, maxPixels: size.longest_edge, patch, temporalPatch: TEMPORAL_PATCH, merge: 2 },
-    ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], ...RULE, sizing: 'clip', limitFrames: false, outerPair: false },
+    ...{ ...settings, ...RULE, sizing: 'clip', limitFrames: false, outerPair: false },
   });
   const frames = await framesOfClip(clip, clip.name);
   const { num_frames: numFrames } = clip.call;
