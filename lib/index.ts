@@ -1,6 +1,7 @@
 /** The public names of g2rpo. */
 
 export { ERROR_CODES, G2rpoError, type ErrorCode } from './runtime/errors.ts';
+export { limitMemory, memoryUse, type MemoryUse } from './runtime/memory.ts';
 export { Scope, Tensor, tensor, zeros, type ArrayOf, type DType, type TypedArray } from './runtime/tensor.ts';
 export * from './types.ts';
 

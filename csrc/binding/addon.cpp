@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "../core/arena.h"
 #include "binding.h"
 
@@ -73,6 +75,26 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), device_of(info.Env()).threads());
 }
 
+/** memoryUse(): { bytes, peak, limit }, of the process */
+Napi::Value memory_use_of_process(const Napi::CallbackInfo& info) {
+  const MemoryUse use = memory_use();
+  auto result = Napi::Object::New(info.Env());
+  const auto number = [&](size_t n) { return Napi::Number::New(info.Env(), n == SIZE_MAX ? INFINITY : static_cast<double>(n)); };
+  result["bytes"] = number(use.bytes);
+  result["peak"] = number(use.peak);
+  result["limit"] = number(use.limit);
+  return result;
+}
+
+/** limitMemory(bytes): Infinity for none; the peak begins anew */
+Napi::Value set_memory_limit(const Napi::CallbackInfo& info) {
+  const double bytes = info[0].As<Napi::Number>().DoubleValue();
+  if (!(bytes >= 0)) throw Error("INVALID_ARGUMENT", "limitMemory: bytes must be at least 0; got " + std::to_string(bytes));
+  limit_memory(bytes < 9e15 ? static_cast<size_t>(bytes) : SIZE_MAX);
+  forget_memory_peak();
+  return info.Env().Undefined();
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new Context{env};
   env.SetInstanceData<Context>(state);
@@ -86,6 +108,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["limitIsa"] = Napi::Function::New<guarded_call<limit>>(env);
   exports["setThreads"] = Napi::Function::New<guarded_call<set_threads>>(env);
   exports["threads"] = Napi::Function::New<guarded_call<threads>>(env);
+  exports["memoryUse"] = Napi::Function::New<guarded_call<memory_use_of_process>>(env);
+  exports["limitMemory"] = Napi::Function::New<guarded_call<set_memory_limit>>(env);
   register_tensor(env, exports);
   register_launch(env, exports);
   register_policy(env, exports);

@@ -1,7 +1,10 @@
 #include "arena.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -23,17 +26,41 @@ struct ThreadScratch {
   struct Block {
     char* data;
     size_t size;
-    size_t start;  // offset of its first byte in the thread's address-free numbering
+    size_t start;  // how much had been taken when this block became the current one
   };
   std::vector<Block> blocks;
-  size_t top = 0;
+  size_t top = 0;  // bytes taken
   size_t current = 0;
+  bool counts = false;
   ~ThreadScratch() {
     for (auto& b : blocks) deallocate(b.data, b.size);
   }
 };
 thread_local ThreadScratch tls;
+
+std::atomic<size_t> in_use{0}, peak_use{0}, most{SIZE_MAX};
+
+std::string megabytes(size_t bytes) { return std::to_string((bytes + 999'999) / 1'000'000) + " MB"; }
 }  // namespace
+
+MemoryUse memory_use() { return {in_use.load(), peak_use.load(), most.load()}; }
+void limit_memory(size_t bytes) { most = bytes; }
+void forget_memory_peak() { peak_use = in_use.load(); }
+void yield_memory(size_t bytes) { in_use -= bytes; }
+
+void claim_memory(size_t bytes) {
+  const size_t now = in_use += bytes;
+  if (const size_t limit = most; now > limit) {
+    in_use -= bytes;
+    throw Error("OUT_OF_MEMORY", "an array of " + megabytes(bytes) + " would pass the limit of " + megabytes(limit) + "; " +
+                                     megabytes(now - bytes) + " are in use");
+  }
+  size_t peak = peak_use;
+  while (now > peak && !peak_use.compare_exchange_weak(peak, now)) {
+  }
+}
+
+bool count_scratch(bool counts) { return std::exchange(tls.counts, counts); }
 
 void* allocate(size_t bytes) {
   if (bytes == 0) bytes = 64;
@@ -59,22 +86,26 @@ void return_free_memory() {
 void* scratch_take(size_t bytes) {
   bytes = (bytes + 63) / 64 * 64;
   auto& t = tls;
-  while (t.current < t.blocks.size()) {
+  if (t.counts) claim_memory(bytes);
+  for (; t.current < t.blocks.size(); t.current++) {
     auto& b = t.blocks[t.current];
-    if (t.top + bytes <= b.start + b.size) {
-      char* p = b.data + (t.top - b.start);
+    const size_t used = t.top - b.start;
+    if (used + bytes <= b.size) {
       t.top += bytes;
-      return p;
+      return b.data + used;
     }
     if (t.current + 1 == t.blocks.size()) break;
-    t.current++;
-    t.top = t.blocks[t.current].start;
+    t.blocks[t.current + 1].start = t.top;
   }
-  const size_t size = bytes > kBlock ? bytes : kBlock;
-  const size_t start = t.blocks.empty() ? 0 : t.blocks.back().start + t.blocks.back().size;
-  t.blocks.push_back({static_cast<char*>(allocate(size)), size, start});
+  const size_t size = std::max(bytes, kBlock);
+  try {
+    t.blocks.push_back({static_cast<char*>(allocate(size)), size, t.top});
+  } catch (...) {
+    if (t.counts) yield_memory(bytes);
+    throw;
+  }
   t.current = t.blocks.size() - 1;
-  t.top = start + bytes;
+  t.top += bytes;
   return t.blocks.back().data;
 }
 
@@ -82,18 +113,20 @@ size_t scratch_mark() { return tls.top; }
 
 void scratch_release(size_t mark) {
   auto& t = tls;
+  if (t.counts) yield_memory(t.top - mark);
   t.top = mark;
-  while (t.current > 0 && t.blocks[t.current].start > mark) t.current--;
+  while (t.current > 0 && t.blocks[t.current].start >= mark) t.current--;
+  if (mark > 0 || t.blocks.size() < 2) return;
   // everything is free: join the blocks into one, so that the next time it is a single bump
-  if (mark == 0 && t.blocks.size() > 1) {
-    size_t total = 0;
-    for (auto& b : t.blocks) {
-      total += b.size;
-      deallocate(b.data, b.size);
-    }
-    t.blocks.clear();
-    t.current = 0;
+  size_t total = 0;
+  for (auto& b : t.blocks) {
+    total += b.size;
+    deallocate(b.data, b.size);
+  }
+  t.blocks.clear();
+  try {
     t.blocks.push_back({static_cast<char*>(allocate(total)), total, 0});
+  } catch (const Error&) {  // what is next taken is allocated then, or refused
   }
 }
 

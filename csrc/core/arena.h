@@ -21,6 +21,24 @@ class Scratch {
   size_t mark_;
 };
 
+/**
+ * Memory that counts: of tensors, caches, and the scratch that a device's thread takes outside of loops. None of it depends on which
+ * thread was faster, so that what a limit stops does not either.
+ */
+struct MemoryUse {
+  size_t bytes, peak, limit;
+};
+MemoryUse memory_use();
+/** `bytes` from now on, SIZE_MAX for none; what is there already stays. */
+void limit_memory(size_t bytes);
+/** Begins the peak anew. */
+void forget_memory_peak();
+/** Counts so much more. Throws OUT_OF_MEMORY where it would pass the limit. */
+void claim_memory(size_t bytes);
+void yield_memory(size_t bytes);
+/** Whether scratch of the calling thread counts from now on; returns whether it did. */
+bool count_scratch(bool counts);
+
 /** 64-byte aligned memory, 2 MB aligned with huge pages asked for from 4 MB on. Throws OUT_OF_MEMORY. */
 void* allocate(size_t bytes);
 void deallocate(void* data, size_t bytes);

@@ -9,6 +9,7 @@
 #include <sched.h>
 #endif
 
+#include "arena.h"
 #include "stream.h"
 
 namespace g2rpo {
@@ -126,6 +127,11 @@ void ThreadPool::work() {
 
 void ThreadPool::run(size_t n, void (*body)(void*, size_t), void* context) {
   if (n == 0) return;
+  // which items the caller takes is chance
+  struct Uncounted {
+    bool before = count_scratch(false);
+    ~Uncounted() { count_scratch(before); }
+  } uncounted;
   if (workers_.empty() || n == 1) {
     for (size_t i = 0; i < n; i++) call(body, context, i);
     return;

@@ -7,6 +7,7 @@ export interface ShownPlan {
   holdings: readonly { name: string; bytes: number }[];
   phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
   peakBytes: number;
+  limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
   flopsPerSecond: number;
   updatesPerBatch: number;
 }
@@ -35,8 +36,19 @@ export function formatPlan(plan: ShownPlan): string {
     ),
     '',
     `peak memory ${size(plan.peakBytes)}; a rollout batch with ${updates} about ${duration(perBatch)}`,
+    ...(plan.limit ? limited(plan.limit) : []),
     `(at ${(plan.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, measured now; responses as long as they may be, no prompt dropped, rewards free)`,
   ].join('\n');
+}
+
+/** What a limit of memory means for the run. */
+function limited({ bytes, short }: NonNullable<ShownPlan['limit']>): string[] {
+  if (short.length === 0) return [`the limit of ${size(bytes)} (train.memoryLimitMb) is enough`];
+  return short.map(
+    ({ phase, bytes: wanted, halved }) =>
+      `${phase}: the engine wants ${size(wanted)}, more than the limit of ${size(bytes)} (train.memoryLimitMb): ` +
+      (halved ? 'micro-batches will be halved until they fit' : 'the run will end there; take fewer prompts at a time'),
+  );
 }
 
 function size(bytes: number): string {

@@ -22,6 +22,8 @@ export interface Native {
   limitIsa(name: string): string;
   threads(): number;
   setThreads(n: number): void;
+  memoryUse(): { bytes: number; peak: number; limit: number };
+  limitMemory(bytes: number): void;
   kernels(): NativeKernel[];
   /** starts or stops timing the kernels that the model runs, from zero */
   profile(on: boolean): void;

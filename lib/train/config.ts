@@ -177,6 +177,11 @@ const optimizerConfig = {
   microBatchTokens: positive
     .default(16384)
     .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
+  memoryLimitMb: positive
+    .exactOptional()
+    .describe(
+      'MB that weights, gradients, moments, activations and caches may take together; where an update would take more, its micro-batches are halved',
+    ),
   recompute: z
     .enum(['none', 'selective', 'full'])
     .default('none')

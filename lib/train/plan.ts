@@ -31,6 +31,8 @@ export interface PlannedPhase {
   bytes: number;
   /** per rollout batch; undefined where the phase is not a part of one */
   seconds: number | undefined;
+  /** done in micro-batches, which are halved where memory is short */
+  halved: boolean;
 }
 
 export interface RunPlan {
@@ -41,6 +43,8 @@ export interface RunPlan {
   phases: PlannedPhase[];
   /** bytes of the process at the highest point of the run */
   peakBytes: number;
+  /** what the engine may take, if that is limited, and the phases for which it is not enough */
+  limit: { bytes: number; short: { phase: string; bytes: number; halved: boolean }[] } | undefined;
   /** floating-point operations per second that a product of the policy's shape reached just now */
   flopsPerSecond: number;
   updatesPerBatch: number;
@@ -95,6 +99,9 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
+  const engine = held - holdings[0]!.bytes;
+  const { memoryLimitMb } = config.train;
+  const limit = memoryLimitMb === undefined ? undefined : 1e6 * memoryLimitMb;
   return {
     parameters,
     prompts: {
@@ -106,6 +113,13 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     holdings,
     phases,
     peakBytes: held + Math.max(...phases.map(({ bytes }) => bytes)),
+    limit:
+      limit === undefined
+        ? undefined
+        : {
+            bytes: limit,
+            short: phases.flatMap(({ name, bytes, halved }) => engine + bytes > limit ? [{ phase: name, bytes: engine + bytes, halved }] : []), // prettier-ignore
+          },
     flopsPerSecond,
     updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
   };
@@ -189,11 +203,11 @@ function phasesOf(
   const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
   const rows = (prompts: number) => `${Math.round(scaled(group, shareOfBudget(prompts)).rows)} rows`;
   return [
-    ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined }] : []), // prettier-ignore
-    { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together }, // prettier-ignore
-    ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
-    ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward }] : []), // prettier-ignore
-    { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again) }, // prettier-ignore
+    ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined, halved: false }] : []), // prettier-ignore
+    { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together, halved: false }, // prettier-ignore
+    ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
+    ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
+    { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again), halved: true }, // prettier-ignore
   ];
 }
 

@@ -5,6 +5,7 @@ import type { RewardRunner } from '../rewards/index.ts';
 import type { Reporter } from '../types.ts';
 import type { TrainConfig } from './config.ts';
 import type { Optimizer } from './optimizer.ts';
+import type { RowBudget } from './rowBudget.ts';
 
 /** What training needs of a policy; the real one, or a stand-in of a test. */
 export type TrainedPolicy = Pick<
@@ -23,6 +24,7 @@ export interface Run {
   reference?: Pick<Policy, 'forward' | 'dispose'>;
   algorithm: Algorithm;
   optimizer: Optimizer;
+  budget: RowBudget;
   stream: PromptStream;
   rewards: RewardRunner;
   reporter: Reporter;

@@ -26,21 +26,21 @@ export async function scoresOf(
 ): Promise<CurrentScores> {
   const tokens = batch.tokenStarts.at(-1)!;
   const all = { logProbs: new Float32Array(tokens), entropy: new Float32Array(tokens) };
-  for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
+  await inMicroBatches(run, batch, async (slices) => {
     const [begin] = tokensOf(slices, batch.tokenStarts);
     const scores: Scores = await policy.forward(packSlices(slices, run.policy.config.vision.merge), temperature(run));
     all.logProbs.set(scores.logProbs, begin);
     all.entropy.set(scores.entropy, begin);
-  }
+  });
   return all;
 }
 
-/** Adds the gradient of the loss, micro-batch by micro-batch, and returns what the policy said of every token. */
+/** The gradient of the loss, micro-batch by micro-batch, in the place of what was there; returns what the policy said of every token. */
 export async function backward(run: Run, batch: RolloutBatch, loss: TokenLoss): Promise<UpdateScores> {
   const tokens = batch.tokenStarts.at(-1)!;
   const reals = () => new Float32Array(tokens);
   const all = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
-  for (const slices of microBatches(batch.groups, run.config.train.microBatchTokens)) {
+  const learn = async (slices: Slice[]) => {
     const [begin, end] = tokensOf(slices, batch.tokenStarts);
     const micro = packSlices(slices, run.policy.config.vision.merge);
     const part = partOf(loss, begin, end);
@@ -52,8 +52,25 @@ export async function backward(run: Run, batch: RolloutBatch, loss: TokenLoss): 
     all.entropy.set(scores.entropy, begin);
     all.loss.set(scores.loss, begin);
     all.clipped.set(scores.clipped, begin);
-  }
+  };
+  await inMicroBatches(run, batch, learn, () => run.policy.zeroGradients());
   return all;
+}
+
+/** Every micro-batch in turn; `begin` comes before the first, and again where memory was short and all begins anew. */
+async function inMicroBatches(
+  { budget }: Run,
+  { groups }: RolloutBatch,
+  body: (slices: Slice[]) => Promise<void>,
+  begin?: () => void,
+): Promise<void> {
+  await budget.within(
+    (rows) => microBatches(groups, rows),
+    async (micros) => {
+      begin?.();
+      for (const slices of micros) await body(slices);
+    },
+  );
 }
 
 /** The loss of the tokens [begin, end). */

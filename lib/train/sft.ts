@@ -12,6 +12,7 @@ import { lockFolder } from './folderLock.ts';
 import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
+import { holdToLimit, MEMORY_KEYS, RowBudget } from './rowBudget.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
 import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
@@ -21,6 +22,8 @@ interface SftState {
   config: SftConfig;
   /** of the phase under way, in the order of its sources */
   streams: PromptStreamState[];
+  /** rows of the policy at a time, as memory allowed */
+  rows?: number;
   before: ValidationReport | undefined;
   after: ValidationReport | undefined;
 }
@@ -40,15 +43,18 @@ interface Source {
  */
 export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   using lock = lockFolder(config.output);
+  using limit = holdToLimit(config.train);
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
-  if (state) sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval']);
+  if (state)
+    sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval', ...MEMORY_KEYS]);
 
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
   const trainee = await openTrainee(config, found);
   const { policy, optimizer } = trainee;
+  const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
   const rewards = await rewardRunnerOf(config);
   try {
     let step = found?.step ?? 0;
@@ -90,14 +96,17 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       if (state && found!.step > begin && found!.step < end)
         sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
       const save = async () => {
-        const remembered: SftState = { config, streams: sources.map((s) => s.stream.state()), before, after };
+        const remembered: SftState = {
+          ...{ config, rows: budget.rows, before, after },
+          streams: sources.map((s) => s.stream.state()),
+        };
         await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: remembered }, config.train);
         saved = step;
       };
       while (step < end && !signal?.aborted) {
         const rows = sources.flatMap(draw);
         const learningRate = learningRateAt(step - begin + 1, phase.steps, phase);
-        const metrics = await sftStep(policy, optimizer, rows, learningRate, config);
+        const metrics = await sftStep(policy, optimizer, budget, rows, learningRate, config);
         step++;
         await reporter.step({ step, metrics });
         if ((config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total) await validateNow();
@@ -155,6 +164,7 @@ function draw({ stream, units, rows }: Source): Demonstration[] {
 async function sftStep(
   policy: Policy,
   optimizer: Optimizer,
+  budget: RowBudget,
   rows: readonly Demonstration[],
   learningRate: number,
   config: SftConfig,
@@ -167,18 +177,24 @@ async function sftStep(
   };
   const encoded = await Promise.all(rows.map((row) => encodeDemonstration(policy, row, options)));
   const tokens = encoded.reduce((n, { targetIds }) => n + targetIds.length, 0);
-  policy.zeroGradients();
-  let [nll, entropy] = [0, 0];
-  for (const part of withinBudget(encoded, config.train.microBatchTokens)) {
-    const batch = packDemonstrations(part, policy.config.vision.merge);
-    const n = batch.targetIds.length;
-    const { recompute } = config.train;
-    const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute });
-    for (let i = 0; i < n; i++) {
-      nll -= scores.logProbs[i]! / tokens;
-      entropy += scores.entropy[i]! / tokens;
-    }
-  }
+  const { recompute } = config.train;
+  const { nll, entropy } = await budget.within(
+    (most) => withinRows(encoded, most),
+    async (parts) => {
+      policy.zeroGradients();
+      const mean = { nll: 0, entropy: 0 };
+      for (const part of parts) {
+        const batch = packDemonstrations(part, policy.config.vision.merge);
+        const n = batch.targetIds.length;
+        const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute });
+        for (let i = 0; i < n; i++) {
+          mean.nll -= scores.logProbs[i]! / tokens;
+          mean.entropy += scores.entropy[i]! / tokens;
+        }
+      }
+      return mean;
+    },
+  );
   const { gradNorm, skipped } = await optimizer.step(learningRate);
   const milliseconds = now() - start;
   return {
@@ -193,12 +209,12 @@ async function sftStep(
   };
 }
 
-function withinBudget(list: readonly EncodedDemonstration[], budget: number): EncodedDemonstration[][] {
+function withinRows(list: readonly EncodedDemonstration[], most: number): EncodedDemonstration[][] {
   const parts: EncodedDemonstration[][] = [];
   let rows = Infinity;
   for (const demonstration of list) {
     const more = demonstration.sequence.inputIds.length;
-    if (rows + more > budget) {
+    if (rows + more > most) {
       parts.push([]);
       rows = 0;
     }

@@ -12,6 +12,7 @@ import type { TrainConfig } from './config.ts';
 import { lockFolder } from './folderLock.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
+import { holdToLimit, MEMORY_KEYS, RowBudget } from './rowBudget.ts';
 import { sameConfig } from './sameConfig.ts';
 import { loadPolicy, openTrainee } from './trainee.ts';
 
@@ -31,6 +32,8 @@ export interface TrainResult {
 interface TrainState {
   config: TrainConfig;
   counters: Run['counters'];
+  /** rows of the policy at a time, as memory allowed */
+  rows?: number;
   stream: PromptStreamState;
   algorithm: unknown;
   /** the first and the latest validation */
@@ -52,6 +55,7 @@ interface TrainState {
  */
 export async function train(config: TrainConfig, reporter: Reporter, signal?: AbortSignal): Promise<TrainResult> {
   using lock = lockFolder(config.output);
+  using limit = holdToLimit(config.train);
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as TrainState | undefined;
@@ -59,7 +63,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     sameConfig(state.config, config, [
       ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
       'preset', // its values are compared as they are
-      ...['train.recompute', 'train.microBatchTokens', 'rollout.batchPrompts'], // what a run that lacked memory is to change
+      ...MEMORY_KEYS,
+      'rollout.batchPrompts',
       ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
     ]);
 
@@ -76,6 +81,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     algorithm,
     ...(algorithm.needs.reference && { reference: await loadPolicy(config.policy) }),
     optimizer,
+    budget: RowBudget.of(config.train, state, (text) => reporter.note(text)),
     stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
     rewards,
     reporter,
@@ -111,6 +117,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       const remembered: TrainState = {
         config,
         counters: run.counters,
+        rows: run.budget.rows,
         stream: run.stream.state(),
         algorithm: run.algorithm.state(),
         before,

@@ -32,7 +32,6 @@ export async function trainStep(
   const { loss, metrics } = await run.algorithm.prepare({ ...batch, ...lists, ...known }, () =>
     unmoved && before ? Promise.resolve(before) : scoresOf(run, batch),
   );
-  run.policy.zeroGradients();
   const scores = await backward(run, batch, loss);
   const learningRate = learningRateAt(run.counters.step + 1, train.steps, train);
   const { gradNorm, skipped } = await run.optimizer.step(learningRate);

@@ -77,6 +77,15 @@ train: { steps: 4, updatePrompts: 12 }
     expect(stdout).not.toMatch(/NaN|undefined/);
   });
 
+  it.each([
+    [100_000, /^the limit of 100.0 GB \(train.memoryLimitMb\) is enough$/m],
+    [50, /^updates: the engine wants \d+ MB, more than the limit of 50 MB .*: micro-batches will be halved/m],
+    [50, /^rollouts: the engine wants \d+ MB, .*: the run will end there; take fewer prompts at a time$/m],
+  ])('says what a limit of %d MB means', async (limit, said) => {
+    const { stdout } = await g2rpo(['plan', file(), `train.memoryLimitMb=${limit}`]);
+    expect(stdout).toMatch(said);
+  });
+
   it('follows the configuration', async () => {
     const plan = (changes: Record<string, unknown> = {}) =>
       planRun(

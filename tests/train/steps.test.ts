@@ -4,6 +4,7 @@ import { createPromptStream } from '../../lib/data/promptStream.ts';
 import { createRewardRunner } from '../../lib/rewards/index.ts';
 import { loadTrainConfig } from '../../lib/train/config.ts';
 import { createOptimizer } from '../../lib/train/optimizer.ts';
+import { RowBudget } from '../../lib/train/rowBudget.ts';
 import { rolloutStep } from '../../lib/train/rolloutStep.ts';
 import type { Run } from '../../lib/train/run.ts';
 import { collectReports, repeatable } from '../support/collectReports.ts';
@@ -39,6 +40,7 @@ async function startRun({ rollout, train, algorithm, spoil = () => false }: Chan
     policy: fake.policy,
     algorithm: algorithm ?? createAlgorithm(config.algorithm),
     optimizer: createOptimizer(fake.policy.trained, config.train),
+    budget: RowBudget.of(config.train, undefined, reports.reporter.note),
     stream: createPromptStream(prompts, { seed: config.seed }),
     rewards,
     reporter: reports.reporter,

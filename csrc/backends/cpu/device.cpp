@@ -6,8 +6,19 @@
 
 namespace g2rpo {
 
-Buffer::Buffer(DType dtype, size_t count) : data(allocate(count * size_of(dtype))), bytes(count * size_of(dtype)), dtype(dtype) {}
-Buffer::~Buffer() { deallocate(data, bytes); }
+Buffer::Buffer(DType dtype, size_t count) : bytes(count * size_of(dtype)), dtype(dtype) {
+  claim_memory(bytes);
+  try {
+    data = allocate(bytes);
+  } catch (...) {
+    yield_memory(bytes);
+    throw;
+  }
+}
+Buffer::~Buffer() {
+  deallocate(data, bytes);
+  yield_memory(bytes);
+}
 
 CpuDevice::CpuDevice(int threads)
     : threads_(threads), pool_(std::make_unique<ThreadPool>(threads)), thread_([this] { work(); }) {}
@@ -37,6 +48,7 @@ void CpuDevice::set_threads(int threads) {
 }
 
 void CpuDevice::work() {
+  count_scratch(true);
   for (;;) {
     std::function<void(Stream&)> job;
     {

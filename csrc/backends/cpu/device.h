@@ -20,7 +20,7 @@ struct Buffer {
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  void* data;
+  void* data = nullptr;
   size_t bytes;
   DType dtype;
   std::shared_ptr<const Failure> failure;
