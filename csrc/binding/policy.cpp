@@ -156,6 +156,13 @@ class AnyPolicy {
   std::atomic<bool> stop{false};
 };
 
+Keep keep_named(const std::string& recompute) {
+  if (recompute == "none") return Keep::everything;
+  if (recompute == "selective") return Keep::products;
+  if (recompute == "full") return Keep::inputs;
+  throw Error("INVALID_ARGUMENT", "recompute must be none, selective or full; got " + recompute);
+}
+
 template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shared_from_this<TypedPolicy<T>> {
  public:
   TypedPolicy(const Config& config, const ParameterMap<T>& parameters, std::vector<BufferRef> weights,
@@ -174,8 +181,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
     auto loss = loss_of<T>(info[1].As<Napi::Object>());
     const double temperature = info[2].As<Napi::Number>().DoubleValue();
-    const std::string recompute = info[3].As<Napi::String>();
-    const Keep keep = recompute == "full" ? Keep::inputs : recompute == "selective" ? Keep::products : Keep::everything;
+    const Keep keep = keep_named(info[3].ToString());
     auto scores = std::make_shared<Scores<T>>();
     return start(info.Env(),
                  [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },

@@ -89,7 +89,7 @@ const union = z.discriminatedUnion('name', [first!, ...others], {
     if (code !== 'invalid_union') return undefined;
     const given = String((input as { name?: unknown }).name);
     const nearest = nearestName(given, ESTIMATORS.keys());
-    return `name must be ${[...ESTIMATORS.keys()].join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`;
+    return `must be ${[...ESTIMATORS.keys()].join(', ')}; got ${given}${nearest ? `; did you mean ${nearest}?` : ''}`;
   },
 });
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { syncFolder, writeSynced } from '../model/qwen3vl/synced.ts';
 import { writtenBytes } from '../model/qwen3vl/writeSafetensors.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Optimizer, StateTensor } from './optimizer.ts';
@@ -212,26 +213,5 @@ async function readJson(file: string): Promise<unknown> {
     return JSON.parse(await readFile(file, 'utf8'));
   } catch {
     return undefined;
-  }
-}
-
-async function writeSynced(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'w');
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** A rename is on the disk when its folder is. */
-async function syncFolder(dir: string): Promise<void> {
-  if (!(await stat(dir)).isDirectory()) return;
-  const handle = await open(dir);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -43,9 +43,7 @@ const videoConfig = z
 const policyConfig = z
   .strictObject({
     path: path.describe('Hugging Face checkpoint folder to start from'),
-    adapter: z
-      .string()
-      .min(1)
+    adapter: path
       .exactOptional()
       .describe("folder of a LoRA adapter in PEFT's format on top of it; trained on where train.lora is given"),
     maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),

@@ -42,11 +42,11 @@ export interface ParseOptions {
 export function parseConfig<S extends z.ZodType>(
   schema: S,
   input: unknown,
-  { spelling, complete = (written) => written, paths = [], baseDir = '.' }: ParseOptions = {},
+  { spelling = OURS, complete = (written) => written, paths = [], baseDir = '.' }: ParseOptions = {},
 ): z.output<S> {
   const { config: written, problems } = canonicalConfig(input, spelling);
   const parsed = schema.safeParse(complete(written), { reportInput: true });
-  if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describe(issue, schema)));
+  if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describe(issue, schema, spelling)));
   if (problems.length > 0)
     throw new G2rpoError(
       'INVALID_CONFIG',
@@ -139,15 +139,24 @@ const absolute = (value: unknown, dir: string): unknown =>
       ? value.map((v) => absolute(v, dir))
       : value;
 
-function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string[] {
+function describe(issue: z.core.$ZodIssue, schema: z.ZodType, { names }: Spelling): string[] {
   const at = issue.path.map(String).join('.');
+  const below = (key: string) => [at, key].filter(Boolean).join('.');
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
       const near = nearestName(key, knownKeys(schema, issue.path.map(String)));
-      return `${[at, key].filter(Boolean).join('.')}: there is no such key${near ? `; did you mean ${[at, near].filter(Boolean).join('.')}?` : ''}`;
+      const ours = sameElsewhere(key, at, names) ?? (near === undefined ? undefined : below(near));
+      return `${below(key)}: there is no such key${ours ? `; did you mean ${ours}?` : ''}`;
     });
-  const given = issue.input === undefined ? '' : `; got ${JSON.stringify(issue.input)}`;
+  const said = issue.input === undefined || issue.message.includes('; got ');
+  const given = said ? '' : `; got ${typeof issue.input === 'number' ? issue.input : JSON.stringify(issue.input)}`;
   return [`${at || 'the configuration'}: ${wanted(issue)}${given}`];
+}
+
+/** Our key for what others call so at some place of theirs, if it stands in the same group of ours: `lr` of an optimizer is `learningRate`. */
+function sameElsewhere(key: string, at: string, names: Spelling['names']): string | undefined {
+  const found = [...names].filter(([theirs, ours]) => theirs.split('.').at(-1) === key && ours.startsWith(`${at}.`));
+  return found[0]?.[1];
 }
 
 /** Says what was wanted; what came is said behind it. */

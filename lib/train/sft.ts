@@ -118,8 +118,8 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       }
     }
     const stopped = step < total;
-    const policyDir = stopped ? undefined : await trainee.export(config.output);
-    return { step, stopped, before, after, policyDir };
+    const exported = stopped ? undefined : await trainee.export(config.output);
+    return { step, stopped, before, after, policyDir: exported?.policyDir, adapterDir: exported?.adapterDir };
   } finally {
     await rewards.close();
     trainee.dispose();

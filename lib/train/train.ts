@@ -26,6 +26,8 @@ export interface TrainResult {
   after: ValidationReport | undefined;
   /** folder of the trained policy, in bfloat16; written at the end */
   policyDir: string | undefined;
+  /** folder of the adapters that were trained, in PEFT's format, of a run with `train.lora` */
+  adapterDir: string | undefined;
 }
 
 /** What a checkpoint remembers beside weights and moments. */
@@ -148,8 +150,11 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     }
     const stopped = run.counters.step < steps;
     if (stopped && saved !== run.counters.step) await save();
-    const policyDir = stopped ? undefined : await trainee.export(config.output);
-    return { step: run.counters.step, stopped, before, after, policyDir };
+    const exported = stopped ? undefined : await trainee.export(config.output);
+    return {
+      ...{ step: run.counters.step, stopped, before, after },
+      ...{ policyDir: exported?.policyDir, adapterDir: exported?.adapterDir },
+    };
   } finally {
     await rewards.close();
     run.reference?.dispose();

@@ -8,6 +8,7 @@ import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { fingerprint } from './fingerprint.ts';
 import { createOptimizer, type Optimizer } from './optimizer.ts';
+import type { TrainResult } from './train.ts';
 
 type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
 
@@ -19,8 +20,8 @@ export interface Trainee {
   kept: CheckpointContent;
   /** Asks the policy as it is to be judged: with the averages of its weights, if these are validated. */
   judged<T>(ask: () => Promise<T>): Promise<T>;
-  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too; the average, if that is exported. Returns its folder. */
-  export(output: string): Promise<string>;
+  /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too; the average, if that is exported. */
+  export(output: string): Promise<Pick<TrainResult, 'policyDir' | 'adapterDir'>>;
   dispose(): void;
 }
 
@@ -96,10 +97,11 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     export: (output) =>
       averaged(ema?.export, async () => {
         await wantFinite(policy);
-        const dir = join(output, 'policy');
-        await policy.save(dir, { dtype: 'bfloat16' });
-        if (lora) await policy.saveAdapter(join(output, 'adapter'));
-        return dir;
+        const policyDir = join(output, 'policy');
+        const adapterDir = lora && join(output, 'adapter');
+        await policy.save(policyDir, { dtype: 'bfloat16' });
+        if (adapterDir) await policy.saveAdapter(adapterDir);
+        return { policyDir, adapterDir };
       }),
     dispose() {
       optimizer.dispose();

@@ -134,7 +134,7 @@ describe('a wrong configuration', () => {
 
   it('names the algorithms there are', () => {
     expect(problemsOf({ algorithm: { adv_estimator: 'grpoo' } })).toEqual([
-      expect.stringMatching(/^algorithm\.name: name must be g2rpo, .*got grpoo; did you mean grpo\?/),
+      expect.stringMatching(/^algorithm\.name: must be g2rpo, .*got grpoo; did you mean grpo\?/),
     ]);
   });
 
@@ -210,6 +210,18 @@ describe('a wrong configuration', () => {
       { train: { learningRate: 1 }, worker: { actor: { optim: { lr: 1 } } } },
       /say the same; give one of them/,
     ],
+    [
+      'a key as others call it',
+      { train: { lr: 1 } },
+      /^train\.lr: there is no such key; did you mean train\.learningRate\?$/,
+    ],
+    ['a number that is none', { train: { learningRate: NaN } }, /^train\.learningRate: .*; got NaN$/],
+    [
+      'an estimator that nobody knows',
+      { algorithm: { name: 'grop' } },
+      /^algorithm\.name: must be .*; got grop; did you mean grpo\?$/,
+    ],
+    ['an adapter without a path', { policy: { adapter: '' } }, /^policy\.adapter: /],
     ['a key of another framework', { worker: { actor: { fsdp: {} } } }, /worker: there is no such key/],
   ])('%s', (_, changes, wanted) => {
     const problems = problemsOf(changes as Record<string, object>);

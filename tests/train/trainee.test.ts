@@ -48,8 +48,9 @@ it.each([
   await expect(trainee.judged(() => Promise.reject(new Error('stop')))).rejects.toThrow('stop');
   expect(await valuesOf(trainee.policy)).toEqual(now);
   if (!('lora' in more)) averaged.forEach((v, i) => expect(v).toBeCloseTo(0.75 * first[i]! + 0.25 * now[i]!, 6));
-  const policyDir = await trainee.export(join(dir, 'out'));
-  const exported = await Policy.load(policyDir, { trained: false });
+  const { policyDir, adapterDir } = await trainee.export(join(dir, 'out'));
+  expect(adapterDir).toBe('lora' in more ? join(dir, 'out', 'adapter') : undefined);
+  const exported = await Policy.load(policyDir!, { trained: false });
   const bound = Math.max(...averaged.map(Math.abs)) / 256; // of bfloat16
   (await valuesOf(exported)).forEach((v, i) => expect(Math.abs(v - averaged[i]!)).toBeLessThan(bound));
   expect(readdirSync(join(dir, 'out'))).toEqual('lora' in more ? ['adapter', 'policy'] : ['policy']);

@@ -14,11 +14,11 @@ export async function reportedRun(
   const terminal = createTerminal(stdout, { color: environment.color });
   const reporter = createReporter({ ...options, terminal });
   try {
-    const { step, stopped, policyDir } = await start(reporter);
+    const { step, stopped, policyDir, adapterDir } = await start(reporter);
     terminal.print(
       stopped
         ? `stopped and saved at step ${step}; the same command goes on from there`
-        : `done at step ${step}: the policy is in ${policyDir}, the numbers in ${options.dir}/metrics.jsonl`,
+        : `done at step ${step}: the policy is in ${policyDir}, ${adapterDir ? `the adapter in ${adapterDir}, ` : ''}the numbers in ${options.dir}/metrics.jsonl`,
     );
     return stopped ? EXIT.interrupted : EXIT.ok;
   } finally {

@@ -4,6 +4,7 @@ import { Policy, type PolicyBatch, type Reals, type Recompute } from '../../../l
 import type { TokenLoss } from '../../../lib/types.ts';
 import { expectFiniteDifferences } from '../../support/finiteDifferences.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
+import { rejectionOf } from '../../support/thrown.ts';
 import { writeGoldenCheckpoint, writeNanoMoe } from '../../support/syntheticCheckpoint.ts';
 
 let policy: Policy;
@@ -86,6 +87,9 @@ describe.each<[string, () => Promise<string>]>([
       return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
     };
     const kept = await gradients('none');
+    expect((await rejectionOf(gradients('partial' as Recompute))).message).toBe(
+      'recompute must be none, selective or full; got partial',
+    );
     for (const recompute of ['selective', 'full'] as const)
       (await gradients(recompute)).forEach((g, i) => expect(g, policy.trained[i]!.name).toEqual(kept[i]));
   });
