@@ -45,6 +45,9 @@ template <class T> class Array {
   void* device_ = nullptr;
 };
 
+template <class T> constexpr double kTolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;  // sums of a thousand terms of order one
+template <class T> std::string typed(const char* name) { return std::string(name) + (sizeof(T) == 4 ? " f32" : " f64"); }
+
 template <class T> Array<T> zeros(size_t n) { return Array<T>(std::vector<T>(n)); }
 
 /** Normal numbers, the same ones for a seed. */
@@ -58,7 +61,11 @@ template <class T> Array<T> randoms(size_t n, unsigned seed, double scale = 1, d
 
 class Harness {
  public:
-  Harness() : pool_(1), host_{&pool_, nullptr}, device_{&pool_, &queue_} { copy_rate_ = measure_copy(); }
+  explicit Harness(bool timed) : pool_(1), host_{&pool_, nullptr}, device_{&pool_, &queue_}, timed_(timed) {
+    if (timed) copy_rate_ = measure_copy();
+  }
+  /** Times are wanted too; of f64 kernels they are not. */
+  bool timed() const { return timed_; }
 
   template <class Op> const KernelEntry* entry(Backend backend) const {
     const auto* found = find_kernel(Op::kName, backend, variant_of<Op>());
@@ -181,8 +188,19 @@ class Harness {
   ThreadPool pool_;
   DeviceQueue queue_;
   Stream host_, device_;
+  bool timed_;
   double copy_rate_ = 0;
   int failures_ = 0;
+};
+
+/** A test of a file of this folder: main.cu runs all that were registered. */
+struct Registered {
+  using Run = std::function<void(Harness&)>;
+  Registered(const char* name, Run run) { all().push_back({name, std::move(run)}); }
+  static std::vector<std::pair<std::string, Run>>& all() {
+    static std::vector<std::pair<std::string, Run>> tests;
+    return tests;
+  }
 };
 
 }  // namespace g2rpo::test

@@ -29,8 +29,6 @@ void check(cudaError_t status, const char* doing) {
               std::string("cuda: ") + doing + ": " + cudaGetErrorString(status));
 }
 
-void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 Refusal refusal(Stream& stream, const char* code, const char* message) {
   auto& q = *stream.queue;
   q.reasons.push_back({code, message});

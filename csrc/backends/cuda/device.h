@@ -27,8 +27,22 @@ namespace cuda {
 
 /** @throws OUT_OF_MEMORY, DEVICE_FAILED  naming what was being done */
 void check(cudaError_t status, const char* doing);
-/** The same for what the last `<<<>>>` says. */
-void check_launch(const char* kernel);
+/**
+ * Starts a kernel in a grid of blocks, with so many bytes of dynamic shared memory. Instead of `<<<>>>`, so that a plain C++ compiler can
+ * read kernels too (tests/cuda/emulator).
+ */
+template <class... P, class... A>
+void launch_shared(Stream& stream, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, const A&... args) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared, config.stream = stream.queue->stream;
+  if (shared > 48 * 1024)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "asking for shared memory");
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "starting a kernel");
+}
+template <class... P, class... A>
+void launch(Stream& stream, void (*kernel)(P...), dim3 grid, dim3 block, const A&... args) {
+  launch_shared(stream, kernel, grid, block, 0, args...);
+}
 
 /** Waits for all that was enqueued; what a kernel refused becomes the stream's failure. */
 void wait(Stream& stream);

@@ -56,9 +56,7 @@ KERNEL_REAL(cuda, AdamW) {
                            real(op.learningRate / first_correction),
                            real(1 / std::sqrt(second_correction)),
                            real(op.epsilon)};
-  update<T><<<static_cast<unsigned>(lists.total()), cuda::kThreads, 0, stream.queue->stream>>>(
-      lists.blocks(), tables.get(), tables.get() + count, tables.get() + 2 * count, scalars);
-  cuda::check_launch("adamw");
+  cuda::launch(stream, update<T>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), tables.get(), tables.get() + count, tables.get() + 2 * count, scalars);
 }
 
 }  // namespace g2rpo

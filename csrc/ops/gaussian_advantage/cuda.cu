@@ -203,12 +203,12 @@ void by_sorting(Stream& stream, const GaussianAdvantage& op, const std::vector<S
   cuda::Temporary<double> values(stream, total), sorted(stream, total);
   offsets.fill_from(bounds.data(), count + 1);
   const unsigned blocks = cuda::blocks_for(total);
-  gather<<<blocks, cuda::kThreads, 0, queue>>>(op.rewards.data, table.get(), count, total, values.get(), rows.get(), refusal);
+  cuda::launch(stream, gather, blocks, cuda::kThreads, op.rewards.data, table.get(), count, total, values.get(), rows.get(), refusal);
   with_scratch(stream, [&](void* memory, size_t& bytes) {
     return cub::DeviceSegmentedSort::SortPairs(memory, bytes, values.get(), sorted.get(), rows.get(), sorted_rows.get(), static_cast<int>(total),
                                                static_cast<int>(count), offsets.get(), offsets.get() + 1, queue);
   });
-  find_blocks<<<blocks, cuda::kThreads, 0, queue>>>(sorted.get(), table.get(), count, total, op.tieTolerance, begins.get(), ends.get());
+  cuda::launch(stream, find_blocks, blocks, cuda::kThreads, sorted.get(), table.get(), count, total, op.tieTolerance, begins.get(), ends.get());
   const int n = static_cast<int>(total);
   with_scratch(stream, [&](void* memory, size_t& bytes) {
     return cub::DeviceScan::InclusiveScan(memory, bytes, begins.get(), begins.get(), Larger{}, n, queue);
@@ -217,8 +217,7 @@ void by_sorting(Stream& stream, const GaussianAdvantage& op, const std::vector<S
     const auto last = thrust::make_reverse_iterator(ends.get() + total);
     return cub::DeviceScan::InclusiveScan(memory, bytes, last, last, Smaller{}, n, queue);
   });
-  scatter<<<blocks, cuda::kThreads, 0, queue>>>(table.get(), count, total, sorted_rows.get(), begins.get(), ends.get(), op.advantages.data);
-  cuda::check_launch("gaussian_advantage");
+  cuda::launch(stream, scatter, blocks, cuda::kThreads, table.get(), count, total, sorted_rows.get(), begins.get(), ends.get(), op.advantages.data);
 }
 
 }  // namespace
@@ -258,15 +257,14 @@ KERNEL(cuda, GaussianAdvantage) {
   double* out = op.advantages.data;
   if (least <= kLanes) {
     const auto launch = [&]<int G>(std::integral_constant<int, G>) {
-      by_lanes<G><<<cuda::blocks_for(segments * G), cuda::kThreads, 0, queue>>>(x, on_device, segments, sums.small(stream), out, refusal);
+      cuda::launch(stream, by_lanes<G>, cuda::blocks_for(segments * G), cuda::kThreads, x, on_device, segments, sums.small(stream), out, refusal);
     };
     if (most <= 8) launch(std::integral_constant<int, 8>{});
     else if (most <= 16) launch(std::integral_constant<int, 16>{});
     else launch(std::integral_constant<int, 32>{});
   }
   if (most > kLanes)
-    by_block<<<static_cast<unsigned>(segments), cuda::kThreads, 0, queue>>>(x, on_device, sums.small(stream), out, refusal);
-  cuda::check_launch("gaussian_advantage");
+    cuda::launch(stream, by_block, static_cast<unsigned>(segments), cuda::kThreads, x, on_device, sums.small(stream), out, refusal);
   // last: where near rewards are tied, small segments have been counted too, and are now written over
   if (!sorted.empty()) by_sorting(stream, op, sorted, refusal);
 }

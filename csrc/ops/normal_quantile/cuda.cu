@@ -15,8 +15,7 @@ __global__ void quantiles(const double* p, size_t n, double* out) {
 
 KERNEL(cuda, NormalQuantile) {
   if (op.p.size == 0) return;
-  quantiles<<<cuda::blocks_for(op.p.size), cuda::kThreads, 0, stream.queue->stream>>>(op.p.data, op.p.size, op.quantiles.data);
-  cuda::check_launch("normal_quantile");
+  cuda::launch(stream, quantiles, cuda::blocks_for(op.p.size), cuda::kThreads, op.p.data, op.p.size, op.quantiles.data);
 }
 
 }  // namespace g2rpo

@@ -125,9 +125,7 @@ KERNEL_REAL(cuda, PolicyLoss) {
                        op.loss.data,
                        op.dLogProbs.data,
                        op.clipped.data};
-  losses<T><<<cuda::blocks_for(n), cuda::kThreads, 0, stream.queue->stream>>>(
-      a, cuda::refusal(stream, "NON_FINITE", "policy_loss: a token has no finite loss"));
-  cuda::check_launch("policy_loss");
+  cuda::launch(stream, losses<T>, cuda::blocks_for(n), cuda::kThreads, a, cuda::refusal(stream, "NON_FINITE", "policy_loss: a token has no finite loss"));
 }
 
 }  // namespace g2rpo

@@ -63,9 +63,8 @@ KERNEL_REAL(cuda, RmsNorm) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm: D must be at least 1; got 0");
   const auto rows = static_cast<unsigned>(op.x.size / width);
   if (rows == 0) return;
-  forward<T><<<rows, threads_for(width), 0, stream.queue->stream>>>(op.x.data, op.weight.data, static_cast<T>(op.epsilon), width,
+  cuda::launch(stream, forward<T>, rows, threads_for(width), op.x.data, op.weight.data, static_cast<T>(op.epsilon), width,
                                                                    op.y.data, op.rstd.data);
-  cuda::check_launch("rms_norm");
 }
 
 KERNEL_REAL(cuda, RmsNormBackward) {
@@ -73,16 +72,14 @@ KERNEL_REAL(cuda, RmsNormBackward) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm_backward: D must be at least 1; got 0");
   const size_t rows = op.x.size / width, count = (rows + kRows - 1) / kRows;
   if (rows == 0) return;
-  auto* queue = stream.queue->stream;
   if (op.dWeight) {  // before dX, which may be dY
     cuda::Temporary<T> partials(stream, count * width);
     const dim3 grid(cuda::blocks_for(width), static_cast<unsigned>(count));
-    weight_partials<T><<<grid, kThreads, 0, queue>>>(op.dY.data, op.x.data, op.rstd.data, rows, width, partials.get());
-    add_partials<T><<<cuda::blocks_for(width), kThreads, 0, queue>>>(partials.get(), count, width, op.dWeight.data);
+    cuda::launch(stream, weight_partials<T>, grid, kThreads, op.dY.data, op.x.data, op.rstd.data, rows, width, partials.get());
+    cuda::launch(stream, add_partials<T>, cuda::blocks_for(width), kThreads, partials.get(), count, width, op.dWeight.data);
   }
-  backward<T><<<static_cast<unsigned>(rows), threads_for(width), 0, queue>>>(op.dY.data, op.x.data, op.weight.data, op.rstd.data,
+  cuda::launch(stream, backward<T>, static_cast<unsigned>(rows), threads_for(width), op.dY.data, op.x.data, op.weight.data, op.rstd.data,
                                                                             op.residual.data, width, op.dX.data);
-  cuda::check_launch("rms_norm_backward");
 }
 
 }  // namespace g2rpo

@@ -35,9 +35,8 @@ KERNEL_REAL(cuda, SquaredNorm) {
   const cuda::Lists lists(stream, op.x.items, op.x.size, kBlock);
   cuda::Temporary<double> partials(stream, lists.total());
   if (lists.total() > 0)
-    squares<T><<<static_cast<unsigned>(lists.total()), cuda::kThreads, 0, stream.queue->stream>>>(lists.blocks(), partials.get());
-  total<<<1, 1024, 0, stream.queue->stream>>>(partials.get(), lists.total(), op.sum.data);
-  cuda::check_launch("squared_norm");
+    cuda::launch(stream, squares<T>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), partials.get());
+  cuda::launch(stream, total, 1, 1024, partials.get(), lists.total(), op.sum.data);
 }
 
 }  // namespace g2rpo

@@ -25,16 +25,14 @@ template <class T> __global__ void backward(const T* dY, const T* gate, const T*
 KERNEL_REAL(cuda, SwiGlu) {
   const size_t n = op.y.size;
   if (n == 0) return;
-  forward<T><<<cuda::blocks_for(n), cuda::kThreads, 0, stream.queue->stream>>>(op.gate.data, op.up.data, n, op.y.data);
-  cuda::check_launch("swiglu");
+  cuda::launch(stream, forward<T>, cuda::blocks_for(n), cuda::kThreads, op.gate.data, op.up.data, n, op.y.data);
 }
 
 KERNEL_REAL(cuda, SwiGluBackward) {
   const size_t n = op.dY.size;
   if (n == 0) return;
-  backward<T><<<cuda::blocks_for(n), cuda::kThreads, 0, stream.queue->stream>>>(op.dY.data, op.gate.data, op.up.data, n, op.dGate.data,
+  cuda::launch(stream, backward<T>, cuda::blocks_for(n), cuda::kThreads, op.dY.data, op.gate.data, op.up.data, n, op.dGate.data,
                                                                                op.dUp.data);
-  cuda::check_launch("swiglu_backward");
 }
 
 }  // namespace g2rpo

@@ -1,0 +1,192 @@
+// In the place of CUDA's header where there is no GPU: kernels run on the CPU, every thread of a block a fiber that gives way where it
+// waits for others. For the logic of kernels, their indices and their synchronisation, not for their speed. Blocks run one after the
+// other; the order in which the threads of a block go on changes from launch to launch, so that a missing barrier shows.
+#pragma once
+#include <math.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __constant__ static const
+#define __launch_bounds__(...)
+// all threads of a block run on one thread of the system: what is one for it is one for them
+#define __shared__ thread_local
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+inline thread_local uint3 threadIdx{}, blockIdx{};
+inline thread_local dim3 blockDim, gridDim;
+
+#define G2_VECTOR(type, name)                                                                                   \
+  struct alignas(2 * sizeof(type)) name##2 { type x, y; };                                                      \
+  struct alignas(sizeof(type) < 8 ? 4 * sizeof(type) : 16) name##4 { type x, y, z, w; };                        \
+  inline name##2 make_##name##2(type x, type y) { return {x, y}; }                                              \
+  inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
+G2_VECTOR(float, float)
+G2_VECTOR(double, double)
+G2_VECTOR(int, int)
+G2_VECTOR(unsigned, uint)
+#undef G2_VECTOR
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+inline const char* cudaGetErrorString(cudaError_t status) { return status == cudaErrorMemoryAllocation ? "out of memory" : "invalid value"; }
+
+namespace emulator {
+
+/** Memory of the device: filled with what no kernel should read; an access behind its end, or after its release, ends the process. */
+cudaError_t allocate(void** data, size_t bytes);
+cudaError_t release(void* data);
+/** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for dynamic_shared. */
+cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
+
+void block_barrier();
+/** Every lane of the calling warp hands over `size` bytes and gets those of all: [32][size]. Lanes that have ended are not waited for. */
+const unsigned char* warp_exchange(const void* mine, size_t size);
+unsigned lane();
+
+}  // namespace emulator
+
+extern thread_local unsigned char emulated_shared[];  // see dynamic_shared in csrc/backends/cuda/device.h
+
+inline void __syncthreads() { emulator::block_barrier(); }
+inline void __syncwarp(unsigned = ~0u) { emulator::warp_exchange(nullptr, 0); }
+inline void __threadfence() {}
+inline void __trap() { std::abort(); }
+
+template <class T> T emulated_shuffle(T x, unsigned from) {
+  T value;
+  std::memcpy(&value, emulator::warp_exchange(&x, sizeof x) + from * sizeof x, sizeof x);
+  return value;
+}
+template <class T> T __shfl_sync(unsigned, T x, int from, int width = 32) {
+  const unsigned w = static_cast<unsigned>(width), lane = emulator::lane();
+  return emulated_shuffle(x, lane / w * w + static_cast<unsigned>(from) % w);
+}
+template <class T> T __shfl_xor_sync(unsigned, T x, int mask, int width = 32) {
+  const unsigned w = static_cast<unsigned>(width), lane = emulator::lane(), to = lane ^ static_cast<unsigned>(mask);
+  return emulated_shuffle(x, to / w == lane / w ? to : lane);
+}
+template <class T> T __shfl_down_sync(unsigned, T x, unsigned by, int width = 32) {
+  const unsigned w = static_cast<unsigned>(width), lane = emulator::lane(), to = lane + by;
+  return emulated_shuffle(x, to / w == lane / w ? to : lane);
+}
+template <class T> T __shfl_up_sync(unsigned, T x, unsigned by, int width = 32) {
+  const unsigned w = static_cast<unsigned>(width), lane = emulator::lane();
+  return emulated_shuffle(x, lane % w >= by ? lane - by : lane);
+}
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  const uint8_t mine = predicate != 0;
+  const auto* all = emulator::warp_exchange(&mine, 1);
+  unsigned bits = 0;
+  for (unsigned i = 0; i < 32; i++) bits |= static_cast<unsigned>(all[i] & 1) << i;
+  return bits;
+}
+inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline unsigned __activemask() { return ~0u; }
+
+// one thread of the system: plain memory is atomic
+template <class T> T atomicAdd(T* at, T x) { return std::exchange(*at, *at + x); }
+template <class T> T atomicMin(T* at, T x) { return std::exchange(*at, std::min(*at, x)); }
+template <class T> T atomicMax(T* at, T x) { return std::exchange(*at, std::max(*at, x)); }
+template <class T> T atomicExch(T* at, T x) { return std::exchange(*at, x); }
+template <class T> T atomicOr(T* at, T x) { return std::exchange(*at, *at | x); }
+template <class T> T atomicCAS(T* at, T expected, T x) { return *at == expected ? std::exchange(*at, x) : *at; }
+
+template <class T> T __ldg(const T* at) { return *at; }
+template <class T> T __ldcs(const T* at) { return *at; }
+template <class T> void __stcs(T* at, T x) { *at = x; }
+inline float __expf(float x) { return expf(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+inline float rsqrt(float x) { return 1 / sqrtf(x); }
+inline double rsqrt(double x) { return 1 / sqrt(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32); }
+template <class To, class From> To emulated_bits(From x) {
+  To to;
+  std::memcpy(&to, &x, sizeof to);
+  return to;
+}
+inline float __uint_as_float(unsigned x) { return emulated_bits<float>(x); }
+inline unsigned __float_as_uint(float x) { return emulated_bits<unsigned>(x); }
+inline float __int_as_float(int x) { return emulated_bits<float>(x); }
+inline int __float_as_int(float x) { return emulated_bits<int>(x); }
+inline double __longlong_as_double(long long x) { return emulated_bits<double>(x); }
+inline long long __double_as_longlong(double x) { return emulated_bits<long long>(x); }
+using std::max;
+using std::min;
+
+// the host's side: everything is done when the call returns
+struct CUstream_st;
+using cudaStream_t = CUstream_st*;
+struct emulated_event;
+using cudaEvent_t = emulated_event*;
+enum { cudaStreamNonBlocking = 1 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+template <class T> cudaError_t cudaMalloc(T** data, size_t bytes) { return emulator::allocate(reinterpret_cast<void**>(data), bytes); }
+template <class T> cudaError_t cudaMallocAsync(T** data, size_t bytes, cudaStream_t) { return cudaMalloc(data, bytes); }
+template <class T> cudaError_t cudaMallocHost(T** data, size_t bytes) { return cudaMalloc(data, bytes); }
+inline cudaError_t cudaFree(void* data) { return emulator::release(data); }
+inline cudaError_t cudaFreeHost(void* data) { return emulator::release(data); }
+inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return emulator::release(data); }
+inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  if (bytes) std::memmove(to, from, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) { return cudaMemcpy(to, from, bytes, kind); }
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+template <class F> cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) { return cudaSuccess; }
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+  void* attrs = nullptr;
+  unsigned numAttrs = 0;
+};
+template <class... P, class... A> cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...), A&&... args) {
+  return emulator::run(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(static_cast<P>(args)...); });
+}
+
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+};
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"emulated on the CPU", 9, 0, 4};
+  return cudaSuccess;
+}
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 4, cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+// no clock: times of an emulation say nothing
+inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = nullptr, cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { return *ms = 1, cudaSuccess; }
