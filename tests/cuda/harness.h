@@ -129,8 +129,8 @@ class Harness {
     std::printf("ok    %s: the same bits three times\n", name.c_str());
   }
 
-  /** Microseconds of one launch (median of samples), the bytes it must move, and the share of a copy's speed. */
-  template <class Op> void time(const std::string& name, double bytes, const std::function<Op(Side)>& make) {
+  /** Microseconds of one launch (median of samples), the bytes it must move, the share of a copy's speed, and its operations where they are what counts. */
+  template <class Op> void time(const std::string& name, double bytes, const std::function<Op(Side)>& make, double flops = 0) {
     const Op op = make(Side::device);
     const auto* kernel = entry<Op>(Backend::cuda);
     cudaEvent_t begin, end;
@@ -149,7 +149,9 @@ class Harness {
     }
     std::sort(samples.begin(), samples.end());
     const double us = 1e3 * static_cast<double>(samples[samples.size() / 2]), rate = bytes / us / 1e6;
-    std::printf("time  %-64s %9.2f us  %7.3f TB/s  %3.0f %% of a copy\n", name.c_str(), us, rate, 100 * rate / copy_rate_);
+    std::printf("time  %-64s %9.2f us  %7.3f TB/s  %3.0f %% of a copy", name.c_str(), us, rate, 100 * rate / copy_rate_);
+    if (flops > 0) std::printf("  %7.1f TFLOP/s", flops / us / 1e6);
+    std::printf("\n");
     cudaEventDestroy(begin), cudaEventDestroy(end);
   }
 
