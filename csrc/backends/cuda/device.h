@@ -73,6 +73,9 @@ template <class T> class Temporary {
   void* data_ = nullptr;
 };
 
+/** What launch_shared asked for. */
+extern __shared__ uint4 dynamic_shared[];
+
 constexpr unsigned kThreads = 256;
 /** Blocks of kThreads for n items, one each. */
 inline unsigned blocks_for(size_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }

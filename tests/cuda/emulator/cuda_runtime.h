@@ -51,7 +51,7 @@ namespace emulator {
 /** Memory of the device: filled with what no kernel should read; an access behind its end, or after its release, ends the process. */
 cudaError_t allocate(void** data, size_t bytes);
 cudaError_t release(void* data);
-/** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for dynamic_shared. */
+/** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
 void block_barrier();
@@ -60,8 +60,6 @@ const unsigned char* warp_exchange(const void* mine, size_t size);
 unsigned lane();
 
 }  // namespace emulator
-
-extern thread_local unsigned char emulated_shared[];  // see dynamic_shared in csrc/backends/cuda/device.h
 
 inline void __syncthreads() { emulator::block_barrier(); }
 inline void __syncwarp(unsigned = ~0u) { emulator::warp_exchange(nullptr, 0); }

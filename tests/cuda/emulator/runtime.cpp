@@ -19,7 +19,9 @@ constexpr size_t kStack = size_t{64} << 10, kShared = size_t{256} << 10;
 constexpr size_t kHanded = 64;  // bytes that a lane hands over at most
 }  // namespace
 
-alignas(128) thread_local unsigned char emulated_shared[kShared];
+namespace g2rpo::cuda {
+thread_local uint4 dynamic_shared[kShared / sizeof(uint4)];
+}
 
 namespace emulator {
 
@@ -218,7 +220,7 @@ cudaError_t run(dim3 grid, dim3 shape, size_t shared, const std::function<void()
     for (unsigned y = 0; y < grid.y; y++)
       for (unsigned x = 0; x < grid.x; x++) {
         blockIdx = {x, y, z};
-        std::memset(emulated_shared, 0xcd, shared);
+        std::memset(g2rpo::cuda::dynamic_shared, 0xcd, shared);
         run_block(threads, shape);
       }
   return cudaSuccess;

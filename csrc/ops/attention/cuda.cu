@@ -1,0 +1,340 @@
+// Softmax runs over tiles of keys as they come, so that no [S, S] matrix is there; a tile of queries has all heads that share a key head. The
+// backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
+#include "tiles.cuh"
+
+namespace g2rpo {
+
+namespace {
+
+using namespace attention;
+using cuda::dynamic_shared;
+
+/** Tiles of every segment, counted through; none at all where something is wrong with the arguments. One block. */
+__global__ void count_tiles(const int32_t* starts, const int32_t* prefix, size_t segments, size_t rows, size_t per_row, size_t side, int32_t* tiles,
+                            Refusal rising, Refusal known) {
+  __shared__ int32_t total[256];
+  __shared__ bool wrong;
+  const size_t t = threadIdx.x, each = (segments + 255) / 256, begin = t * each, end = begin + each < segments ? begin + each : segments;
+  if (t == 0) {
+    wrong = starts[0] != 0 || static_cast<size_t>(starts[segments]) != rows;
+    if (wrong) rising.at(0);
+  }
+  __syncthreads();
+  const auto count = [&](size_t z) { return static_cast<int32_t>((static_cast<size_t>(starts[z + 1] - starts[z]) * per_row + side - 1) / side); };
+  int32_t mine = 0;
+  bool refused = false;
+  for (size_t z = begin; z < end; z++) {
+    const int64_t p = prefix[z];
+    if (starts[z] > starts[z + 1]) rising.at(z), refused = true;
+    else mine += count(z);
+    if (p != -1 && (p < 0 || p >= static_cast<int64_t>(segments) || p == static_cast<int64_t>(z) || prefix[p] != -1)) known.at(z), refused = true;
+  }
+  total[t] = mine;
+  if (refused) wrong = true;
+  __syncthreads();
+  int32_t at = 0;
+  for (size_t i = 0; i < t; i++) at += total[i];
+  for (size_t z = begin; z < end; z++) {
+    tiles[z] = wrong ? 0 : at;
+    if (!wrong) at += count(z);
+  }
+  if (t == 255) tiles[segments] = wrong ? 0 : at;
+}
+
+template <class T> struct Arguments {
+  const T *query, *key, *value, *d_output, *output, *log_sum_exp;
+  Plan queries, keys;
+  Shape s;
+  T scale;
+  T *out, *out_log_sum_exp, *d_query, *d_key, *d_value, *dots;
+
+  // the row of a query of a part, and its head
+  __device__ size_t row(const Part& p, size_t lane) const { return p.begin + (p.first + lane) / s.group; }
+  __device__ size_t head(size_t g, const Part& p, size_t lane) const { return g * s.group + (p.first + lane) % s.group; }
+  __device__ size_t in_query(size_t g, const Part& p, size_t lane) const { return row(p, lane) * s.query_stride + head(g, p, lane) * s.width; }
+  __device__ size_t in_key(size_t row, size_t g) const { return row * s.key_stride + g * s.width; }
+  /** Queries of a segment that come after `first`, at most a tile of them. */
+  __device__ size_t lanes(const Part& p, size_t side) const {
+    const size_t all = (p.end - p.begin) * s.group;
+    return all - p.first < side ? all - p.first : side;
+  }
+};
+
+/** Calls f(first key, number of keys, whether they are of the queries' own segment) for the tiles of keys that a part's queries see. */
+template <class T, class F> __device__ void each_key_tile(const Arguments<T>& a, const Part& p, size_t lanes, size_t side, F&& f) {
+  for (size_t k = p.prefix_begin; k < p.prefix_end; k += side) f(k, p.prefix_end - k < side ? p.prefix_end - k : side, false);
+  const size_t end = a.s.causal ? a.row(p, lanes - 1) + 1 : p.end;
+  for (size_t k = p.begin; k < end; k += side) f(k, end - k < side ? end - k : side, true);
+}
+
+template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arguments<T> a) {
+  using S = Tile<T, Width>;
+  constexpr size_t side = S::side;
+  Part p;
+  // the last tiles of long segments see most and go first
+  if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p)) return;
+  const size_t g = blockIdx.y, lanes = a.lanes(p, side);
+  T* q = reinterpret_cast<T*>(dynamic_shared);
+  T *k = q + S::side * S::stride, *v = k + S::side * S::stride, *scores = v + S::side * S::stride;
+  const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
+  take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
+  T most[S::per], total[S::per], sum[S::per][S::columns];
+  for (int i = 0; i < S::per; i++) {
+    most[i] = -INFINITY, total[i] = 0;
+    for (int j = 0; j < S::columns; j++) sum[i][j] = 0;
+  }
+  each_key_tile(a, p, lanes, side, [&](size_t first, size_t count, bool own) {
+    __syncthreads();
+    take<T, Width>(k, count, a.s.width, [&](size_t r) { return a.key + a.in_key(first + r, g); });
+    take<T, Width>(v, count, a.s.width, [&](size_t r) { return a.value + a.in_key(first + r, g); });
+    __syncthreads();
+    T score[S::per][S::per];
+    rows_times_rows<T, Width>(q, k, score);
+#pragma unroll
+    for (int i = 0; i < S::per; i++) {
+      const auto lane = static_cast<size_t>(y * S::per + i);
+      const size_t limit = own && a.s.causal ? a.row(p, lane < lanes ? lane : lanes - 1) + 1 : first + count;
+      T largest = -INFINITY;
+#pragma unroll
+      for (int j = 0; j < S::per; j++) {
+        const size_t at = first + static_cast<size_t>(x + 16 * j);
+        score[i][j] = at < first + count && at < limit ? score[i][j] * a.scale : -INFINITY;
+        largest = score[i][j] > largest ? score[i][j] : largest;
+      }
+      largest = row_max(largest);
+      const T now = largest > most[i] ? largest : most[i];
+      // a row may see nothing of this tile, and of none before
+      const T keep = now == -INFINITY ? T(1) : exp(most[i] - now);
+      T added = 0;
+#pragma unroll
+      for (int j = 0; j < S::per; j++) {
+        const T weight = score[i][j] == -INFINITY ? T(0) : exp(score[i][j] - now);
+        added += weight;
+        scores[(y * S::per + i) * S::scores + x + 16 * j] = weight;
+      }
+      total[i] = total[i] * keep + row_sum(added);
+      most[i] = now;
+#pragma unroll
+      for (int j = 0; j < S::columns; j++) sum[i][j] *= keep;
+    }
+    __syncwarp();  // the threads of a row are of one warp
+    scores_times<T, Width, false>(scores, v, sum);
+  });
+#pragma unroll
+  for (int i = 0; i < S::per; i++) {
+    const auto lane = static_cast<size_t>(y * S::per + i);
+    if (lane >= lanes) continue;
+    T* to = a.out + a.in_query(g, p, lane);
+#pragma unroll
+    for (int j = 0; j < S::columns; j++)
+      if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) to[d] = sum[i][j] / total[i];
+    if (x == 0) a.out_log_sum_exp[a.row(p, lane) * a.s.heads + a.head(g, p, lane)] = most[i] + log(total[i]);
+  }
+}
+
+/** dots[row · heads + head] = dOutput · output: a warp to each. */
+template <class T> __global__ void output_dots(Arguments<T> a) {
+  const size_t i = cuda::global_index() / 32, lane = threadIdx.x % 32;
+  if (i >= a.s.rows * a.s.heads) return;
+  const size_t at = i / a.s.heads * a.s.query_stride + i % a.s.heads * a.s.width;
+  T sum = 0;
+  for (size_t d = lane; d < a.s.width; d += 32) sum = fma(a.d_output[at + d], a.output[at + d], sum);
+  sum = cuda::warp_sum(sum);
+  if (lane == 0) a.dots[i] = sum;
+}
+
+/**
+ * Of a tile of queries and one of keys: weights[query][key] and, times the scale, their gradients. `limit(query)` is the first key, counted from the
+ * tile's first, that a query does not see.
+ */
+template <class T, int Width, class Limit>
+__device__ void weights_and_slopes(const Arguments<T>& a, const Part& p, size_t g, size_t lanes, const T* q, const T* k, const T* d_out, const T* v,
+                                   Limit&& limit, T* weights, T* slopes) {
+  using S = Tile<T, Width>;
+  const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
+  T score[S::per][S::per], d_weight[S::per][S::per];
+  rows_times_rows<T, Width>(q, k, score);
+  rows_times_rows<T, Width>(d_out, v, d_weight);
+#pragma unroll
+  for (int i = 0; i < S::per; i++) {
+    const auto lane = static_cast<size_t>(y * S::per + i);
+    const bool there = lane < lanes;
+    const size_t at = there ? a.row(p, lane) * a.s.heads + a.head(g, p, lane) : 0;
+    const T log_sum = there ? a.log_sum_exp[at] : T(0), dot = there ? a.dots[at] : T(0);
+    const size_t end = there ? limit(lane) : 0;
+#pragma unroll
+    for (int j = 0; j < S::per; j++) {
+      const int column = x + 16 * j;
+      const T weight = static_cast<size_t>(column) < end ? exp(score[i][j] * a.scale - log_sum) : T(0);
+      const int to = static_cast<int>(lane) * S::scores + column;
+      if (weights) weights[to] = weight;
+      slopes[to] = weight * (d_weight[i][j] - dot) * a.scale;
+    }
+  }
+}
+
+template <class T, int Width> __global__ void __launch_bounds__(256) backward_queries(Arguments<T> a) {
+  using S = Tile<T, Width>;
+  constexpr size_t side = S::side;
+  Part p;
+  if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p)) return;
+  const size_t g = blockIdx.y, lanes = a.lanes(p, side);
+  T* q = reinterpret_cast<T*>(dynamic_shared);
+  T *d_out = q + S::side * S::stride, *k = d_out + S::side * S::stride, *v = k + S::side * S::stride, *slopes = v + S::side * S::stride;
+  take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
+  take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_query(g, p, l); });
+  T sum[S::per][S::columns] = {};
+  each_key_tile(a, p, lanes, side, [&](size_t first, size_t count, bool own) {
+    __syncthreads();
+    take<T, Width>(k, count, a.s.width, [&](size_t r) { return a.key + a.in_key(first + r, g); });
+    take<T, Width>(v, count, a.s.width, [&](size_t r) { return a.value + a.in_key(first + r, g); });
+    __syncthreads();
+    weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, [&](size_t lane) -> size_t {
+      if (!own || !a.s.causal) return count;
+      const size_t seen = a.row(p, lane) + 1;
+      return seen <= first ? 0 : seen - first < count ? seen - first : count;
+    }, static_cast<T*>(nullptr), slopes);
+    __syncwarp();
+    scores_times<T, Width, false>(slopes, k, sum);
+  });
+  const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
+#pragma unroll
+  for (int i = 0; i < S::per; i++) {
+    const auto lane = static_cast<size_t>(y * S::per + i);
+    if (lane >= lanes) continue;
+    T* to = a.d_query + a.in_query(g, p, lane);
+#pragma unroll
+    for (int j = 0; j < S::columns; j++)
+      if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) to[d] = sum[i][j];
+  }
+}
+
+template <class T, int Width> __global__ void __launch_bounds__(256) backward_keys(Arguments<T> a) {
+  using S = Tile<T, Width>;
+  constexpr size_t side = S::side;
+  Part keys;
+  if (!a.keys.part(blockIdx.x, side, keys)) return;
+  const size_t g = blockIdx.y, first = keys.begin + keys.first, count = keys.end - first < side ? keys.end - first : side;
+  T* k = reinterpret_cast<T*>(dynamic_shared);
+  T *v = k + S::side * S::stride, *q = v + S::side * S::stride, *d_out = q + S::side * S::stride;
+  T *weights = d_out + S::side * S::stride, *slopes = weights + S::side * S::scores;
+  take<T, Width>(k, count, a.s.width, [&](size_t r) { return a.key + a.in_key(first + r, g); });
+  take<T, Width>(v, count, a.s.width, [&](size_t r) { return a.value + a.in_key(first + r, g); });
+  T of_key[S::per][S::columns] = {}, of_value[S::per][S::columns] = {};
+  // the queries of the keys' own segment, then those of segments that see it as their prefix, in order
+  for (size_t z = 0; z <= a.s.segments; z++) {
+    const bool own = z == 0;
+    const size_t segment = own ? keys.segment : z - 1;
+    if (!own && a.queries.prefix[segment] != static_cast<int32_t>(keys.segment)) continue;
+    Part p;
+    p.begin = static_cast<size_t>(a.queries.starts[segment]), p.end = static_cast<size_t>(a.queries.starts[segment + 1]);
+    // of one's own none that comes before the first key sees any
+    p.first = own && a.s.causal ? (first - p.begin) * a.s.group : 0;
+    for (; p.first < (p.end - p.begin) * a.s.group; p.first += side) {
+      const size_t lanes = a.lanes(p, side);
+      __syncthreads();
+      take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
+      take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_query(g, p, l); });
+      __syncthreads();
+      weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, [&](size_t lane) -> size_t {
+        if (!own || !a.s.causal) return count;
+        const size_t seen = a.row(p, lane) + 1;
+        return seen <= first ? 0 : seen - first < count ? seen - first : count;
+      }, weights, slopes);
+      __syncthreads();
+      scores_times<T, Width, true>(weights, d_out, of_value);
+      scores_times<T, Width, true>(slopes, q, of_key);
+    }
+  }
+  const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
+#pragma unroll
+  for (int i = 0; i < S::per; i++) {
+    const auto row = static_cast<size_t>(y * S::per + i);
+    if (row >= count) continue;
+    const size_t to = a.in_key(first + row, g);
+#pragma unroll
+    for (int j = 0; j < S::columns; j++)
+      if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) a.d_key[to + d] = of_key[i][j], a.d_value[to + d] = of_value[i][j];
+  }
+}
+
+template <class Op> bool shape_of(Stream& stream, const Op& op, const char* message, const char* too_wide, Shape& s) {
+  s.rows = op.query.dim[0], s.heads = op.query.dim[1], s.width = op.query.dim[2], s.key_heads = op.key.dim[1];
+  s.segments = op.segmentPrefix.size, s.causal = op.causal;
+  s.query_stride = op.query_stride ? op.query_stride : s.heads * s.width;
+  s.key_stride = op.key_stride ? op.key_stride : s.key_heads * s.width;
+  s.group = s.key_heads ? s.heads / s.key_heads : 0;
+  const bool grouped = s.rows == 0 || (s.group > 0 && s.heads % s.key_heads == 0);
+  if (op.segmentStarts.size != s.segments + 1 || !grouped) return fail(stream, "SHAPE_MISMATCH", message), false;
+  if (s.width > 256) return fail(stream, "INVALID_ARGUMENT", too_wide), false;
+  return true;
+}
+
+/** The launches of a call, with the head size rounded up. */
+template <class F> void with_width(size_t width, F&& f) {
+  if (width <= 16) f.template operator()<16>();
+  else if (width <= 32) f.template operator()<32>();
+  else if (width <= 64) f.template operator()<64>();
+  else if (width <= 80) f.template operator()<80>();
+  else if (width <= 128) f.template operator()<128>();
+  else f.template operator()<256>();
+}
+
+/** Where the tiles of every segment begin. There are no more than this. */
+struct Counted {
+  cuda::Temporary<int32_t> tiles;
+  unsigned bound;
+  Counted(Stream& stream, const int32_t* starts, const int32_t* prefix, const Shape& s, size_t per_row, size_t side, Refusal rising, Refusal known)
+      : tiles(stream, s.segments + 1), bound(static_cast<unsigned>(s.rows * per_row / side + s.segments)) {
+    cuda::launch(stream, count_tiles, 1u, 256u, starts, prefix, s.segments, s.rows, per_row, side, tiles.get(), rising, known);
+  }
+};
+
+}  // namespace
+
+KERNEL_REAL(cuda, Attention) {
+  Shape s;
+  if (!shape_of(stream, op, "attention: H must be a multiple of G and segmentStarts one longer than segmentPrefix",
+                "attention: D must be at most 256 on a GPU", s))
+    return;
+  const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentStarts must rise from 0 to the number of rows");
+  const auto known = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself");
+  Arguments<T> a{};
+  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.out = op.output.data, a.out_log_sum_exp = op.logSumExp.data;
+  a.s = s, a.scale = static_cast<T>(op.scale);
+  with_width(s.width, [&]<int Width>() {
+    using S = Tile<T, Width>;
+    const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
+    if (s.rows == 0) return;
+    a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    cuda::launch_shared(stream, forward<T, Width>, dim3(queries.bound, static_cast<unsigned>(s.key_heads)), 256u, S::bytes(3, 1), a);
+  });
+}
+
+KERNEL_REAL(cuda, AttentionBackward) {
+  Shape s;
+  if (!shape_of(stream, op, "attention_backward: H must be a multiple of G and segmentStarts one longer than segmentPrefix",
+                "attention_backward: D must be at most 256 on a GPU", s))
+    return;
+  const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentStarts must rise from 0 to the number of rows");
+  const auto known = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself");
+  cuda::Temporary<T> dots(stream, s.rows * s.heads);
+  Arguments<T> a{};
+  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;
+  a.log_sum_exp = op.logSumExp.data, a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data, a.dots = dots.get();
+  a.s = s, a.scale = static_cast<T>(op.scale);
+  with_width(s.width, [&]<int Width>() {
+    using S = Tile<T, Width>;
+    const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
+    if (s.rows == 0) return;
+    const Counted keys(stream, op.segmentStarts.data, op.segmentPrefix.data, s, 1, S::side, rising, known);
+    a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
+    const auto heads = static_cast<unsigned>(s.key_heads);
+    cuda::launch(stream, output_dots<T>, cuda::blocks_for(32 * s.rows * s.heads), cuda::kThreads, a);
+    cuda::launch_shared(stream, backward_queries<T, Width>, dim3(queries.bound, heads), 256u, S::bytes(4, 1), a);
+    cuda::launch_shared(stream, backward_keys<T, Width>, dim3(keys.bound, heads), 256u, S::bytes(4, 2), a);
+  });
+}
+
+}  // namespace g2rpo
