@@ -6,7 +6,7 @@
 #include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
 #include "../policy_loss/token_loss.h"
-#include "op.h"
+#include "arguments.h"
 #include "tile.h"
 
 namespace g2rpo {
@@ -46,15 +46,9 @@ template <class Op> Problem<typename Op::Real> problem_of(const Op& op) {
           static_cast<T>(1 / op.temperature)};
 }
 
-/** Reports what only the data shows; false if there was something. */
-template <class T> bool arguments_hold(Stream& stream, const char* name, const Problem<T>& p, double temperature) {
-  char message[128];
-  if (!(temperature > 0 && temperature < __builtin_inf())) {
-    snprintf(message, sizeof message, "%s: temperature must be positive and finite; got %g", name, temperature);
-    fail(stream, "INVALID_ARGUMENT", message);
-    return false;
-  }
-  return simd::rows_in_range(stream, name, "targets", {p.targets, p.tokens}, p.vocabulary);
+/** Reports what is wrong with the arguments; false if there was something. */
+template <class T, class Op> bool arguments_hold(Stream& stream, const Op& op, const Problem<T>& p) {
+  return temperature_holds(stream, op) && simd::rows_in_range(stream, Op::kName, "targets", {p.targets, p.tokens}, p.vocabulary);
 }
 
 template <class T> bool all_finite(Stream& stream, const char* name, const char* what, const T* x, size_t begin, size_t end) {
@@ -319,7 +313,7 @@ void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_
 
 KERNEL_REAL(cpu, Head) {
   const Problem<T> p = problem_of(op);
-  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  if (!arguments_hold(stream, op, p)) return;
   parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) {
     Scratch scratch;
     const Block<T> block(p, item * kBlock, scratch);
@@ -334,7 +328,7 @@ KERNEL_REAL(cpu, Head) {
 
 KERNEL_REAL(cpu, HeadBackward) {
   const Problem<T> p = problem_of(op);
-  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  if (!arguments_hold(stream, op, p)) return;
   const Plan plan(p.vocabulary);
   Scratch scratch;
   T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
@@ -347,7 +341,7 @@ KERNEL_REAL(cpu, HeadBackward) {
 
 KERNEL_REAL(cpu, HeadPolicyLoss) {
   const Problem<T> p = problem_of(op);
-  if (!arguments_hold(stream, op.kName, p, op.temperature)) return;
+  if (!arguments_hold(stream, op, p)) return;
   if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
   const Plan plan(p.vocabulary);

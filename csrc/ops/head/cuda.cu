@@ -1,0 +1,206 @@
+// Logits are there for some tokens and some rows of the vocabulary at a time, [tokens][slice], and go through the second-level cache: a product
+// makes them, a block to a token folds them into what is known of that token, and for the gradients another turns them into their slopes.
+// Above kSlice rows they are computed twice.
+#include "../../backends/cuda/gemm.cuh"
+#include "../policy_loss/arguments.h"
+#include "../policy_loss/token_loss.cuh"
+#include "arguments.h"
+
+namespace g2rpo {
+
+namespace {
+
+constexpr size_t kChunk = 2048;  // tokens at a time
+constexpr size_t kSlice = 8192;  // rows of the vocabulary at a time
+constexpr double kCoarse = 256;  // from here on f32 rounds a normaliser by more than 1e-5
+
+size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/** Of each token of a chunk, over the slices folded so far: see Statistics in cpu.cpp. */
+template <class T> struct Known {
+  double *sum, *product;
+  T *largest, *target;
+  T *shift, *log_sum;  // what turns logits into log-probabilities: log p = (z − shift) / temperature − log_sum
+};
+
+/** A block to a token: folds the logits of rows [row, row + rows) of the vocabulary. */
+template <class T> __global__ void fold(const T* logits, size_t row, size_t rows, T scale, const int32_t* targets, size_t vocabulary, Known<T> known, cuda::Refusal range) {
+  __shared__ T partial[32];
+  __shared__ double wide[32];
+  const T* z = logits + blockIdx.x * rows;
+  T largest = -INFINITY;
+  bool nan = false;
+  for (size_t i = threadIdx.x; i < rows; i += blockDim.x) {
+    nan |= z[i] != z[i];
+    largest = z[i] > largest ? z[i] : largest;
+  }
+  for (int by = 16; by > 0; by /= 2) {
+    const T other = __shfl_xor_sync(~0u, largest, by);
+    largest = other > largest ? other : largest;
+  }
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = largest;
+  __syncthreads();
+  largest = partial[0];
+  for (unsigned w = 1; w < blockDim.x / 32; w++) largest = partial[w] > largest ? partial[w] : largest;
+  T s = 0, u = 0;
+  for (size_t i = threadIdx.x; i < rows; i += blockDim.x) {
+    const T x = (z[i] - largest) * scale, e = exp(x);
+    s += e;
+    u = fma(e, x, u);
+  }
+  const double sum = cuda::block_sum(nan ? double(NAN) : static_cast<double>(s), wide);
+  const double product = cuda::block_sum(static_cast<double>(u), wide);
+  if (threadIdx.x > 0) return;
+  const size_t t = blockIdx.x, y = static_cast<size_t>(targets[t]);
+  if (targets[t] < 0 || y >= vocabulary) range.at(t);
+  else if (y >= row && y - row < rows) known.target[t] = z[y - row];
+  if (row == 0) {
+    known.largest[t] = largest, known.sum[t] = sum, known.product[t] = product;
+    return;
+  }
+  const double shift = (static_cast<double>(largest) - static_cast<double>(known.largest[t])) * static_cast<double>(scale);
+  const double before = known.sum[t];
+  if (shift > 0) {
+    const double f = exp(-shift);
+    known.product[t] = f * (known.product[t] - before * shift) + product;
+    known.sum[t] = f * before + sum;
+    known.largest[t] = largest;
+  } else {
+    const double f = exp(shift);
+    known.product[t] += f * (product + sum * shift);
+    known.sum[t] = before + f * sum;
+  }
+}
+
+template <class T> __global__ void finish(size_t tokens, T scale, Known<T> known, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal finite) {
+  const size_t t = cuda::global_index();
+  if (t >= tokens) return;
+  const double log_sum = log(known.sum[t]), h = log_sum - known.product[t] / known.sum[t], wide = static_cast<double>(scale);
+  const T total = static_cast<T>(static_cast<double>(known.largest[t]) * wide + log_sum);
+  log_probs[t] = static_cast<T>((static_cast<double>(known.target[t]) - static_cast<double>(known.largest[t])) * wide - log_sum);
+  entropy[t] = h < 0 ? T(0) : static_cast<T>(h);  // rounding alone makes it negative; NaN stays
+  if (log_sum_exp) log_sum_exp[t] = total;
+  const bool coarse = fabs(static_cast<double>(total)) > kCoarse;
+  known.shift[t] = coarse ? known.largest[t] : T(0);
+  known.log_sum[t] = coarse ? static_cast<T>(log_sum) : total;
+  const T both = log_probs[t] + entropy[t];
+  if (!(both - both == 0)) finite.at(t);
+}
+
+template <class T> __global__ void loss_slopes(cuda::TokenLosses<T> a, const T* more, cuda::Refusal finite) {
+  const size_t i = cuda::global_index();
+  if (i >= a.n) return;
+  bool holds = cuda::write_loss(a, i);
+  a.slope[i] += more[i];
+  holds &= a.slope[i] - a.slope[i] == 0;
+  if (!holds) finite.at(i);
+}
+
+/** Logits of [tokens][rows] become dz; zeros where anything has been refused, so that nothing wrong is added to a gradient. */
+template <class T>
+__global__ void slopes(T* logits, size_t row, size_t rows, T scale, const int32_t* targets, Known<T> known, const T* d_log_probs, const T* d_entropy, const T* entropies,
+                       const unsigned long long* refused) {
+  const size_t i = cuda::global_index(), t = blockIdx.y;
+  if (i >= rows) return;
+  T& z = logits[t * rows + i];
+  const T log_p = fma(z - known.shift[t], scale, -known.log_sum[t]);
+  T dz = -scale * exp(log_p) * fma(d_entropy[t], log_p + entropies[t], d_log_probs[t]);
+  if (static_cast<size_t>(targets[t]) == row + i) dz += d_log_probs[t] * scale;
+  z = *refused == ~0ull ? dz : T(0);
+}
+
+/** The hidden states, the weight and the targets of a head, and its memory for a chunk of tokens. */
+template <class T> struct Problem {
+  Stream& stream;
+  const T *hidden, *weight;
+  const int32_t* targets;
+  size_t tokens, width, vocabulary, chunk, slice;
+  T scale;
+  cuda::Temporary<T> logits, reals;
+  cuda::Temporary<double> wide;
+
+  template <class Op>
+  Problem(Stream& stream, const Op& op)
+      : stream(stream), hidden(op.hidden.data), weight(op.weight.data), targets(op.targets.data), tokens(op.targets.size), width(op.hidden.dim[1]),
+        vocabulary(op.weight.dim[0]), chunk(least(kChunk, tokens)), slice(least(kSlice, vocabulary)), scale(static_cast<T>(1 / op.temperature)),
+        logits(stream, chunk * slice), reals(stream, 4 * chunk), wide(stream, 2 * chunk) {}
+
+  bool whole() const { return slice == vocabulary; }
+  Known<T> known() const {
+    T* r = reals.get();
+    return {wide.get(), wide.get() + chunk, r, r + chunk, r + 2 * chunk, r + 3 * chunk};
+  }
+  size_t rows(size_t row) const { return least(slice, vocabulary - row); }
+
+  void product(size_t first, size_t count, size_t row) const {
+    cuda::multiply<T>(stream, {.m = count, .n = rows(row), .k = width, .a = hidden + first * width, .b = weight + row * width, .a_along = true,
+                               .b_along = true, .c = logits.get(), .bias = nullptr, .residual = nullptr, .accumulate = false});
+  }
+
+  /** Log-probabilities and entropies of tokens [first, first + count). */
+  void measure(size_t first, size_t count, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal range, cuda::Refusal finite) const {
+    for (size_t row = 0; row < vocabulary; row += slice) {
+      product(first, count, row);
+      cuda::launch(stream, fold<T>, static_cast<unsigned>(count), 256u, logits.get(), row, rows(row), scale, targets + first, vocabulary, known(), range);
+    }
+    cuda::launch(stream, finish<T>, cuda::blocks_for(count), cuda::kThreads, count, scale, known(), log_probs, entropy, log_sum_exp, finite);
+  }
+
+  /** Gradients of the same tokens, which have just been measured; the lists begin at the first. */
+  void backward(size_t first, size_t count, const T* d_log_probs, const T* d_entropy, const T* entropies, T* d_hidden, T* d_weight) const {
+    for (size_t row = 0; row < vocabulary; row += slice) {
+      if (!whole()) product(first, count, row);
+      const size_t n = rows(row);
+      cuda::launch(stream, slopes<T>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), row, n, scale, targets + first, known(),
+                   d_log_probs, d_entropy, entropies, stream.queue->refused);
+      cuda::multiply<T>(stream, {.m = count, .n = width, .k = n, .a = logits.get(), .b = weight + row * width, .a_along = true, .b_along = false,
+                                 .c = d_hidden + first * width, .bias = nullptr, .residual = nullptr, .accumulate = row > 0});
+      if (d_weight)
+        cuda::multiply<T>(stream, {.m = n, .n = width, .k = count, .a = logits.get(), .b = hidden + first * width, .a_along = false, .b_along = false,
+                                   .c = d_weight + row * width, .bias = nullptr, .residual = nullptr, .accumulate = true});
+    }
+  }
+};
+
+}  // namespace
+
+KERNEL_REAL(cuda, Head) {
+  if (!temperature_holds(stream, op) || op.targets.size == 0) return;
+  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head: targets must be in [0, V)");
+  const auto finite = cuda::refusal(stream, "NON_FINITE", "head: a logit of a token is not finite");
+  const Problem<T> p(stream, op);
+  for (size_t first = 0; first < p.tokens; first += p.chunk)
+    p.measure(first, least(p.chunk, p.tokens - first), op.logProbs.data + first, op.entropy.data + first, op.logSumExp.data + first, range, finite);
+}
+
+KERNEL_REAL(cuda, HeadBackward) {
+  if (!temperature_holds(stream, op) || op.targets.size == 0) return;
+  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head_backward: targets must be in [0, V)");
+  const auto finite = cuda::refusal(stream, "NON_FINITE", "head_backward: a logit of a token is not finite");
+  const Problem<T> p(stream, op);
+  cuda::Temporary<T> again(stream, 2 * p.chunk);
+  for (size_t first = 0; first < p.tokens; first += p.chunk) {
+    const size_t count = least(p.chunk, p.tokens - first);
+    // logSumExp is coarse where it is large: what the forward found is found anew
+    p.measure(first, count, again.get(), again.get() + p.chunk, nullptr, range, finite);
+    p.backward(first, count, op.dLogProbs.data + first, op.dEntropy.data + first, op.entropy.data + first, op.dHidden.data, op.dWeight.data);
+  }
+}
+
+KERNEL_REAL(cuda, HeadPolicyLoss) {
+  if (!temperature_holds(stream, op) || !loss_arguments_hold(stream, op) || op.targets.size == 0) return;
+  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head_policy_loss: targets must be in [0, V)");
+  const auto finite = cuda::refusal(stream, "NON_FINITE", "head_policy_loss: a logit, loss or slope of a token is not finite");
+  const Problem<T> p(stream, op);
+  cuda::Temporary<T> d_log_probs(stream, p.tokens);
+  for (size_t first = 0; first < p.tokens; first += p.chunk) {
+    const size_t count = least(p.chunk, p.tokens - first);
+    p.measure(first, count, op.logProbs.data + first, op.entropy.data + first, nullptr, range, finite);
+    auto losses = cuda::token_losses<T>(op, count, op.logProbs.data, d_log_probs.get());
+    losses.from(first);
+    cuda::launch(stream, loss_slopes<T>, cuda::blocks_for(count), cuda::kThreads, losses, op.logProbSlopes.data + first, finite);
+    p.backward(first, count, d_log_probs.get() + first, op.entropySlopes.data + first, op.entropy.data + first, op.dHidden.data, op.dWeight.data);
+  }
+}
+
+}  // namespace g2rpo

@@ -1,0 +1,79 @@
+#include "../../csrc/ops/head/op.h"
+
+#include <cmath>
+
+#include "../../csrc/ops/policy_loss/op.h"
+#include "harness.h"
+
+using namespace g2rpo;
+using namespace g2rpo::test;
+
+namespace {
+
+template <class T> void head(Harness& h) {
+  const auto test = [&](size_t n, size_t width, size_t vocabulary, double temperature, double loudness = 1, bool timing = false) {
+    auto hidden = randoms<T>(n * width, 1, loudness), weight = randoms<T>(vocabulary * width, 2, 1 / std::sqrt(static_cast<double>(width)));
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < n; i++) ids.push_back(static_cast<int32_t>(i * 7919 % vocabulary));
+    Array<int32_t> targets(std::move(ids));
+    auto log_probs = zeros<T>(n), entropy = zeros<T>(n), lse = zeros<T>(n), loss = zeros<T>(n), d_hidden = zeros<T>(n * width), d_weight = randoms<T>(vocabulary * width, 3);
+    auto d_log_probs = randoms<T>(n, 4), d_entropy = randoms<T>(n, 5, 0.1), old = randoms<T>(n, 6, 0.3, -std::log(static_cast<double>(vocabulary)));
+    auto advantages = randoms<T>(n, 7), weights = randoms<T>(n, 8, 0, 0.5), slopes = randoms<T>(n, 9, 0.01);
+    auto clipped = zeros<int32_t>(n);
+    const std::string size = " " + std::to_string(n) + " x " + std::to_string(width) + " x " + std::to_string(vocabulary);
+    const std::function<Head<T>(Side)> forward = [&](Side s) {
+      return Head<T>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), temperature, log_probs.view(s), entropy.view(s), lse.view(s)};
+    };
+    const std::function<HeadBackward<T>(Side)> backward = [&](Side s) {
+      return HeadBackward<T>{d_log_probs.view(s), d_entropy.view(s), hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), lse.view(s),
+                             entropy.view(s), d_weight.view(s, vocabulary, width), temperature, d_hidden.view(s, n, width)};
+    };
+    const std::function<HeadPolicyLoss<T>(Side)> both = [&](Side s) {
+      return HeadPolicyLoss<T>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), old.view(s), advantages.view(s), weights.view(s), {}, {},
+                               slopes.view(s), d_entropy.view(s), d_weight.view(s, vocabulary, width), temperature, static_cast<int32_t>(PolicyLossKind::ppo), 0.2, 0.2, 3, 1,
+                               1.05, 0, log_probs.view(s), entropy.view(s), loss.view(s), clipped.view(s), d_hidden.view(s, n, width)};
+    };
+    if (timing) {
+      const double product = 2.0 * static_cast<double>(n) * static_cast<double>(width) * static_cast<double>(vocabulary);
+      const double bytes = static_cast<double>((n + vocabulary) * width * sizeof(T));
+      h.time<Head<T>>(typed<T>("head") + size, bytes, forward, product);
+      h.time<HeadPolicyLoss<T>>(typed<T>("head_policy_loss") + size, 3 * bytes, both, 3 * product);
+      return;
+    }
+    h.on_both<Head<T>>(forward);
+    h.close(typed<T>("head") + size + ": logProbs", log_probs, kTolerance<T>);
+    h.close(typed<T>("head") + size + ": entropy", entropy, kTolerance<T>);
+    h.close(typed<T>("head") + size + ": logSumExp", lse, kTolerance<T>);
+    h.on_both<HeadBackward<T>>(backward);
+    h.close(typed<T>("head_backward") + size + ": dHidden", d_hidden, kTolerance<T>);
+    h.close(typed<T>("head_backward") + size + ": dWeight", d_weight, kTolerance<T> * loudness);
+    h.on_both<HeadPolicyLoss<T>>(both);
+    h.close(typed<T>("head_policy_loss") + size + ": logProbs", log_probs, kTolerance<T>);
+    h.close(typed<T>("head_policy_loss") + size + ": loss", loss, kTolerance<T> * loudness);
+    h.close(typed<T>("head_policy_loss") + size + ": clipped", clipped, 1e-9);
+    h.close(typed<T>("head_policy_loss") + size + ": dHidden", d_hidden, kTolerance<T> * loudness);
+    h.close(typed<T>("head_policy_loss") + size + ": dWeight", d_weight, kTolerance<T> * loudness);
+    if (n == 70) h.repeats<HeadPolicyLoss<T>, T>(typed<T>("head_policy_loss") + size, d_weight, both);
+  };
+  test(0, 8, 10, 1), test(1, 4, 1, 1), test(70, 24, 300, 0.7), test(3, 8, 8201, 1.3), test(2050, 3, 20, 1), test(9, 32, 500, 1, 300);
+  const auto refused = [&](const std::string& what, const char* code, double temperature, int32_t target, double value) {
+    auto hidden = randoms<T>(12, 1), weight = randoms<T>(40, 2), results = zeros<T>(9);
+    auto states = hidden.host();
+    states[5] = static_cast<T>(value);
+    Array<T> spoiled(std::move(states));
+    Array<int32_t> targets({1, target, 3});
+    h.both_refuse<Head<T>>(typed<T>("head") + " of " + what, code, [&](Side s) {
+      return Head<T>{spoiled.view(s, 3, 4), weight.view(s, 10, 4), targets.view(s), temperature, {results.at(s), 3}, {results.at(s) + 3, 3}, {results.at(s) + 6, 3}};
+    });
+  };
+  refused("no temperature", "INVALID_ARGUMENT", 0, 2, 1);
+  refused("a target beyond the vocabulary", "INVALID_ARGUMENT", 1, 10, 1);
+  refused("a target below 0", "INVALID_ARGUMENT", 1, -1, 1);
+  refused("NaN", "NON_FINITE", 1, 2, std::nan(""));
+  refused("infinity", "NON_FINITE", 1, 2, INFINITY);
+  if (sizeof(T) == 4 && h.timed()) test(8192, 2048, 151936, 1, 1, true);
+}
+
+const Registered registered("head", [](Harness& h) { head<float>(h), head<double>(h); });
+
+}  // namespace
