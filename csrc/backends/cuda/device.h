@@ -79,6 +79,8 @@ extern __shared__ uint4 dynamic_shared[];
 constexpr unsigned kThreads = 256;
 /** Blocks of kThreads for n items, one each. */
 inline unsigned blocks_for(size_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
+/** Threads of a block that shares n items: whole warps, no more than there are items. */
+inline unsigned threads_for(size_t n) { return n >= kThreads ? kThreads : static_cast<unsigned>((n + 31) / 32 * 32); }
 __device__ inline size_t global_index() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
 /** The sum over a warp, in every lane, in a fixed order. */

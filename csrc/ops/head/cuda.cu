@@ -141,7 +141,7 @@ template <class T> struct Problem {
   void measure(size_t first, size_t count, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal range, cuda::Refusal finite) const {
     for (size_t row = 0; row < vocabulary; row += slice) {
       product(first, count, row);
-      cuda::launch(stream, fold<T>, static_cast<unsigned>(count), 256u, logits.get(), row, rows(row), scale, targets + first, vocabulary, known(), range);
+      cuda::launch(stream, fold<T>, static_cast<unsigned>(count), cuda::threads_for(rows(row)), logits.get(), row, rows(row), scale, targets + first, vocabulary, known(), range);
     }
     cuda::launch(stream, finish<T>, cuda::blocks_for(count), cuda::kThreads, count, scale, known(), log_probs, entropy, log_sum_exp, finite);
   }
