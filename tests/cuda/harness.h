@@ -133,14 +133,18 @@ class Harness {
   template <class Op> void time(const std::string& name, double bytes, const std::function<Op(Side)>& make, double flops = 0) {
     const Op op = make(Side::device);
     const auto* kernel = entry<Op>(Backend::cuda);
+    time_call(name, bytes, [&](Stream& stream) { kernel->run(stream, &op); }, flops);
+  }
+
+  void time_call(const std::string& name, double bytes, const std::function<void(Stream&)>& call, double flops = 0) {
     cudaEvent_t begin, end;
     cudaEventCreate(&begin), cudaEventCreate(&end);
-    for (int i = 0; i < 5; i++) kernel->run(device_, &op);
+    for (int i = 0; i < 5; i++) call(device_);
     std::vector<float> samples;
     for (int sample = 0; sample < 11; sample++) {
       constexpr int kLaunches = 20;
       cudaEventRecord(begin, queue_.stream);
-      for (int i = 0; i < kLaunches; i++) kernel->run(device_, &op);
+      for (int i = 0; i < kLaunches; i++) call(device_);
       cudaEventRecord(end, queue_.stream);
       cuda::wait(device_);
       float ms = 0;
@@ -153,6 +157,14 @@ class Harness {
     if (flops > 0) std::printf("  %7.1f TFLOP/s", flops / us / 1e6);
     std::printf("\n");
     cudaEventDestroy(begin), cudaEventDestroy(end);
+  }
+
+  /** Something on the device alone. */
+  void run_call(const std::function<void(Stream&)>& call) {
+    call(device_);
+    cuda::wait(device_);
+    const auto failure = pool_.take_failure();
+    expect(!failure.code, failure.message);
   }
 
   double copy_rate() const { return copy_rate_; }
