@@ -11,40 +11,7 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kChunk = 128;  // segments to an item of the pool
-
-/** Whether there is a NaN; copies the values, if wanted. */
-template <bool Copy> bool holds_nan(const double* x, size_t n, double* to) {
-  constexpr size_t w = simd::lanes<double>;
-  simd::Mask<double> found{};
-  size_t i = 0;
-  for (; i + w <= n; i += w) {
-    const auto v = simd::load<double>(x + i);
-    found |= v != v;
-    if constexpr (Copy) simd::store(to + i, v);
-  }
-  bool any = false;
-  for (size_t k = 0; k < w; k++) any |= found[k] != 0;
-  for (; i < n; i++) {
-    any |= x[i] != x[i];
-    if constexpr (Copy) to[i] = x[i];
-  }
-  return any;
-}
-
-/**
- * Rewards and advantages usually lie at the same offset within their pages, and a processor takes a load behind a store to the same
- * offset for one that must wait. So the rewards of a chunk of small segments are copied to where offsets differ.
- */
-struct Copied {
-  static constexpr size_t kMost = 16 * kChunk;
-  static constexpr size_t kBehind = 16;  // can be read too
-  alignas(64) double memory[kMost + 4096 / sizeof(double) + kBehind];
-  double* apart_from(const double* out) {
-    const size_t offset = (reinterpret_cast<size_t>(out) + 2048 - reinterpret_cast<size_t>(memory)) % 4096;
-    return memory + offset / sizeof(double);
-  }
-};
+constexpr size_t kChunk = 256;  // segments to an item of the pool
 
 /** A segment whose ranks are counted. Which ranks are tied can be told from how many share a number of smaller ones. */
 void counted_segment(const double* x, size_t n, const Table& table, double* out) {
@@ -124,25 +91,28 @@ KERNEL(cpu, GaussianAdvantage) {
   parallel_for(stream, (segments + kChunk - 1) / kChunk, [&](size_t c) {
     const size_t first = c * kChunk, last = first + kChunk < segments ? first + kChunk : segments;
     const size_t first_reward = static_cast<size_t>(starts[first]), count = static_cast<size_t>(starts[last]) - first_reward;
+    const double* const own = x + first_reward;
     double* const out = op.advantages.data + first_reward;
-    const double* own = x + first_reward;
-    Copied copied;
-    const bool few = count <= Copied::kMost;
-    double* const copy = few ? copied.apart_from(out) : nullptr;
-    if (few ? holds_nan<true>(own, count, copy) : holds_nan<false>(own, count, nullptr))
-      return fail(stream, "NON_FINITE", "gaussian_advantage: rewards holds NaN, which has no rank");
-    if (few) own = copy;
-    size_t done = 0;  // segments up to this size are
-#if defined(__AVX512BW__)
-    if (few && op.tieTolerance == 0) {
-      if (small_segments(own, starts + first, last - first, out) <= kDirect) return;
-      done = kDirect;
-    }
-#endif
+    const auto clean = [&] {
+      const bool nan = holds_nan(own, count);
+      if (nan) fail(stream, "NON_FINITE", "gaussian_advantage: rewards holds NaN, which has no rank");
+      return !nan;
+    };
     AnySegment any_segment;
+    const auto any = [&](const double* from, size_t size, double* to) { any_segment(from, size, op.tieTolerance, to); };
+#if defined(__AVX512BW__)
+    const BySize by_size(starts + first, last - first);
+    if ((by_size.count(1) || by_size.count(kDirect + 1)) && !clean()) return;
+    if (!SmallSegments(own, op.tieTolerance, out, clean, any).all_from<1>(by_size)) return;
+    if (!by_size.count(kDirect + 1)) return;
+    const size_t done = kDirect;  // segments up to this size are
+#else
+    if (!clean()) return;
+    const size_t done = 0;
+#endif
     for (size_t s = first; s < last; s++) {
-      const size_t at = static_cast<size_t>(starts[s]) - first_reward, end = static_cast<size_t>(starts[s + 1]) - first_reward;
-      if (end - at > done) any_segment(own + at, end - at, op.tieTolerance, out + at);
+      const size_t at = static_cast<size_t>(starts[s]) - first_reward, size = static_cast<size_t>(starts[s + 1] - starts[s]);
+      if (size > done) any(own + at, size, out + at);
     }
   });
 }

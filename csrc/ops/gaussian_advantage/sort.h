@@ -8,6 +8,21 @@ namespace g2rpo {
 
 namespace {
 
+G2_INLINE bool holds_nan(const double* x, size_t n) {
+  constexpr size_t w = simd::lanes<double>;
+  simd::Mask<double> found{};
+  size_t i = 0;
+  for (; i + w <= n; i += w) {
+    const auto v = simd::load<double>(x + i);
+    found |= v != v;
+  }
+  const auto v = simd::load_n<double>(x + i, n - i);
+  found |= v != v;
+  bool any = false;
+  for (size_t k = 0; k < w; k++) any |= found[k] != 0;
+  return any;
+}
+
 /** less[i]: how many of at most kCounted values are smaller than x[i]. */
 template <int V> G2_INLINE void count_less_than(const double* x, size_t n, size_t i, uint8_t* less) {
   constexpr size_t w = simd::lanes<double>;
