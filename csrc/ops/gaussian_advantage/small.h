@@ -131,30 +131,40 @@ template <int N> void with_ties(const double* x, const Groups<N>& groups, const 
   }
 }
 
-/** Where the segments of a chunk begin, by size; all of more than kDirect rewards together. */
+/**
+ * Where the segments of a chunk begin, by size; all of more than kDirect rewards together. Two are filed at a time, at either end
+ * of a list that grows from its middle, so that one need not wait for the other.
+ */
 class BySize {
  public:
   G2_INLINE BySize(const int32_t* starts, size_t segments) {
-    for (size_t n = 0; n < kDirect + 2; n++) end_[n] = at_[n];
+    for (size_t n = 0; n < kDirect + 2; n++) begin_[n] = end_[n] = at_[n] + kMostSegments / 2;
     const int32_t first = starts[0], n = starts[1] - first;
     int32_t differ = 0;
     for (size_t s = 0; s < segments; s++) differ |= (starts[s + 1] - starts[s]) ^ n;
     if (!differ && static_cast<size_t>(n) <= kDirect) {
+      begin_[n] = at_[n];
+      end_[n] = at_[n] + segments;
       for (size_t s = 0; s < segments; s++) at_[n][s] = n * static_cast<int32_t>(s);
-      end_[n] += segments;
       return;
     }
-    for (size_t s = 0; s < segments; s++) {
+    const auto list = [&](size_t s) __attribute__((always_inline)) {
       const size_t size = static_cast<size_t>(starts[s + 1] - starts[s]);
-      *end_[size <= kDirect ? size : kDirect + 1]++ = starts[s] - first;
+      return size <= kDirect ? size : kDirect + 1;
+    };
+    const size_t half = segments / 2;
+    for (size_t s = 0; s < half; s++) {
+      *--begin_[list(s)] = starts[s] - first;
+      *end_[list(s + half)]++ = starts[s + half] - first;
     }
+    if (segments % 2) *end_[list(segments - 1)]++ = starts[segments - 1] - first;
   }
-  G2_INLINE const int32_t* at(size_t n) const { return at_[n]; }
-  G2_INLINE size_t count(size_t n) const { return static_cast<size_t>(end_[n] - at_[n]); }
+  G2_INLINE const int32_t* at(size_t n) const { return begin_[n]; }
+  G2_INLINE size_t count(size_t n) const { return static_cast<size_t>(end_[n] - begin_[n]); }
 
  private:
-  int32_t at_[kDirect + 2][kMostSegments];
-  int32_t* end_[kDirect + 2];
+  int32_t at_[kDirect + 2][kMostSegments + 1];
+  int32_t *begin_[kDirect + 2], *end_[kDirect + 2];
 };
 
 /**
