@@ -11,17 +11,16 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kChunk = 256;  // segments to an item of the pool
+constexpr size_t kFetched = 4096;  // advantages that are fetched before they are written in the order of their rewards
 
 /** A segment whose ranks are counted. Which ranks are tied can be told from how many share a number of smaller ones. */
 void counted_segment(const double* x, size_t n, const Table& table, double* out) {
-  uint8_t less[kCounted], tied[kCounted];
+  int64_t less[kCounted];
   double means[kCounted];
-  count_less(x, n, less);
-  __builtin_memset(tied, 0, n);
-  for (size_t i = 0; i < n; i++) tied[less[i]]++;
   const double* mean = table.single;
-  if (__builtin_memchr(tied, 0, n)) {
+  if (count_less(x, n, less) != n * (n - 1) / 2) {
+    uint8_t tied[kCounted] = {};
+    for (size_t i = 0; i < n; i++) tied[less[i]]++;
     for (size_t b = 0; b < n; b += tied[b]) means[b] = table.mean(b, b + tied[b]);
     mean = means;
   }
@@ -33,12 +32,19 @@ void sorted_segment(const double* x, size_t n, double tolerance, const Table& ta
   const Items sorted = Items::take(scratch, n);
   __builtin_memcpy(sorted.value, x, n * sizeof(double));
   for (size_t i = 0; i < n; i++) sorted.at[i] = static_cast<uint32_t>(i);
+  for (size_t i = 0; i < n && i < kFetched; i += 64 / sizeof(double)) __builtin_prefetch(out + i, 1);
   sort_items(sorted, n, 0);
   const double* value = sorted.value;
   // two infinities of one sign differ by NaN, which is not a distance: equal values are tied whatever they are
   const auto tied = [&](size_t k) __attribute__((always_inline)) {
-    return value[k] == value[k - 1] || value[k] - value[k - 1] <= tolerance;
+    return (value[k] == value[k - 1]) | (value[k] - value[k - 1] <= tolerance);
   };
+  int64_t ties = 0;
+  for (size_t k = 1; k < n; k++) ties |= tied(k);
+  if (!ties) {
+    for (size_t k = 0; k < n; k++) out[sorted.at[k]] = table.single[k];
+    return;
+  }
   for (size_t b = 0, e = 1; b < n; b = e++) {
     while (e < n && tied(e)) e++;
     const double mean = e - b == 1 ? table.single[b] : table.mean(b, e);

@@ -1,8 +1,8 @@
 // Many segments of at most 16 rewards, with AVX-512. For hot files.
 //
-// A reward is a lane; another reward of its segment is compared with all lanes at once, and the mask of the comparison adds to a
-// count. The segments of a chunk are sorted by size first: a size that the compiler knows needs no branch and no mask but constant
-// ones. Where ranks leave half of a vector empty, another segment of that size fills it.
+// A reward is a lane; each reward of its segment is compared with all lanes at once, and the mask of the comparison adds to a
+// count. The segments of a chunk are sorted by size first: where the compiler knows the size, masks are constant and nothing
+// branches. A segment that leaves half of a vector empty shares it with another one.
 #pragma once
 #if defined(__AVX512BW__)
 #include <immintrin.h>
@@ -14,117 +14,135 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kMostSegments = 256;  // to a chunk
-constexpr size_t kBlock = 32;          // segments of a size that are ranked before it is seen whether ties are among them
+constexpr size_t kBlock = 32;  // segments of a size that are ranked before it is seen whether ties are among them
 
 typedef int64_t Counts __attribute__((vector_size(64)));
 
-/** What stands in the way of ranks alone: nothing, rewards that are equal (or NaN), or some that differ by no more than the tolerance. */
+/** Why ranks alone are not enough: they are; rewards are equal, or NaN; some differ by no more than the tolerance. */
 enum class Found { nothing, equal, near };
 
 /** Lanes of a in the lower half, of b in the upper. */
 G2_INLINE __m512d halves(__m512d a, __m512d b) { return _mm512_mask_blend_pd(0xf0, a, b); }
 G2_INLINE Counts halves(Counts a, Counts b) { return (Counts)_mm512_mask_blend_epi64(0xf0, (__m512i)a, (__m512i)b); }
 
-/**
- * One segment of N rewards, or two: the first 8 of each where there are more, and the rest of both in one vector if these are at
- * most 4 each. The members of a Group are numbers for each reward, in such vectors.
- */
+/** Counts how many rewards are smaller, and whether one is by no more than the tolerance, if that is wanted. */
+template <bool Near> class Comparison {
+ public:
+  G2_INLINE explicit Comparison(double tolerance) : tolerance_(_mm512_set1_pd(tolerance)) {
+    int64_t step = -1;
+    asm("" : "+r"(step));  // a constant would be loaded for every comparison
+    step_ = Counts{} + step;
+  }
+  template <int Lanes> G2_INLINE void count(Counts& smaller, __m512d own, __m512d other) {
+    const __mmask8 larger = _mm512_mask_cmp_pd_mask(Lanes, own, other, _CMP_GT_OQ);
+    if constexpr (Near) near_ |= _mm512_mask_cmp_pd_mask(larger, own - other, tolerance_, _CMP_LE_OQ);
+    smaller = (Counts)_mm512_mask_sub_epi64((__m512i)smaller, larger, (__m512i)smaller, (__m512i)step_);
+  }
+  G2_INLINE bool near() const { return near_ != 0; }
+
+ private:
+  Counts step_;
+  __m512d tolerance_;
+  __mmask8 near_ = 0;
+};
+
+/** A number for each reward of one or two segments, a and b: the first 8, if there are more, and the rest, of both in one vector. */
 struct Group {
   Counts first_a, first_b, rest;
 };
+
+/** Segments of N rewards. They are worked on in twos if what one puts in `rest` is at most half a vector. */
 template <int N> struct Groups {
   static constexpr int kFirst = N > 8 ? 8 : 0, kRest = N - kFirst;
-  static constexpr int kSegments = kRest <= 4 ? 2 : 1;
-  static constexpr int kOwn = (1 << kRest) - 1, kLanes = kSegments == 2 ? kOwn | kOwn << 4 : kOwn;
+  static constexpr bool kTwo = kRest <= 4;
+  static constexpr size_t kSegments = kTwo ? 2 : 1;
+  static constexpr int kOwn = (1 << kRest) - 1, kLanes = kTwo ? kOwn | kOwn << 4 : kOwn;
 
   const int32_t* at;
   size_t segments;
   /** Where the second one begins; the last segment may stand for both. */
-  G2_INLINE size_t second(size_t c) const { return static_cast<size_t>(at[kSegments == 2 && c + 1 < segments ? c + 1 : c]); }
+  G2_INLINE size_t second(size_t c) const { return static_cast<size_t>(at[kTwo && c + 1 < segments ? c + 1 : c]); }
 
-  /** How many rewards of its segment are smaller. Adds to `near` where these are by no more than the tolerance, if wanted. */
-  template <bool Near> G2_INLINE Group smaller(const double* x, size_t c, double tolerance, __mmask8& near) const {
+  /** How many rewards of its segment are smaller. */
+  template <bool Near> G2_INLINE Group smaller(const double* x, size_t c, Comparison<Near>& compare) const {
     const double *a = x + at[c], *b = x + second(c);
-    const __m512d first_a = _mm512_maskz_loadu_pd(kFirst ? 0xff : 0, a), first_b = _mm512_maskz_loadu_pd(kFirst ? 0xff : 0, b);
+    const __m512d first_a = _mm512_maskz_loadu_pd(kFirst ? 0xff : 0, a), first_b = _mm512_maskz_loadu_pd(kFirst && kTwo ? 0xff : 0, b);
     __m512d rest = _mm512_maskz_loadu_pd(kOwn, a + kFirst);
-    if constexpr (kSegments == 2) rest = _mm512_mask_loadu_pd(rest, kOwn << 4, b + kFirst - 4);
-    Counts in_a{}, in_b{}, in_rest{};
-    const auto compare = [&]<int Lanes>(Counts count, __m512d own, __m512d other) __attribute__((always_inline)) {
-      const __mmask8 larger = _mm512_mask_cmp_pd_mask(Lanes, own, other, _CMP_GT_OQ);
-      if constexpr (Near) near |= _mm512_mask_cmp_pd_mask(larger, own - other, _mm512_set1_pd(tolerance), _CMP_LE_OQ);
-      return (Counts)_mm512_mask_sub_epi64((__m512i)count, larger, (__m512i)count, (__m512i)(Counts{} - 1));
-    };
+    if constexpr (kTwo) rest = _mm512_mask_loadu_pd(rest, kOwn << 4, b + kFirst - 4);
+    Group count{};
 #pragma GCC unroll 16
     for (int j = 0; j < N; j++) {
       const __m512d of_a = _mm512_set1_pd(a[j]), of_b = _mm512_set1_pd(b[j]);
-      if constexpr (kFirst > 0) in_a = compare.template operator()<0xff>(in_a, first_a, of_a);
-      if constexpr (kFirst > 0 && kSegments == 2) in_b = compare.template operator()<0xff>(in_b, first_b, of_b);
-      in_rest = compare.template operator()<kLanes>(in_rest, rest, kSegments == 2 ? halves(of_a, of_b) : of_a);
+      if constexpr (kFirst > 0) compare.template count<0xff>(count.first_a, first_a, of_a);
+      if constexpr (kFirst > 0 && kTwo) compare.template count<0xff>(count.first_b, first_b, of_b);
+      compare.template count<kLanes>(count.rest, rest, kTwo ? halves(of_a, of_b) : of_a);
     }
-    return {in_a, in_b, in_rest};
+    return count;
   }
 
   /** Table::place of the ties, which are the rewards that share a number of smaller ones: a histogram of these counts them. */
   G2_INLINE static Group places(const Group& smaller) {
-    // four bits for each number; 16 rewards spill to where nobody looks
+    // four bits for each number; 16 ties spill to where nobody looks
     const auto one = [](int lanes, Counts number) __attribute__((always_inline)) {
       return (Counts)_mm512_maskz_sllv_epi64(static_cast<__mmask8>(lanes), (__m512i)(Counts{} + 1), (__m512i)(4 * number));
     };
-    const auto both_halves = [](Counts v) __attribute__((always_inline)) { return v + __builtin_shuffle(v, Counts{4, 5, 6, 7, 0, 1, 2, 3}); };
+    const auto both_halves = [](Counts v) __attribute__((always_inline)) {
+      return v + __builtin_shuffle(v, Counts{4, 5, 6, 7, 0, 1, 2, 3});
+    };
     const auto place = [](Counts number, Counts histogram) __attribute__((always_inline)) {
       const Counts ties = (Counts)_mm512_maskz_srlv_epi64(0xff, (__m512i)histogram, (__m512i)(4 * number));
       return static_cast<int64_t>(kDirect) * number + ((ties - 1) & 15);
     };
     Counts sum = one(kLanes, smaller.rest);
-    if constexpr (kSegments == 1) sum = both_halves(kFirst ? sum + one(0xff, smaller.first_a) : sum);
+    if constexpr (!kTwo) sum = both_halves(kFirst ? sum + one(0xff, smaller.first_a) : sum);
     else if constexpr (kFirst > 0) sum += halves(both_halves(one(0xff, smaller.first_a)), both_halves(one(0xff, smaller.first_b)));
     sum += __builtin_shuffle(sum, Counts{2, 3, 0, 1, 6, 7, 4, 5});
     sum += __builtin_shuffle(sum, Counts{1, 0, 3, 2, 5, 4, 7, 6});
-    if constexpr (kFirst == 0) return {Counts{}, Counts{}, place(smaller.rest, sum)};
-    else if constexpr (kSegments == 1) return {place(smaller.first_a, sum), Counts{}, place(smaller.rest, sum)};
-    else return {place(smaller.first_a, __builtin_shuffle(sum, Counts{0, 1, 2, 3, 0, 1, 2, 3})),
-                 place(smaller.first_b, __builtin_shuffle(sum, Counts{4, 5, 6, 7, 4, 5, 6, 7})), place(smaller.rest, sum)};
+    const Counts of_a = kTwo ? __builtin_shuffle(sum, Counts{0, 1, 2, 3, 0, 1, 2, 3}) : sum;
+    const Counts of_b = __builtin_shuffle(sum, Counts{4, 5, 6, 7, 4, 5, 6, 7});
+    return {place(smaller.first_a, of_a), place(smaller.first_b, of_b), place(smaller.rest, sum)};
   }
 
+  /** mean(number of each) */
   template <class Mean> G2_INLINE void store(double* out, size_t c, const Group& group, Mean&& mean) const {
     double *a = out + at[c], *b = out + second(c);
     if constexpr (kFirst > 0) _mm512_storeu_pd(a, mean(group.first_a));
-    if constexpr (kFirst > 0 && kSegments == 2) _mm512_storeu_pd(b, mean(group.first_b));
+    if constexpr (kFirst > 0 && kTwo) _mm512_storeu_pd(b, mean(group.first_b));
     const __m512d rest = mean(group.rest);
     _mm512_mask_storeu_pd(a + kFirst, kOwn, rest);
-    if constexpr (kSegments == 2) _mm512_mask_storeu_pd(b + kFirst - 4, kOwn << 4, rest);
+    if constexpr (kTwo) _mm512_mask_storeu_pd(b + kFirst - 4, kOwn << 4, rest);
   }
 };
 
-/** The advantages by rank: anything, if something was found. */
-template <int N, bool Near> Found by_rank(const double* x, const Groups<N>& groups, double tolerance, const Table& table, double* out) {
+/** The advantages by rank; anything, unless nothing is found. */
+template <int N, bool Near>
+Found by_rank(const double* x, const Groups<N>& groups, double tolerance, const Table& table, double* out) {
   constexpr int kFirst = Groups<N>::kFirst, kOwn = Groups<N>::kOwn;
   const __m512d low = _mm512_maskz_loadu_pd(kFirst ? 0xff : kOwn, table.single);
   const __m512d high = _mm512_maskz_loadu_pd(kFirst ? kOwn : 0, table.single + kFirst);
   Counts sum{};
   int64_t wanted = 0;
-  __mmask8 near = 0;
+  Comparison<Near> compare(tolerance);
   for (size_t c = 0; c < groups.segments; c += Groups<N>::kSegments) {
-    const Group rank = groups.template smaller<Near>(x, c, tolerance, near);
+    const Group rank = groups.smaller(x, c, compare);
     groups.store(out, c, rank, [&](Counts ranks) __attribute__((always_inline)) {
       if constexpr (kFirst == 0) return _mm512_maskz_permutexvar_pd(0xff, (__m512i)ranks, low);
       else return _mm512_permutex2var_pd(low, (__m512i)ranks, high);
     });
     sum += rank.first_a + rank.first_b + rank.rest;
-    wanted += Groups<N>::kSegments * N * (N - 1) / 2;
+    wanted += static_cast<int>(Groups<N>::kSegments) * N * (N - 1) / 2;
   }
-  if (near) return Found::near;
-  // ranks sum to as much; where rewards are equal, or NaN, which nothing is smaller or larger than, they sum to less
+  if (compare.near()) return Found::near;
+  // equal rewards have fewer smaller ones than their ranks say, and so has NaN
   const int64_t found = simd::fold<int64_t>(sum, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
   return found == wanted ? Found::nothing : Found::equal;
 }
 
 /** The advantages, whatever is tied. */
 template <int N> void with_ties(const double* x, const Groups<N>& groups, const Table& table, double* out) {
-  __mmask8 unused = 0;
+  Comparison<false> compare(0);
   for (size_t c = 0; c < groups.segments; c += Groups<N>::kSegments) {
-    const Group place = Groups<N>::places(groups.template smaller<false>(x, c, 0, unused));
+    const Group place = Groups<N>::places(groups.smaller(x, c, compare));
     groups.store(out, c, place, [&](Counts places) __attribute__((always_inline)) {
       return _mm512_mask_i64gather_pd(__m512d{}, 0xff, (__m512i)places, table.direct, sizeof(double));
     });
@@ -138,7 +156,7 @@ template <int N> void with_ties(const double* x, const Groups<N>& groups, const 
 class BySize {
  public:
   G2_INLINE BySize(const int32_t* starts, size_t segments) {
-    for (size_t n = 0; n < kDirect + 2; n++) begin_[n] = end_[n] = at_[n] + kMostSegments / 2;
+    for (size_t n = 0; n < kDirect + 2; n++) begin_[n] = end_[n] = at_[n] + kChunk / 2;
     const int32_t first = starts[0], n = starts[1] - first;
     int32_t differ = 0;
     for (size_t s = 0; s < segments; s++) differ |= (starts[s + 1] - starts[s]) ^ n;
@@ -163,7 +181,7 @@ class BySize {
   G2_INLINE size_t count(size_t n) const { return static_cast<size_t>(end_[n] - begin_[n]); }
 
  private:
-  int32_t at_[kDirect + 2][kMostSegments + 1];
+  int32_t at_[kDirect + 2][kChunk + 1];
   int32_t *begin_[kDirect + 2], *end_[kDirect + 2];
 };
 

@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kDirect = 16;    // up to this size every block of ranks has its own entry in a table
 constexpr size_t kCounted = 128;  // up to this size ranks are counted rather than sorted; they fit a byte
 constexpr size_t kKept = 192;     // up to this size tables are kept
+constexpr size_t kChunk = 256;    // segments to an item of the pool
 
 /**
  * mean(b, e): the mean quantile of ranks b…e−1 (0-based) of n. Only the lower half is computed; a block's part that has
