@@ -83,6 +83,7 @@ class AnySegment {
 KERNEL(cpu, GaussianAdvantage) {
   const size_t segments = op.segmentStarts.size - 1;
   const double* x = op.rewards.data;
+  double* out = op.advantages.data;
   const int32_t* starts = op.segmentStarts.data;
   const size_t n = op.rewards.size;
   bool rising = starts[0] == 0 && static_cast<size_t>(starts[segments]) == n;
@@ -96,30 +97,24 @@ KERNEL(cpu, GaussianAdvantage) {
 
   parallel_for(stream, (segments + kChunk - 1) / kChunk, [&](size_t c) {
     const size_t first = c * kChunk, last = first + kChunk < segments ? first + kChunk : segments;
-    const size_t first_reward = static_cast<size_t>(starts[first]), count = static_cast<size_t>(starts[last]) - first_reward;
-    const double* const own = x + first_reward;
-    double* const out = op.advantages.data + first_reward;
     const auto clean = [&] {
-      const bool nan = holds_nan(own, count);
+      const bool nan = holds_nan(x + starts[first], static_cast<size_t>(starts[last] - starts[first]));
       if (nan) fail(stream, "NON_FINITE", "gaussian_advantage: rewards holds NaN, which has no rank");
       return !nan;
     };
     AnySegment any_segment;
-    const auto any = [&](const double* from, size_t size, double* to) { any_segment(from, size, op.tieTolerance, to); };
+    const auto any = [&](int32_t at, size_t size) { any_segment(x + at, size, op.tieTolerance, out + at); };
 #if defined(__AVX512BW__)
     const BySize by_size(starts + first, last - first);
-    if ((by_size.count(1) || by_size.count(kDirect + 1)) && !clean()) return;
-    if (!SmallSegments(own, op.tieTolerance, out, clean, any).all_from<1>(by_size)) return;
-    if (!by_size.count(kDirect + 1)) return;
-    const size_t done = kDirect;  // segments up to this size are
+    if ((by_size.count(1) || by_size.large()) && !clean()) return;
+    if (!SmallSegments(x, op.tieTolerance, out, clean, any).all_from<1>(by_size) || !by_size.large()) return;
+    constexpr size_t done = kDirect;  // segments up to this size are
 #else
     if (!clean()) return;
-    const size_t done = 0;
+    constexpr size_t done = 0;
 #endif
-    for (size_t s = first; s < last; s++) {
-      const size_t at = static_cast<size_t>(starts[s]) - first_reward, size = static_cast<size_t>(starts[s + 1] - starts[s]);
-      if (size > done) any(own + at, size, out + at);
-    }
+    for (size_t s = first; s < last; s++)
+      if (const size_t size = static_cast<size_t>(starts[s + 1] - starts[s]); size > done) any(starts[s], size);
   });
 }
 

@@ -150,44 +150,52 @@ template <int N> void with_ties(const double* x, const Groups<N>& groups, const 
 }
 
 /**
- * Where the segments of a chunk begin, by size; all of more than kDirect rewards together. Two are filed at a time, at either end
- * of a list that grows from its middle, so that one need not wait for the other.
+ * Where the segments of a chunk begin, by size, if they have at most kDirect rewards. Two are filed at a time, at either end of a
+ * list that grows from its middle, so that one need not wait for the other.
  */
 class BySize {
  public:
   G2_INLINE BySize(const int32_t* starts, size_t segments) {
-    for (size_t n = 0; n < kDirect + 2; n++) begin_[n] = end_[n] = at_[n] + kChunk / 2;
-    const int32_t first = starts[0], n = starts[1] - first;
-    int32_t differ = 0;
-    for (size_t s = 0; s < segments; s++) differ |= (starts[s + 1] - starts[s]) ^ n;
-    if (!differ && static_cast<size_t>(n) <= kDirect) {
+    for (size_t n = 0; n <= kDirect; n++) begin_[n] = end_[n] = at_[n] + kChunk / 2;
+    const int32_t n = starts[1] - starts[0];
+    int32_t differ = 0, most = 0;
+    for (size_t s = 0; s < segments; s++) {
+      const int32_t size = starts[s + 1] - starts[s];
+      differ |= size ^ n;
+      most = size > most ? size : most;
+    }
+    large_ = static_cast<size_t>(most) > kDirect;
+    const auto size = [&](size_t s) __attribute__((always_inline)) { return static_cast<uint32_t>(starts[s + 1] - starts[s]); };
+    if (large_) {
+      for (size_t s = 0; s < segments; s++)
+        if (size(s) <= kDirect) *end_[size(s)]++ = starts[s];
+    } else if (!differ) {
       begin_[n] = at_[n];
       end_[n] = at_[n] + segments;
-      for (size_t s = 0; s < segments; s++) at_[n][s] = n * static_cast<int32_t>(s);
-      return;
+      for (size_t s = 0; s < segments; s++) at_[n][s] = starts[0] + n * static_cast<int32_t>(s);
+    } else {
+      const size_t half = segments / 2;
+      for (size_t s = 0; s < half; s++) {
+        *--begin_[size(s)] = starts[s];
+        *end_[size(s + half)]++ = starts[s + half];
+      }
+      if (segments % 2) *end_[size(segments - 1)]++ = starts[segments - 1];
     }
-    const auto list = [&](size_t s) __attribute__((always_inline)) {
-      const size_t size = static_cast<size_t>(starts[s + 1] - starts[s]);
-      return size <= kDirect ? size : kDirect + 1;
-    };
-    const size_t half = segments / 2;
-    for (size_t s = 0; s < half; s++) {
-      *--begin_[list(s)] = starts[s] - first;
-      *end_[list(s + half)]++ = starts[s + half] - first;
-    }
-    if (segments % 2) *end_[list(segments - 1)]++ = starts[segments - 1] - first;
   }
   G2_INLINE const int32_t* at(size_t n) const { return begin_[n]; }
   G2_INLINE size_t count(size_t n) const { return static_cast<size_t>(end_[n] - begin_[n]); }
+  /** Whether some have more rewards. */
+  G2_INLINE bool large() const { return large_; }
 
  private:
-  int32_t at_[kDirect + 2][kChunk + 1];
-  int32_t *begin_[kDirect + 2], *end_[kDirect + 2];
+  int32_t at_[kDirect + 1][kChunk + kChunk / 2];
+  int32_t *begin_[kDirect + 1], *end_[kDirect + 1];
+  bool large_;
 };
 
 /**
- * The small segments of a chunk. `clean` says that there is no NaN; where ranks are not enough, `other` is called for each
- * segment.
+ * The small segments of a chunk. `clean` says that there is no NaN; where neither ranks nor ties are all, `other` is called
+ * for each segment.
  */
 template <class Clean, class Other> class SmallSegments {
  public:
@@ -214,7 +222,7 @@ template <class Clean, class Other> class SmallSegments {
       if (!ties_ && !clean_()) return false;
       ties_ = true;
       if (found == Found::equal) with_ties<N>(x_, groups, table, out_);
-      else for (size_t c = 0; c < groups.segments; c++) other_(x_ + at[c], N, out_ + at[c]);
+      else for (size_t c = 0; c < groups.segments; c++) other_(at[c], N);
     }
     return true;
   }
