@@ -166,7 +166,9 @@ it('gives the same bits on every instruction set', async () => {
     if (native().limitIsa(isa) !== isa) continue;
     results.push(
       await Promise.all(
-        given.map(({ rewards, segmentStarts, tieTolerance }) => advantagesOf(rewards, segmentStarts, tieTolerance)),
+        given.map(({ rewards, segmentStarts, tieTolerance }) =>
+          advantagesOf(Array.from(rewards), segmentStarts, tieTolerance),
+        ),
       ),
     );
   }
