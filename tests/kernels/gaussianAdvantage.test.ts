@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { gaussianAdvantage } from '../../lib/kernels/gaussianAdvantage.ts';
+import { native } from '../../lib/runtime/native.ts';
+import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { randoms, runReference, testKernel, expectClose } from '../support/testKernel.ts';
 
 const segments = (sizes: number[]) => sizes.reduce((starts, n) => [...starts, starts.at(-1)! + n], [0]);
@@ -44,6 +46,12 @@ testKernel(gaussianAdvantage, {
     },
     'thousands close together': { rewards: randoms(14, 20_000).map((x) => 1 + x * 1e-13), segmentStarts: [0, 20_000] },
     'a chain of near values': { rewards: [0, 0.4, 0.8, 1.2, 9], segmentStarts: [0, 5], tieTolerance: 0.5 },
+    'ragged, up to 16, tied and near': {
+      ...ragged(15, 300, 16, 3),
+      rewards: ragged(15, 300, 16, 3).rewards.map((x, i) => (i > 1000 && i % 7 === 0 ? x + 5e-10 : x)),
+      tieTolerance: 1e-9,
+    },
+    'ragged, up to 16, all further apart than the tolerance': { ...ragged(16, 300, 16), tieTolerance: 1e-9 },
     'a long chain': { ...ragged(4, 3, 500), tieTolerance: 0.001 },
   },
   tolerance: 1e-12, // ranks are exact; only the quantile and the sums over ties round
@@ -101,6 +109,16 @@ describe('what it refuses', () => {
     await expect(advantagesOf([1, Number.NaN])).rejects.toMatchObject({ code: 'NON_FINITE' });
     await expect(advantagesOf([...Array(99).fill(0), Number.NaN])).rejects.toThrow(/NaN, which has no rank/);
   });
+  it('NaN in a small segment, among rewards that are distinct or tied', async () => {
+    for (let n = 1; n <= 17; n++)
+      for (const levels of [0, 2])
+        for (const tieTolerance of [0, 1e-9]) {
+          const rewards = Array.from(randoms(n, 40 * n), (x) => (levels ? Math.floor(x * levels) : x));
+          rewards[13 * n + Math.floor(n / 2)] = Number.NaN;
+          const starts = segments(Array.from({ length: 40 }, () => n));
+          await expect(advantagesOf(rewards, starts, tieTolerance)).rejects.toMatchObject({ code: 'NON_FINITE' });
+        }
+  });
   it('segment starts that fall, or do not cover the rewards', async () => {
     for (const starts of [
       [0, 3, 2, 4],
@@ -131,4 +149,29 @@ it('gives the reference for an outlier of 1e30 and for 1, alike', () => {
   expect(runReference(gaussianAdvantage, { rewards: [0, 0.5, 0.2, 1e30], segmentStarts: starts })).toEqual(
     runReference(gaussianAdvantage, { rewards: [0, 0.5, 0.2, 1], segmentStarts: starts }),
   );
+});
+
+sameForAnyThreads(gaussianAdvantage, ragged(17, 2000, 20, 8), 'f64');
+
+// the last one: an instruction set that is put aside stays so for the process, which is of this file alone
+it('gives the same bits on every instruction set', async () => {
+  const given = [
+    { ...ragged(18, 2000, 16), tieTolerance: 0 },
+    { ...ragged(19, 2000, 40, 5), tieTolerance: 0 },
+    { ...ragged(20, 500, 16, 50), tieTolerance: 0.01 },
+    { ...ragged(21, 20, 3000), tieTolerance: 0 },
+  ];
+  const results = [];
+  for (const isa of ['avx512', 'avx2', 'generic']) {
+    if (native().limitIsa(isa) !== isa) continue;
+    results.push(
+      await Promise.all(
+        given.map(({ rewards, segmentStarts, tieTolerance }) =>
+          advantagesOf(Array.from(rewards), segmentStarts, tieTolerance),
+        ),
+      ),
+    );
+  }
+  expect(results.length).toBeGreaterThan(0);
+  for (const other of results) expect(other).toEqual(results[0]);
 });

@@ -11,50 +11,16 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kChunk = 128;  // segments to an item of the pool
-
-/** Whether there is a NaN; copies the values, if wanted. */
-template <bool Copy> bool holds_nan(const double* x, size_t n, double* to) {
-  constexpr size_t w = simd::lanes<double>;
-  simd::Mask<double> found{};
-  size_t i = 0;
-  for (; i + w <= n; i += w) {
-    const auto v = simd::load<double>(x + i);
-    found |= v != v;
-    if constexpr (Copy) simd::store(to + i, v);
-  }
-  bool any = false;
-  for (size_t k = 0; k < w; k++) any |= found[k] != 0;
-  for (; i < n; i++) {
-    any |= x[i] != x[i];
-    if constexpr (Copy) to[i] = x[i];
-  }
-  return any;
-}
-
-/**
- * Rewards and advantages usually lie at the same offset within their pages, and a processor takes a load behind a store to the same
- * offset for one that must wait. So the rewards of a chunk of small segments are copied to where offsets differ.
- */
-struct Copied {
-  static constexpr size_t kMost = 16 * kChunk;
-  static constexpr size_t kBehind = 16;  // can be read too
-  alignas(64) double memory[kMost + 4096 / sizeof(double) + kBehind];
-  double* apart_from(const double* out) {
-    const size_t offset = (reinterpret_cast<size_t>(out) + 2048 - reinterpret_cast<size_t>(memory)) % 4096;
-    return memory + offset / sizeof(double);
-  }
-};
+constexpr size_t kFetched = 4096;  // advantages that are fetched before they are written in the order of their rewards
 
 /** A segment whose ranks are counted. Which ranks are tied can be told from how many share a number of smaller ones. */
 void counted_segment(const double* x, size_t n, const Table& table, double* out) {
-  uint8_t less[kCounted], tied[kCounted];
+  int64_t less[kCounted];
   double means[kCounted];
-  count_less(x, n, less);
-  __builtin_memset(tied, 0, n);
-  for (size_t i = 0; i < n; i++) tied[less[i]]++;
   const double* mean = table.single;
-  if (__builtin_memchr(tied, 0, n)) {
+  if (count_less(x, n, less) != n * (n - 1) / 2) {
+    uint8_t tied[kCounted] = {};
+    for (size_t i = 0; i < n; i++) tied[less[i]]++;
     for (size_t b = 0; b < n; b += tied[b]) means[b] = table.mean(b, b + tied[b]);
     mean = means;
   }
@@ -66,12 +32,19 @@ void sorted_segment(const double* x, size_t n, double tolerance, const Table& ta
   const Items sorted = Items::take(scratch, n);
   __builtin_memcpy(sorted.value, x, n * sizeof(double));
   for (size_t i = 0; i < n; i++) sorted.at[i] = static_cast<uint32_t>(i);
+  for (size_t i = 0; i < n && i < kFetched; i += 64 / sizeof(double)) __builtin_prefetch(out + i, 1);
   sort_items(sorted, n, 0);
   const double* value = sorted.value;
   // two infinities of one sign differ by NaN, which is not a distance: equal values are tied whatever they are
   const auto tied = [&](size_t k) __attribute__((always_inline)) {
-    return value[k] == value[k - 1] || value[k] - value[k - 1] <= tolerance;
+    return (value[k] == value[k - 1]) | (value[k] - value[k - 1] <= tolerance);
   };
+  int64_t ties = 0;
+  for (size_t k = 1; k < n; k++) ties |= tied(k);
+  if (!ties) {
+    for (size_t k = 0; k < n; k++) out[sorted.at[k]] = table.single[k];
+    return;
+  }
   for (size_t b = 0, e = 1; b < n; b = e++) {
     while (e < n && tied(e)) e++;
     const double mean = e - b == 1 ? table.single[b] : table.mean(b, e);
@@ -110,6 +83,7 @@ class AnySegment {
 KERNEL(cpu, GaussianAdvantage) {
   const size_t segments = op.segmentStarts.size - 1;
   const double* x = op.rewards.data;
+  double* out = op.advantages.data;
   const int32_t* starts = op.segmentStarts.data;
   const size_t n = op.rewards.size;
   bool rising = starts[0] == 0 && static_cast<size_t>(starts[segments]) == n;
@@ -123,27 +97,24 @@ KERNEL(cpu, GaussianAdvantage) {
 
   parallel_for(stream, (segments + kChunk - 1) / kChunk, [&](size_t c) {
     const size_t first = c * kChunk, last = first + kChunk < segments ? first + kChunk : segments;
-    const size_t first_reward = static_cast<size_t>(starts[first]), count = static_cast<size_t>(starts[last]) - first_reward;
-    double* const out = op.advantages.data + first_reward;
-    const double* own = x + first_reward;
-    Copied copied;
-    const bool few = count <= Copied::kMost;
-    double* const copy = few ? copied.apart_from(out) : nullptr;
-    if (few ? holds_nan<true>(own, count, copy) : holds_nan<false>(own, count, nullptr))
-      return fail(stream, "NON_FINITE", "gaussian_advantage: rewards holds NaN, which has no rank");
-    if (few) own = copy;
-    size_t done = 0;  // segments up to this size are
-#if defined(__AVX512BW__)
-    if (few && op.tieTolerance == 0) {
-      if (small_segments(own, starts + first, last - first, out) <= kDirect) return;
-      done = kDirect;
-    }
-#endif
+    const auto clean = [&] {
+      const bool nan = holds_nan(x + starts[first], static_cast<size_t>(starts[last] - starts[first]));
+      if (nan) fail(stream, "NON_FINITE", "gaussian_advantage: rewards holds NaN, which has no rank");
+      return !nan;
+    };
     AnySegment any_segment;
-    for (size_t s = first; s < last; s++) {
-      const size_t at = static_cast<size_t>(starts[s]) - first_reward, end = static_cast<size_t>(starts[s + 1]) - first_reward;
-      if (end - at > done) any_segment(own + at, end - at, op.tieTolerance, out + at);
-    }
+    const auto any = [&](int32_t at, size_t size) { any_segment(x + at, size, op.tieTolerance, out + at); };
+#if defined(__AVX512BW__)
+    const BySize by_size(starts + first, last - first);
+    if ((by_size.count(1) || by_size.large()) && !clean()) return;
+    if (!SmallSegments(x, op.tieTolerance, out, clean, any).all_from<1>(by_size) || !by_size.large()) return;
+    constexpr size_t done = kDirect;  // segments up to this size are
+#else
+    if (!clean()) return;
+    constexpr size_t done = 0;
+#endif
+    for (size_t s = first; s < last; s++)
+      if (const size_t size = static_cast<size_t>(starts[s + 1] - starts[s]); size > done) any(starts[s], size);
   });
 }
 

@@ -1,172 +1,239 @@
 // Many segments of at most 16 rewards, with AVX-512. For hot files.
 //
-// A comparison of all rewards of a segment with one of them is a byte of bits; eight of these are an 8×8 matrix, whose row
-// sums say how many rewards are smaller and whose column sums how many are larger. Matrices of many segments are summed together.
+// A reward is a lane; each reward of its segment is compared with all lanes at once, and the mask of the comparison adds to a
+// count. The segments of a chunk are sorted by size first: where the compiler knows the size, masks are constant and nothing
+// branches. A segment that leaves half of a vector empty shares it with another one.
 #pragma once
 #if defined(__AVX512BW__)
 #include <immintrin.h>
 
-#include "../../backends/cpu/simd.h"
+#include "sort.h"
 #include "table.h"
 
 namespace g2rpo {
 
 namespace {
 
-constexpr size_t kTogether = 128;  // segments that are worked on together, at most
+constexpr size_t kBlock = 32;  // segments of a size that are ranked before it is seen whether ties are among them
 
-// shifts and sums by the compiler's operators, whose vectors are never "maybe uninitialized"
-typedef uint64_t Words __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef uint32_t Bits __attribute__((vector_size(64)));
-typedef uint8_t Bytes __attribute__((vector_size(64)));
+typedef int64_t Counts __attribute__((vector_size(64)));
 
-/** The bits set in each byte. */
-G2_INLINE Bytes bits_of_bytes(Bytes x) {
-  const __m512i counts = _mm512_set_epi64(0x0403030203020201, 0x0302020102010100, 0x0403030203020201, 0x0302020102010100,
-                                          0x0403030203020201, 0x0302020102010100, 0x0403030203020201, 0x0302020102010100);
-  const Bytes low = x & 15, high = (Bytes)((Words)x >> 4) & 15;
-  return (Bytes)_mm512_shuffle_epi8(counts, (__m512i)low) + (Bytes)_mm512_shuffle_epi8(counts, (__m512i)high);
-}
+/** Why ranks alone are not enough: they are; rewards are equal, or NaN; some differ by no more than the tolerance. */
+enum class Found { nothing, equal, near };
 
-/** Bit i of byte j becomes bit j of byte i, in every eight bytes. */
-G2_INLINE Bytes transpose_bits(Bytes bytes) {
-  const auto swap = [](Words x, int shift, uint64_t mask) __attribute__((always_inline)) {
-    const Words t = (x ^ (x >> shift)) & mask;
-    return x ^ t ^ (t << shift);
-  };
-  return (Bytes)swap(swap(swap((Words)bytes, 7, 0x00aa00aa00aa00aa), 14, 0x0000cccc0000cccc), 28, 0x00000000f0f0f0f0);
-}
+/** Lanes of a in the lower half, of b in the upper. */
+G2_INLINE __m512d halves(__m512d a, __m512d b) { return _mm512_mask_blend_pd(0xf0, a, b); }
+G2_INLINE Counts halves(Counts a, Counts b) { return (Counts)_mm512_mask_blend_epi64(0xf0, (__m512i)a, (__m512i)b); }
 
-/** Table::place, byte by byte. */
-G2_INLINE Bytes places(Bytes smaller, Bytes larger) { return (Bytes)((Words)smaller << 4) - larger; }
+/** Counts how many rewards are smaller, and whether one is by no more than the tolerance, if that is wanted. */
+template <bool Near> class Comparison {
+ public:
+  G2_INLINE explicit Comparison(double tolerance) : tolerance_(_mm512_set1_pd(tolerance)) {
+    int64_t step = -1;
+    asm("" : "+r"(step));  // a constant would be loaded for every comparison
+    step_ = Counts{} + step;
+  }
+  template <int Lanes> G2_INLINE void count(Counts& smaller, __m512d own, __m512d other) {
+    const __mmask8 larger = _mm512_mask_cmp_pd_mask(Lanes, own, other, _CMP_GT_OQ);
+    if constexpr (Near) near_ |= _mm512_mask_cmp_pd_mask(larger, own - other, tolerance_, _CMP_LE_OQ);
+    smaller = (Counts)_mm512_mask_sub_epi64((__m512i)smaller, larger, (__m512i)smaller, (__m512i)step_);
+  }
+  G2_INLINE bool near() const { return near_ != 0; }
 
-/** Eight entries of a table; faster than a gather. */
-G2_INLINE __m512d look_up(const double* table, const uint8_t* at) {
-  typedef double Vector __attribute__((vector_size(64)));
-  return (__m512d)Vector{table[at[0]], table[at[1]], table[at[2]], table[at[3]], table[at[4]], table[at[5]], table[at[6]], table[at[7]]};
-}
-
-/** Segments of similar size: where they begin, how many rewards they have, and as many bits. */
-struct Small {
-  int32_t at[kTogether + 16], size[kTogether + 16], lanes[kTogether + 16];
-  size_t count;
+ private:
+  Counts step_;
+  __m512d tolerance_;
+  __mmask8 near_ = 0;
 };
 
-/** The first 16 of n; zeros where there are fewer. */
-G2_INLINE Ints first_16(const int32_t* x, size_t n) {
-  return (Ints)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(n < 16 ? (1u << n) - 1 : 0xffff), x);
-}
-G2_INLINE Ints sizes_of(const int32_t* starts, size_t segments) { return first_16(starts + 1, segments) - first_16(starts, segments); }
+/** A number for each reward of one or two segments, a and b: the first 8, if there are more, and the rest, of both in one vector. */
+struct Group {
+  Counts first_a, first_b, rest;
+};
 
-/** The segments of more than `above` and at most `most` rewards. */
-G2_INLINE void choose(const int32_t* starts, size_t segments, int above, int most, Small& these) {
-  these.count = 0;
-  for (size_t s = 0; s < segments; s += 16) {
-    const Ints size = sizes_of(starts + s, segments - s), lanes = (Ints)(((Bits{} + 1) << (Bits)(size & 31)) - 1);
-    const __mmask16 mine = _mm512_cmpgt_epi32_mask((__m512i)size, _mm512_set1_epi32(above)) &
-                           _mm512_cmple_epi32_mask((__m512i)size, _mm512_set1_epi32(most));
-    _mm512_storeu_si512(these.at + these.count, _mm512_maskz_compress_epi32(mine, (__m512i)(first_16(starts + s, segments - s) - starts[0])));
-    _mm512_storeu_si512(these.size + these.count, _mm512_maskz_compress_epi32(mine, (__m512i)size));
-    _mm512_storeu_si512(these.lanes + these.count, _mm512_maskz_compress_epi32(mine, (__m512i)lanes));
-    these.count += static_cast<size_t>(__builtin_popcount(mine));
+/** Segments of N rewards. They are worked on in twos if what one puts in `rest` is at most half a vector. */
+template <int N> struct Groups {
+  static constexpr int kFirst = N > 8 ? 8 : 0, kRest = N - kFirst;
+  static constexpr bool kTwo = kRest <= 4;
+  static constexpr size_t kSegments = kTwo ? 2 : 1;
+  static constexpr int kOwn = (1 << kRest) - 1, kLanes = kTwo ? kOwn | kOwn << 4 : kOwn;
+
+  const int32_t* at;
+  size_t segments;
+  /** Where the second one begins; the last segment may stand for both. */
+  G2_INLINE size_t second(size_t c) const { return static_cast<size_t>(at[kTwo && c + 1 < segments ? c + 1 : c]); }
+
+  /** How many rewards of its segment are smaller. */
+  template <bool Near> G2_INLINE Group smaller(const double* x, size_t c, Comparison<Near>& compare) const {
+    const double *a = x + at[c], *b = x + second(c);
+    const __m512d first_a = _mm512_maskz_loadu_pd(kFirst ? 0xff : 0, a), first_b = _mm512_maskz_loadu_pd(kFirst && kTwo ? 0xff : 0, b);
+    __m512d rest = _mm512_maskz_loadu_pd(kOwn, a + kFirst);
+    if constexpr (kTwo) rest = _mm512_mask_loadu_pd(rest, kOwn << 4, b + kFirst - 4);
+    Group count{};
+#pragma GCC unroll 16
+    for (int j = 0; j < N; j++) {
+      const __m512d of_a = _mm512_set1_pd(a[j]), of_b = _mm512_set1_pd(b[j]);
+      if constexpr (kFirst > 0) compare.template count<0xff>(count.first_a, first_a, of_a);
+      if constexpr (kFirst > 0 && kTwo) compare.template count<0xff>(count.first_b, first_b, of_b);
+      compare.template count<kLanes>(count.rest, rest, kTwo ? halves(of_a, of_b) : of_a);
+    }
+    return count;
   }
+
+  /** Table::place of the ties, which are the rewards that share a number of smaller ones: a histogram of these counts them. */
+  G2_INLINE static Group places(const Group& smaller) {
+    // four bits for each number; 16 ties spill to where nobody looks
+    const auto one = [](int lanes, Counts number) __attribute__((always_inline)) {
+      return (Counts)_mm512_maskz_sllv_epi64(static_cast<__mmask8>(lanes), (__m512i)(Counts{} + 1), (__m512i)(4 * number));
+    };
+    const auto both_halves = [](Counts v) __attribute__((always_inline)) {
+      return v + __builtin_shuffle(v, Counts{4, 5, 6, 7, 0, 1, 2, 3});
+    };
+    const auto place = [](Counts number, Counts histogram) __attribute__((always_inline)) {
+      const Counts ties = (Counts)_mm512_maskz_srlv_epi64(0xff, (__m512i)histogram, (__m512i)(4 * number));
+      return static_cast<int64_t>(kDirect) * number + ((ties - 1) & 15);
+    };
+    Counts sum = one(kLanes, smaller.rest);
+    if constexpr (!kTwo) sum = both_halves(kFirst ? sum + one(0xff, smaller.first_a) : sum);
+    else if constexpr (kFirst > 0) sum += halves(both_halves(one(0xff, smaller.first_a)), both_halves(one(0xff, smaller.first_b)));
+    sum += __builtin_shuffle(sum, Counts{2, 3, 0, 1, 6, 7, 4, 5});
+    sum += __builtin_shuffle(sum, Counts{1, 0, 3, 2, 5, 4, 7, 6});
+    const Counts of_a = kTwo ? __builtin_shuffle(sum, Counts{0, 1, 2, 3, 0, 1, 2, 3}) : sum;
+    const Counts of_b = __builtin_shuffle(sum, Counts{4, 5, 6, 7, 4, 5, 6, 7});
+    return {place(smaller.first_a, of_a), place(smaller.first_b, of_b), place(smaller.rest, sum)};
+  }
+
+  /** mean(number of each) */
+  template <class Mean> G2_INLINE void store(double* out, size_t c, const Group& group, Mean&& mean) const {
+    double *a = out + at[c], *b = out + second(c);
+    if constexpr (kFirst > 0) _mm512_storeu_pd(a, mean(group.first_a));
+    if constexpr (kFirst > 0 && kTwo) _mm512_storeu_pd(b, mean(group.first_b));
+    const __m512d rest = mean(group.rest);
+    _mm512_mask_storeu_pd(a + kFirst, kOwn, rest);
+    if constexpr (kTwo) _mm512_mask_storeu_pd(b + kFirst - 4, kOwn << 4, rest);
+  }
+};
+
+/** The advantages by rank; anything, unless nothing is found. */
+template <int N, bool Near>
+Found by_rank(const double* x, const Groups<N>& groups, double tolerance, const Table& table, double* out) {
+  constexpr int kFirst = Groups<N>::kFirst, kOwn = Groups<N>::kOwn;
+  const __m512d low = _mm512_maskz_loadu_pd(kFirst ? 0xff : kOwn, table.single);
+  const __m512d high = _mm512_maskz_loadu_pd(kFirst ? kOwn : 0, table.single + kFirst);
+  Counts sum{};
+  int64_t wanted = 0;
+  Comparison<Near> compare(tolerance);
+  for (size_t c = 0; c < groups.segments; c += Groups<N>::kSegments) {
+    const Group rank = groups.smaller(x, c, compare);
+    groups.store(out, c, rank, [&](Counts ranks) __attribute__((always_inline)) {
+      if constexpr (kFirst == 0) return _mm512_maskz_permutexvar_pd(0xff, (__m512i)ranks, low);
+      else return _mm512_permutex2var_pd(low, (__m512i)ranks, high);
+    });
+    sum += rank.first_a + rank.first_b + rank.rest;
+    wanted += static_cast<int>(Groups<N>::kSegments) * N * (N - 1) / 2;
+  }
+  if (compare.near()) return Found::near;
+  // equal rewards have fewer smaller ones than their ranks say, and so has NaN
+  const int64_t found = simd::fold<int64_t>(sum, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
+  return found == wanted ? Found::nothing : Found::equal;
 }
 
-/** Segments of at most Rows ≤ 8. What lies behind them is compared too, and left out of the sums. */
-template <int Rows> G2_INLINE void up_to_8(const double* x, const Small& these, const double* const* tables, double* out) {
-  alignas(64) uint8_t rows[8 * kTogether];
-  for (size_t c = 0; c < these.count; c++) {
-    const double* own = x + these.at[c];
-    const __m512d all = _mm512_loadu_pd(own);
-#pragma GCC unroll 8
-    for (int j = 0; j < Rows; j++)
-      rows[8 * c + j] = static_cast<uint8_t>(_mm512_cmp_pd_mask(all, _mm512_set1_pd(own[j]), _CMP_LT_OQ));
+/** The advantages, whatever is tied. */
+template <int N> void with_ties(const double* x, const Groups<N>& groups, const Table& table, double* out) {
+  Comparison<false> compare(0);
+  for (size_t c = 0; c < groups.segments; c += Groups<N>::kSegments) {
+    const Group place = Groups<N>::places(groups.smaller(x, c, compare));
+    groups.store(out, c, place, [&](Counts places) __attribute__((always_inline)) {
+      return _mm512_mask_i64gather_pd(__m512d{}, 0xff, (__m512i)places, table.direct, sizeof(double));
+    });
   }
-  // n bits in each of n bytes
-  constexpr uint64_t kSquares[16] = {0, 0x1, 0x303, 0x70707, 0x0f0f0f0f, 0x1f1f1f1f1f, 0x3f3f3f3f3f3f, 0x7f7f7f7f7f7f7f, ~uint64_t{0}};
-  const __m512i few = _mm512_loadu_si512(kSquares), many = _mm512_loadu_si512(kSquares + 8);
-  for (size_t c = 0; c < these.count; c += 8) {
-    const __m512i size = _mm512_maskz_cvtepi32_epi64(0xff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(these.size + c)));
-    const Bytes m = *reinterpret_cast<const Bytes*>(rows + 8 * c) & (Bytes)_mm512_permutex2var_epi64(few, size, many);
-    *reinterpret_cast<Bytes*>(rows + 8 * c) = places(bits_of_bytes(m), bits_of_bytes(transpose_bits(m)));
-  }
-  for (size_t c = 0; c < these.count; c++)
-    _mm512_mask_storeu_pd(out + these.at[c], static_cast<__mmask8>(these.lanes[c]), look_up(tables[these.size[c]], rows + 8 * c));
 }
 
 /**
- * Segments of more than 8 and at most Rows, in four matrices: the first 8 rewards against all in `left`; the others against
- * each other in the second half of `right`, and, the other way round, against the first 8 in its first half.
+ * Where the segments of a chunk begin, by size, if they have at most kDirect rewards. Two are filed at a time, at either end of a
+ * list that grows from its middle, so that one need not wait for the other.
  */
-template <int Rows> G2_INLINE void up_to_16(const double* x, const Small& these, const double* const* tables, double* out) {
-  alignas(64) uint8_t left[16 * kTogether], right[16 * kTogether], mine[16 * kTogether];
-  constexpr uint8_t kOnes[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
-  for (size_t c = 0; c < these.count; c++) {
-    const double* own = x + these.at[c];
-    const __m512d low = _mm512_loadu_pd(own), high = _mm512_loadu_pd(own + 8);
-    const __mmask8 lanes = static_cast<__mmask8>(these.lanes[c] >> 8);
-    __builtin_memcpy(mine + 16 * c, kOnes + 16 - these.size[c], 16);
-#pragma GCC unroll 16
-    for (int j = 0; j < Rows; j++) {
-      const __m512d one = _mm512_set1_pd(own[j]);
-      left[16 * c + j] = static_cast<uint8_t>(_mm512_cmp_pd_mask(low, one, _CMP_LT_OQ));
-      if (j < 8) continue;
-      right[16 * c + j - 8] = static_cast<uint8_t>(_mm512_cmp_pd_mask(low, one, _CMP_GT_OQ));
-      right[16 * c + j] = static_cast<uint8_t>(_mm512_mask_cmp_pd_mask(lanes, high, one, _CMP_LT_OQ));
+class BySize {
+ public:
+  G2_INLINE BySize(const int32_t* starts, size_t segments) {
+    for (size_t n = 0; n <= kDirect; n++) begin_[n] = end_[n] = at_[n] + kChunk / 2;
+    const int32_t n = starts[1] - starts[0];
+    int32_t differ = 0, most = 0;
+    for (size_t s = 0; s < segments; s++) {
+      const int32_t size = starts[s + 1] - starts[s];
+      differ |= size ^ n;
+      most = size > most ? size : most;
+    }
+    large_ = static_cast<size_t>(most) > kDirect;
+    const auto size = [&](size_t s) __attribute__((always_inline)) { return static_cast<uint32_t>(starts[s + 1] - starts[s]); };
+    if (large_) {
+      for (size_t s = 0; s < segments; s++)
+        if (size(s) <= kDirect) *end_[size(s)]++ = starts[s];
+    } else if (!differ) {
+      begin_[n] = at_[n];
+      end_[n] = at_[n] + segments;
+      for (size_t s = 0; s < segments; s++) at_[n][s] = starts[0] + n * static_cast<int32_t>(s);
+    } else {
+      const size_t half = segments / 2;
+      for (size_t s = 0; s < half; s++) {
+        *--begin_[size(s)] = starts[s];
+        *end_[size(s + half)]++ = starts[s + half];
+      }
+      if (segments % 2) *end_[size(segments - 1)]++ = starts[segments - 1];
     }
   }
-  for (size_t b = 0; b < 16 * these.count; b += 64) {
-    const Words keep = *reinterpret_cast<const Words*>(mine + b);
-    const Bytes l = *reinterpret_cast<const Bytes*>(left + b) & (Bytes)keep;
-    const Bytes r = *reinterpret_cast<const Bytes*>(right + b) & (Bytes)__builtin_shuffle(keep, Words{1, 1, 3, 3, 5, 5, 7, 7});
-    const Words l_rows = (Words)bits_of_bytes(l), l_columns = (Words)bits_of_bytes(transpose_bits(l));
-    const Words r_rows = (Words)bits_of_bytes(r), r_columns = (Words)bits_of_bytes(transpose_bits(r));
-    const Words smaller = l_rows + __builtin_shuffle(r_columns, r_rows, Words{0, 9, 2, 11, 4, 13, 6, 15});
-    const Words larger = __builtin_shuffle(l_columns, r_rows, Words{0, 8, 2, 10, 4, 12, 6, 14}) +
-                         __builtin_shuffle(l_columns, r_columns, Words{1, 9, 3, 11, 5, 13, 7, 15});
-    *reinterpret_cast<Bytes*>(left + b) = places((Bytes)smaller, (Bytes)larger);
-  }
-  for (size_t c = 0; c < these.count; c++) {
-    const double* table = tables[these.size[c]];
-    const uint8_t* at = left + 16 * c;
-    double* to = out + these.at[c];
-    const __mmask8 lanes = static_cast<__mmask8>(these.lanes[c] >> 8);
-    _mm512_storeu_pd(to, look_up(table, at));
-    if constexpr (Rows > 12) _mm512_mask_storeu_pd(to + 8, lanes, look_up(table, at + 8));
-    else _mm256_mask_storeu_pd(to + 8, lanes, _mm256_setr_pd(table[at[8]], table[at[9]], table[at[10]], table[at[11]]));
-  }
-}
+  G2_INLINE const int32_t* at(size_t n) const { return begin_[n]; }
+  G2_INLINE size_t count(size_t n) const { return static_cast<size_t>(end_[n] - begin_[n]); }
+  /** Whether some have more rewards. */
+  G2_INLINE bool large() const { return large_; }
+
+ private:
+  int32_t at_[kDirect + 1][kChunk + kChunk / 2];
+  int32_t *begin_[kDirect + 1], *end_[kDirect + 1];
+  bool large_;
+};
 
 /**
- * All of at most kTogether segments but those of more than 16 rewards. x and out begin with the first segment; 16 doubles
- * behind the last one can be read. Returns the size of the largest segment.
+ * The small segments of a chunk. `clean` says that there is no NaN; where neither ranks nor ties are all, `other` is called
+ * for each segment.
  */
-size_t small_segments(const double* x, const int32_t* starts, size_t segments, double* out) {
-  Ints found{}, most{};  // bit n: there are segments of n
-  for (size_t s = 0; s < segments; s += 16) {
-    const Ints size = sizes_of(starts + s, segments - s);
-    found |= (Ints)((Bits{} + 1) << (Bits)(size < 31 ? size : 31));
-    most = size > most ? size : most;
-  }
-  const int32_t sizes = simd::fold<int32_t>(found, [](auto a, auto b) __attribute__((always_inline)) { return a | b; });
-  const double* tables[kDirect + 1] = {};
-  for (size_t n = 1; n <= kDirect; n++)
-    if (sizes >> n & 1) tables[n] = table_of(n).direct;
-  // by size first: a branch for each segment would be guessed wrong at every other
-  Small these;
-  const auto of = [&](int above, int last) __attribute__((always_inline)) {
-    if (!(sizes & ((2 << last) - (2 << above)))) return false;
-    choose(starts, segments, above, last, these);
+template <class Clean, class Other> class SmallSegments {
+ public:
+  G2_INLINE SmallSegments(const double* x, double tolerance, double* out, const Clean& clean, const Other& other)
+      : x_(x), tolerance_(tolerance), out_(out), clean_(clean), other_(other) {}
+
+  /** Those of N rewards and more. Returns false if there is a NaN. */
+  template <size_t N> G2_INLINE bool all_from(const BySize& segments) {
+    if (segments.count(N) && !of<N>(segments.at(N), segments.count(N))) return false;
+    if constexpr (N < kDirect) return all_from<N + 1>(segments);
     return true;
-  };
-  if (of(0, 6)) up_to_8<6>(x, these, tables, out);
-  if (of(6, 8)) up_to_8<8>(x, these, tables, out);
-  if (of(8, 10)) up_to_16<10>(x, these, tables, out);
-  if (of(10, 12)) up_to_16<12>(x, these, tables, out);
-  if (of(12, 16)) up_to_16<16>(x, these, tables, out);
-  return static_cast<size_t>(simd::fold<int32_t>(most, [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; }));
-}
+  }
+
+ private:
+  template <size_t N> bool of(const int32_t* at, size_t count) {
+    const Table& table = table_of(N);
+    for (size_t b = 0; b < count; b += kBlock, at += kBlock) {
+      const Groups<N> groups{at, count - b < kBlock ? count - b : kBlock};
+      // where one block has ties, others will
+      const Found found = tolerance_ > 0 ? by_rank<N, true>(x_, groups, tolerance_, table, out_)
+                          : ties_        ? Found::equal
+                                         : by_rank<N, false>(x_, groups, 0, table, out_);
+      if (found == Found::nothing) continue;
+      if (!ties_ && !clean_()) return false;
+      ties_ = true;
+      if (found == Found::equal) with_ties<N>(x_, groups, table, out_);
+      else for (size_t c = 0; c < groups.segments; c++) other_(at[c], N);
+    }
+    return true;
+  }
+
+  const double* x_;
+  double tolerance_;
+  double* out_;
+  const Clean& clean_;
+  const Other& other_;
+  bool ties_ = false;
+};
 
 }  // namespace
 

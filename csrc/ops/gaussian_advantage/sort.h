@@ -8,30 +8,64 @@ namespace g2rpo {
 
 namespace {
 
-/** less[i]: how many of at most kCounted values are smaller than x[i]. */
-template <int V> G2_INLINE void count_less_than(const double* x, size_t n, size_t i, uint8_t* less) {
+G2_INLINE bool holds_nan(const double* x, size_t n) {
+  constexpr size_t w = simd::lanes<double>;
+  simd::Mask<double> found{};
+  size_t i = 0;
+  for (; i + w <= n; i += w) {
+    const auto v = simd::load<double>(x + i);
+    found |= v != v;
+  }
+  const auto v = simd::load_n<double>(x + i, n - i);
+  found |= v != v;
+  bool any = false;
+  for (size_t k = 0; k < w; k++) any |= found[k] != 0;
+  return any;
+}
+
+/** One more in the lanes where a < b. */
+G2_INLINE simd::Mask<double> count_where_less(simd::Mask<double> count, simd::Vec<double> a, simd::Vec<double> b) {
+#if defined(__AVX512F__)
+  const __mmask8 where = _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ);
+  return (simd::Mask<double>)_mm512_mask_sub_epi64((__m512i)count, where, (__m512i)count, (__m512i)(simd::Mask<double>{} - 1));
+#else
+  return count - (a < b);
+#endif
+}
+
+/**
+ * less[i]: how many of at most kCounted values are smaller than x[i]. Room for kCounted of them; returns their sum, which is
+ * n·(n − 1)/2 only if no two values are equal.
+ */
+template <int V> G2_INLINE simd::Mask<double> count_less_than(const double* x, size_t n, size_t i, int64_t* less) {
   constexpr size_t w = simd::lanes<double>;
   simd::Vec<double> own[V];
-  simd::Mask<double> count[V] = {};
+  simd::Mask<double> count[V] = {}, sum{};
 #pragma GCC unroll 4
-  for (int v = 0; v < V; v++) own[v] = simd::load_n<double>(x + i + v * w, n - i < (v + 1) * w ? n - i - v * w : w);
+  for (int v = 0; v < V; v++)
+    own[v] = simd::load_n<double>(x + i + v * w, n - i < (v + 1) * w ? n - i - v * w : w, -__builtin_inf());
   for (size_t j = 0; j < n; j++) {
     const auto other = simd::splat<double>(x[j]);
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) count[v] -= other < own[v];
+    for (int v = 0; v < V; v++) count[v] = count_where_less(count[v], other, own[v]);
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < V; v++)
-    for (size_t k = 0; k < w && i + v * w + k < n; k++) less[i + v * w + k] = static_cast<uint8_t>(count[v][k]);
-}
-void count_less(const double* x, size_t n, uint8_t* less) {
-  constexpr size_t w = simd::lanes<double>;
-  for (size_t i = 0; i < n; i += 4 * w) {
-    if (n - i > 3 * w) count_less_than<4>(x, n, i, less);
-    else if (n - i > 2 * w) count_less_than<3>(x, n, i, less);
-    else if (n - i > w) count_less_than<2>(x, n, i, less);
-    else count_less_than<1>(x, n, i, less);
+  for (int v = 0; v < V; v++) {
+    __builtin_memcpy(less + i + v * w, &count[v], sizeof count[v]);
+    sum += count[v];
   }
+  return sum;
+}
+size_t count_less(const double* x, size_t n, int64_t* less) {
+  constexpr size_t w = simd::lanes<double>;
+  simd::Mask<double> sum{};
+  for (size_t i = 0; i < n; i += 4 * w) {
+    if (n - i > 3 * w) sum += count_less_than<4>(x, n, i, less);
+    else if (n - i > 2 * w) sum += count_less_than<3>(x, n, i, less);
+    else if (n - i > w) sum += count_less_than<2>(x, n, i, less);
+    else sum += count_less_than<1>(x, n, i, less);
+  }
+  return static_cast<size_t>(simd::fold<int64_t>(sum, [](auto a, auto b) __attribute__((always_inline)) { return a + b; }));
 }
 
 /** Values and where they stood. */
@@ -87,7 +121,8 @@ void sort_by_digits(const Items& items, size_t n) {
 
 /** By counting, for at most kCounted. */
 void sort_few(const Items& items, size_t n) {
-  uint8_t less[kCounted], used[kCounted];
+  int64_t less[kCounted];
+  uint8_t used[kCounted];
   double value[kCounted];
   uint32_t at[kCounted];
   count_less(items.value, n, less);
@@ -95,7 +130,7 @@ void sort_few(const Items& items, size_t n) {
   __builtin_memcpy(value, items.value, n * sizeof(double));
   __builtin_memcpy(at, items.at, n * sizeof(uint32_t));
   for (size_t i = 0; i < n; i++) {
-    const size_t rank = less[i] + used[less[i]]++;
+    const size_t rank = static_cast<size_t>(less[i]) + used[less[i]]++;
     items.value[rank] = value[i];
     items.at[rank] = at[i];
   }
@@ -172,11 +207,12 @@ void sort_items(const Items& items, size_t n, int depth) {
   }
   for (size_t k = 0; k < n; k += w) {
     const auto own = simd::load<double>(to.value + k);
-    simd::Mask<double> moves{};
+    simd::Mask<double> up{}, down{};
     for (size_t d = 1; d < largest; d++) {
-      moves -= simd::load<double>(to.value + k + d) < own;
-      moves += simd::load<double>(to.value + k - d) > own;
+      up = count_where_less(up, simd::load<double>(to.value + k + d), own);
+      down = count_where_less(down, own, simd::load<double>(to.value + k - d));
     }
+    const auto moves = up - down;
     for (size_t l = 0; l < w && k + l < n; l++) {
       const size_t rank = k + l + static_cast<size_t>(moves[l]);
       items.value[rank] = to.value[k + l];

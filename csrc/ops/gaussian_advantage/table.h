@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kDirect = 16;    // up to this size every block of ranks has its own entry in a table
 constexpr size_t kCounted = 128;  // up to this size ranks are counted rather than sorted; they fit a byte
 constexpr size_t kKept = 192;     // up to this size tables are kept
+constexpr size_t kChunk = 256;    // segments to an item of the pool
 
 /**
  * mean(b, e): the mean quantile of ranks b…e−1 (0-based) of n. Only the lower half is computed; a block's part that has
@@ -21,12 +22,11 @@ struct Table {
   double* high;
   double* low;
   double* single;  // mean(b, b + 1)
-  double* direct;  // mean(b, e) at `place(b, n − e)`
+  double* direct;  // mean(b, e) at `place(b, e)`
 
   static size_t doubles(size_t n) { return 2 * (n / 2 + 1) + n + (n <= kDirect ? kDirect * kDirect : 0); }
 
-  /** As few bits as hold it whatever n is: larger ≤ 15 − smaller, so that no two blocks share a place. */
-  static size_t place(size_t smaller, size_t larger) { return (kDirect * smaller - larger) % (kDirect * kDirect); }
+  static size_t place(size_t b, size_t e) { return kDirect * b + (e - b - 1); }
 
   /** In memory for `doubles(size)` of them. */
   void build(size_t size, double* memory) {
@@ -52,7 +52,7 @@ struct Table {
     if (!direct) return;
     for (size_t i = 0; i < kDirect * kDirect; i++) direct[i] = 0;
     for (size_t b = 0; b < n; b++)
-      for (size_t e = b + 1; e <= n; e++) direct[place(b, n - e)] = mean(b, e);
+      for (size_t e = b + 1; e <= n; e++) direct[place(b, e)] = mean(b, e);
   }
 
   double lower(size_t b, size_t e) const { return (high[e] - high[b]) + (low[e] - low[b]); }
