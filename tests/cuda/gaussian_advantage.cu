@@ -42,10 +42,13 @@ void gaussian_advantage(Harness& h) {
                                 {"17 to 31", {17, 31, 24, 20, 5}},
                                 {"33 to 1024", {33, 1024, 100, 777}},
                                 {"0 to 1499", mixed},
+                                {"1025 to 8192", {1025, 8192, 0, 3, 4097, 8191}},
                                 {"100,000 and 70,001", {100000, 70001}},
                                 {"infinities", {8, 100, 5000}, 0, true},
                                 {"near rewards tied, 0 to 1499", mixed, 0.1000001},
                                 {"near rewards tied, small", ragged, 0.1000001},
+                                {"near rewards tied, 20 and 33", {20, 33, 32, 8, 9, 7}, 0.1000001},
+                                {"near rewards tied, 1365 in 3", {1365, 1366, 1365}, 1e-9},
                                 {"near rewards tied, infinities", {8, 1, 3000}, 1e-9, true}};
   for (const auto& c : cases) {
     const size_t n = std::accumulate(c.sizes.begin(), c.sizes.end(), size_t{0});
@@ -55,6 +58,11 @@ void gaussian_advantage(Harness& h) {
     const std::function<GaussianAdvantage(Side)> make = [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), c.tolerance, out.view(s)}; };
     h.on_both<GaussianAdvantage>(make);
     h.close("gaussian_advantage, " + c.name, out, 1e-12);  // the logarithm is the platform's
+    if (!c.sizes.empty()) {
+      const size_t longest = *std::max_element(c.sizes.begin(), c.sizes.end());
+      h.on_both<GaussianAdvantage>([&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), c.tolerance, out.view(s), longest}; });
+      h.close("gaussian_advantage, " + c.name + ", the longest is known", out, 1e-12);
+    }
     if (c.sizes.size() > 200) h.repeats<GaussianAdvantage, double>("gaussian_advantage, " + c.name, out, make);
   }
   {
@@ -65,6 +73,8 @@ void gaussian_advantage(Harness& h) {
     auto out = zeros<double>(40);
     h.both_refuse<GaussianAdvantage>("a NaN among rewards", "NON_FINITE", [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), 0, out.view(s)}; });
     h.both_refuse<GaussianAdvantage>("starts that fall", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), falling.view(s), 0, out.view(s)}; });
+    Array<int32_t> seesaw(std::vector<int32_t>{0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40});
+    h.both_refuse<GaussianAdvantage>("starts that rise and fall", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), seesaw.view(s), 0, out.view(s)}; });
     h.both_refuse<GaussianAdvantage>("a tolerance below 0", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), -1, out.view(s)}; });
   }
   if (!h.timed()) return;
@@ -74,7 +84,7 @@ void gaussian_advantage(Harness& h) {
     Array<int32_t> starts(starts_of(std::vector<size_t>(count, size)));
     auto out = zeros<double>(n);
     h.time<GaussianAdvantage>("gaussian_advantage f64, " + std::to_string(count) + " x " + std::to_string(size), 16.0 * static_cast<double>(n) + 4.0 * static_cast<double>(count),
-                              [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), 0, out.view(s)}; });
+                              [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), 0, out.view(s), size}; });
   }
 }
 

@@ -10,6 +10,8 @@ struct GaussianAdvantage {
   View<const int32_t> segmentStarts;
   double tieTolerance;
   View<double> advantages;
+  /** For calls from C++: no segment is longer than this; 0 where that is not known, and a GPU has to be asked. */
+  size_t longest = 0;
   G2_INLINE static GaussianAdvantage read(KernelArgs a) { return {a.next(), a.next(), a.next(), a.next()}; }
 };
 
