@@ -84,8 +84,9 @@ class Harness {
     expect(!failure.code, std::string(Op::kName) + ": " + failure.message);
   }
 
-  /** Both fail with the code. */
-  template <class Op> void both_refuse(const std::string& name, const char* code, const std::function<Op(Side)>& make) {
+  /** Both fail with the code, and in the same words unless those of the CPU name numbers that the device does not hand over. */
+  template <class Op> void both_refuse(const std::string& name, const char* code, const std::function<Op(Side)>& make, bool same_words = true) {
+    std::string words[2];
     const Op on_host = make(Side::host), on_device = make(Side::device);
     for (const Backend backend : {Backend::cpu, Backend::cuda}) {
       Stream& stream = backend == Backend::cpu ? host_ : device_;
@@ -93,8 +94,10 @@ class Harness {
       if (backend == Backend::cuda) cuda::wait(device_);
       const auto failure = pool_.take_failure();
       expect(failure.code && std::string(failure.code) == code, name + " on " + name_of(backend) + ": wanted " + code + ", got " + (failure.code ? failure.code : "no failure"));
+      words[backend == Backend::cuda] = failure.message;
     }
-    std::printf("ok    %s is refused: %s\n", name.c_str(), code);
+    expect(!same_words || words[0] == words[1], name + ": the CPU says '" + words[0] + "', the device '" + words[1] + "'");
+    std::printf("ok    %s is refused: %s %s\n", name.c_str(), code, words[1].c_str());
   }
 
   /** |a − b| ≤ tolerance · (1 + |b|), element by element; the worst is printed as a share of that. */

@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <limits>
-#include <numeric>
-
 #include "../../csrc/ops/swiglu/op.h"
 #include "harness.h"
 
@@ -11,12 +7,13 @@ using namespace g2rpo::test;
 namespace {
 
 template <class T> void swiglu(Harness& h) {
-  const auto test = [&](size_t n, bool timing) {
-    auto gate = randoms<T>(n, 1, 4), up = randoms<T>(n, 2), dY = randoms<T>(n, 3);
+  const auto test = [&](size_t n, bool timing, size_t shift = 0) {
+    auto gate = randoms<T>(n + shift, 1, 4), up = randoms<T>(n, 2), dY = randoms<T>(n, 3);
     auto y = zeros<T>(n), dGate = zeros<T>(n), dUp = zeros<T>(n);
-    const std::function<SwiGlu<T>(Side)> forward = [&](Side s) { return SwiGlu<T>{gate.view(s, n, 1), up.view(s, n, 1), y.view(s, n, 1)}; };
+    const auto input = [&](Side s) { return View<T>(gate.at(s) + shift, n, 1); };
+    const std::function<SwiGlu<T>(Side)> forward = [&](Side s) { return SwiGlu<T>{input(s), up.view(s, n, 1), y.view(s, n, 1)}; };
     const std::function<SwiGluBackward<T>(Side)> backward = [&](Side s) {
-      return SwiGluBackward<T>{dY.view(s, n, 1), gate.view(s, n, 1), up.view(s, n, 1), dGate.view(s, n, 1), dUp.view(s, n, 1)};
+      return SwiGluBackward<T>{dY.view(s, n, 1), input(s), up.view(s, n, 1), dGate.view(s, n, 1), dUp.view(s, n, 1)};
     };
     const double once = static_cast<double>(n * sizeof(T));
     if (timing) {
@@ -30,8 +27,8 @@ template <class T> void swiglu(Harness& h) {
     h.close(typed<T>("swiglu_backward") + " " + std::to_string(n) + ": dGate", dGate, kTolerance<T>);
     h.close(typed<T>("swiglu_backward") + " " + std::to_string(n) + ": dUp", dUp, kTolerance<T>);
   };
-  test(0, false), test(1, false), test(100003, false);
-  if (sizeof(T) == 4 && h.timed()) test(4096 * 2048, true), test(65536 * 2048, true);
+  test(0, false), test(1, false), test(2050, false), test(100003, false), test(5000, false, 1);
+  if (sizeof(T) == 4 && h.timed()) test(4096 * 2048, true), test(8192 * 6144, true), test(65536 * 2048, true);
 }
 
 const Registered registered("swiglu", [](Harness& h) { swiglu<float>(h), swiglu<double>(h); });

@@ -1,7 +1,7 @@
 // How kernels over lists of tensors walk: blocks of a fixed size of all tensors, on all threads at once. For hot files only.
 #pragma once
 #include "../../core/arena.h"
-#include "../../core/tensor.h"
+#include "../../core/checks.h"
 #include "lanes.h"
 
 namespace g2rpo {
@@ -33,18 +33,6 @@ struct ListBlocks {
     });
   }
 };
-
-/** Whether a list is as long as another, tensor by tensor; if not, that is the kernel's failure. */
-template <class T, class U>
-G2_INLINE bool lists_agree(Stream& stream, const char* kernel, const char* name, const ViewList<T>& list, const ViewList<U>& other) {
-  bool same = list.size == other.size;
-  for (size_t i = 0; same && i < list.size; i++) same = list.items[i].size == other.items[i].size;
-  if (same) return true;
-  char message[160];
-  __builtin_snprintf(message, sizeof message, "%s: %s must be as many tensors, of the same sizes, as the other lists", kernel, name);
-  fail(stream, "SHAPE_MISMATCH", message);
-  return false;
-}
 
 }  // namespace G2_SIMD_NS(G2_ISA)
 }  // namespace g2rpo

@@ -1,7 +1,7 @@
 // Rows that move by index: the checks of indices, and additions whose order does not depend on threads. For hot files only.
 #pragma once
 #include "../../core/arena.h"
-#include "../../core/tensor.h"
+#include "../../core/checks.h"
 #include "lanes.h"
 
 namespace g2rpo {
@@ -12,9 +12,7 @@ G2_INLINE bool rows_in_range(Stream& stream, const char* kernel, const char* nam
                              int32_t lowest = 0) {
   for (size_t k = 0; k < rows.size; k++) {
     if (rows[k] >= lowest && (rows[k] < 0 || static_cast<size_t>(rows[k]) < count)) continue;
-    char message[160];
-    __builtin_snprintf(message, sizeof message, "%s: %s[%zu] must be in [%d, %zu); got %d", kernel, name, k, lowest, count, rows[k]);
-    fail(stream, "INVALID_ARGUMENT", message);
+    fail(stream, "INVALID_ARGUMENT", IndexMessage(kernel, name, k, lowest, count, rows[k]).text);
     return false;
   }
   return true;

@@ -8,12 +8,13 @@ namespace g2rpo {
 
 namespace {
 constexpr unsigned long long kNone = ~0ull;
+constexpr size_t kWords = 1 + DeviceQueue::kValues;
 }
 
 DeviceQueue::DeviceQueue() {
   cuda::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
-  cuda::check(cudaMalloc(&refused, sizeof *refused), "allocating");
-  cuda::check(cudaMemset(refused, 0xff, sizeof *refused), "clearing");
+  cuda::check(cudaMalloc(&refused, kWords * sizeof *refused), "allocating");
+  cuda::check(cudaMemset(refused, 0xff, kWords * sizeof *refused), "clearing");
 }
 
 DeviceQueue::~DeviceQueue() {
@@ -29,21 +30,26 @@ void check(cudaError_t status, const char* doing) {
               std::string("cuda: ") + doing + ": " + cudaGetErrorString(status));
 }
 
-Refusal refusal(Stream& stream, const char* code, const char* message) {
+Refusal refusal(Stream& stream, const char* code, decltype(DeviceQueue::Reason::message) message) {
   auto& q = *stream.queue;
-  q.reasons.push_back({code, message});
+  q.reasons.push_back({code, std::move(message)});
   return {q.refused, q.reasons.size() - 1};
+}
+Refusal refusal(Stream& stream, const char* code, const char* message) {
+  return refusal(stream, code, [message](size_t, const auto&) -> std::string { return message; });
 }
 
 void wait(Stream& stream) {
   auto& q = *stream.queue;
-  unsigned long long refused = kNone;
-  check(cudaMemcpyAsync(&refused, q.refused, sizeof refused, cudaMemcpyDeviceToHost, q.stream), "reading failures");
+  unsigned long long words[kWords];
+  check(cudaMemcpyAsync(words, q.refused, sizeof words, cudaMemcpyDeviceToHost, q.stream), "reading failures");
   check(cudaStreamSynchronize(q.stream), "waiting");
-  if (refused != kNone) {
-    const auto& reason = q.reasons[refused >> 40];
-    fail(stream, reason.code, reason.message);
-    check(cudaMemsetAsync(q.refused, 0xff, sizeof *q.refused, q.stream), "clearing");
+  if (words[0] != kNone) {
+    const size_t number = words[0] >> 40, element = words[0] & ((1ull << 40) - 1);
+    int32_t values[DeviceQueue::kValues];
+    for (size_t i = 0; i < DeviceQueue::kValues; i++) values[i] = static_cast<int32_t>(words[1 + (number + i) % DeviceQueue::kValues]);
+    fail(stream, q.reasons[number].code, q.reasons[number].message(element, values).c_str());
+    check(cudaMemsetAsync(q.refused, 0xff, sizeof words, q.stream), "clearing");
   }
   q.reasons.clear();
 }

@@ -2,6 +2,8 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "../../core/kernel.h"
@@ -10,12 +12,16 @@ namespace g2rpo {
 
 /** A CUDA stream, and the first element that one of its kernels refused. */
 struct DeviceQueue {
+  static constexpr unsigned kValues = 4;
   struct Reason {
-    const char *code, *message;
+    const char* code;
+    /** of the element, and of what the kernel said beside it */
+    std::function<std::string(size_t element, const int32_t (&values)[kValues])> message;
   };
   cudaStream_t stream = nullptr;
-  unsigned long long* refused = nullptr;  // on the device: number of the launch · 2⁴⁰ + element; all ones where there is none
-  std::vector<Reason> reasons;            // by number of the launch
+  /** on the device: number of the refusal · 2⁴⁰ + element, then kValues times element · 2³² + value; all ones where there is none */
+  unsigned long long* refused = nullptr;
+  std::vector<Reason> reasons;  // by their number
 
   DeviceQueue();
   ~DeviceQueue();
@@ -47,12 +53,21 @@ void launch(Stream& stream, void (*kernel)(P...), dim3 grid, dim3 block, const A
 /** Waits for all that was enqueued; what a kernel refused becomes the stream's failure. */
 void wait(Stream& stream);
 
-/** How a kernel refuses an element: the first one of the first launch wins, whatever order blocks run in. */
+/**
+ * How a kernel refuses an element: the first refusal that was asked for wins, and of one the first element, whatever order blocks run in.
+ * A value that the message names is minimised under the element too. Refusals of one launch use different words for it, those of
+ * later launches none, since they see that an earlier one has failed.
+ */
 struct Refusal {
-  unsigned long long *word, launch;
-  __device__ void at(size_t element) const { atomicMin(word, launch << 40 | element); }
+  unsigned long long *words, number;
+  template <class... V> __device__ void at(size_t element, V... values) const {
+    if (atomicMin(words, number << 40 | element) >> 40 < number) return;
+    unsigned long long slot = number;
+    (atomicMin(words + 1 + slot++ % DeviceQueue::kValues, static_cast<unsigned long long>(element) << 32 | static_cast<uint32_t>(values)), ...);
+  }
 };
 Refusal refusal(Stream& stream, const char* code, const char* message);
+Refusal refusal(Stream& stream, const char* code, decltype(DeviceQueue::Reason::message) message);
 
 /** Elements on the device until the launches that were enqueued meanwhile are done. */
 template <class T> class Temporary {
@@ -67,6 +82,7 @@ template <class T> class Temporary {
   void fill_from(const T* host, size_t count) {
     check(cudaMemcpyAsync(data_, host, count * sizeof(T), cudaMemcpyHostToDevice, stream_), "copying to the device");
   }
+  void fill_bytes(int byte, size_t count) { check(cudaMemsetAsync(data_, byte, count * sizeof(T), stream_), "clearing"); }
 
  private:
   cudaStream_t stream_;

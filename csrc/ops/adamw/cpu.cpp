@@ -8,7 +8,7 @@ namespace g2rpo {
 using namespace simd;
 
 KERNEL_REAL(cpu, AdamW) {
-  if (!AdamWUpdate<T>::arguments_hold(stream, op)) return;
+  if (!update_arguments_hold(stream, op)) return;
   if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
       !lists_agree(stream, op.kName, "firstMoments", op.firstMoments, op.gradients) ||
       !lists_agree(stream, op.kName, "secondMoments", op.secondMoments, op.gradients))

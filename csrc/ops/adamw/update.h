@@ -1,6 +1,7 @@
 // One AdamW update, for kernels that keep moments in different ways: adamw and adamw8bit share it. Hot files only.
 #pragma once
 #include "../../backends/cpu/lists.h"
+#include "arguments.h"
 
 namespace g2rpo {
 namespace G2_SIMD_NS(G2_ISA) {
@@ -17,18 +18,6 @@ template <class T> struct AdamWUpdate {
         step_size(splat(static_cast<T>(op.learningRate / (1 - __builtin_pow(op.beta1, op.step))))),
         root_scale(splat(static_cast<T>(1 / __builtin_sqrt(1 - __builtin_pow(op.beta2, op.step))))),
         epsilon(splat(static_cast<T>(op.epsilon))) {}
-
-  /** Reports what is wrong with the op's scalars; false if there was something. */
-  template <class Op> G2_INLINE static bool arguments_hold(Stream& stream, const Op& op) {
-    const char* wanted = op.step < 1 ? "step must be at least 1"
-                         : !(op.beta1 >= 0 && op.beta1 < 1 && op.beta2 >= 0 && op.beta2 < 1) ? "beta1 and beta2 must be in [0, 1)"
-                                                                                              : nullptr;
-    if (!wanted) return true;
-    char message[160];
-    __builtin_snprintf(message, sizeof message, "%s: %s", Op::kName, wanted);
-    fail(stream, "INVALID_ARGUMENT", message);
-    return false;
-  }
 
   /** Elements [begin, end) of one tensor and of its moments. */
   G2_INLINE void apply(const T* gradient, T* parameter, T* first, T* second, size_t begin, size_t end) const {

@@ -63,7 +63,7 @@ template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
 }  // namespace
 
 KERNEL_REAL(cpu, Adamw8bit) {
-  if (!AdamWUpdate<T>::arguments_hold(stream, op)) return;
+  if (!update_arguments_hold(stream, op)) return;
   if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
       !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
       !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||

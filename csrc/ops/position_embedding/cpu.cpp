@@ -3,6 +3,7 @@
 
 #include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
+#include "messages.h"
 
 namespace g2rpo {
 
@@ -26,46 +27,21 @@ template <class T> G2_INLINE Place<T> place(int32_t i, int32_t n, int32_t side) 
   return {low, low + 1 < side ? low + 1 : low, at - static_cast<T>(low)};
 }
 
-/** Side of the table, or 0 with a failure if it is no square. */
-G2_INLINE int32_t table_side(Stream& stream, const char* kernel, size_t rows) {
-  int32_t side = static_cast<int32_t>(__builtin_sqrt(static_cast<double>(rows)) + 0.5);
-  if (side > 0 && static_cast<size_t>(side) * static_cast<size_t>(side) == rows) return side;
-  char message[120];
-  __builtin_snprintf(message, sizeof message, "%s: E must be a square above 0; got %zu", kernel, rows);
-  fail(stream, "SHAPE_MISMATCH", message);
-  return 0;
-}
-
 G2_INLINE bool grids_are_valid(Stream& stream, const char* kernel, View<const int32_t> grids, int32_t merge, size_t patches) {
-  char message[200];
-  if (merge < 1) {
-    __builtin_snprintf(message, sizeof message, "%s: merge must be at least 1; got %d", kernel, merge);
-    fail(stream, "INVALID_ARGUMENT", message);
+  if (!merge_holds(stream, kernel, merge)) return false;
+  const auto refuse = [&](const GridMessage& message) G2_INLINED {
+    fail(stream, "INVALID_ARGUMENT", message.text);
     return false;
-  }
+  };
   size_t left = patches;
   for (size_t i = 0; i < grids.size / 3; i++) {
     const int32_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
-    if (t < 1 || h < 1 || w < 1 || h % merge || w % merge) {
-      __builtin_snprintf(message, sizeof message,
-                         "%s: grids[%zu] must be at least 1 in all, rows and columns multiples of merge %d; got (%d, %d, %d)", kernel, i,
-                         merge, t, h, w);
-      fail(stream, "INVALID_ARGUMENT", message);
-      return false;
-    }
+    if (t < 1 || h < 1 || w < 1 || h % merge || w % merge) return refuse(GridMessage::sides(kernel, i, merge, t, h, w));
     const size_t frame = static_cast<size_t>(h) * static_cast<size_t>(w);
-    if (frame > left || static_cast<size_t>(t) > left / frame) {
-      __builtin_snprintf(message, sizeof message, "%s: grids must hold %zu patches; grids[%zu] (%d, %d, %d) is more than is left", kernel,
-                         patches, i, t, h, w);
-      fail(stream, "INVALID_ARGUMENT", message);
-      return false;
-    }
+    if (frame > left || static_cast<size_t>(t) > left / frame) return refuse(GridMessage::too_many(kernel, patches, i, t, h, w));
     left -= frame * static_cast<size_t>(t);
   }
-  if (left == 0) return true;
-  __builtin_snprintf(message, sizeof message, "%s: grids must hold %zu patches; got %zu", kernel, patches, patches - left);
-  fail(stream, "INVALID_ARGUMENT", message);
-  return false;
+  return left == 0 || refuse(GridMessage::too_few(kernel, patches, patches - left));
 }
 
 /** Of every patch, in merge order: block by block, and inside a block row by row. */

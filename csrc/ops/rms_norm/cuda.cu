@@ -1,85 +1,99 @@
-#include "../../backends/cuda/device.h"
+#include "../../backends/cuda/rows.h"
 #include "op.h"
 
 namespace g2rpo {
 
 namespace {
 
-using cuda::kThreads;
-
-/** A block to a row. */
-template <class T> __global__ void forward(const T* x, const T* weight, T epsilon, size_t width, T* y, T* rstd) {
-  __shared__ T partial[32];
-  x += blockIdx.x * width;
-  y += blockIdx.x * width;
-  T squares = 0;
-  for (size_t i = threadIdx.x; i < width; i += blockDim.x) squares = fma(x[i], x[i], squares);
-  const T r = 1 / sqrt(cuda::block_sum(squares, partial) / static_cast<T>(width) + epsilon);
-  for (size_t i = threadIdx.x; i < width; i += blockDim.x) y[i] = weight[i] * (x[i] * r);
-  if (threadIdx.x == 0) rstd[blockIdx.x] = r;
+template <class T, class Rows>
+__global__ void __launch_bounds__(Rows::kBlock) forward(const T* x, const T* weight, T epsilon, size_t rows, size_t width, T* y, T* rstd) {
+  __shared__ T shared[2][1][32];
+  const size_t row = Rows::row();
+  if (row >= rows) return;
+  const cuda::Row<T, Rows> in(x + row * width, width);
+  T squares[1] = {};
+  Rows::each(width, [&](int j, size_t i) {
+    const auto v = in.at(j, i);
+    for (int w = 0; w < Rows::W; w++) squares[0] = fma(v.x[w], v.x[w], squares[0]);
+  });
+  Rows::sums(squares, shared, 0);
+  const T r = 1 / sqrt(squares[0] / static_cast<T>(width) + epsilon);
+  Rows::each(width, [&](int j, size_t i) {
+    auto v = in.at(j, i);
+    const auto factor = cuda::load<Rows::W>(weight + i);
+    for (int w = 0; w < Rows::W; w++) v.x[w] = factor.x[w] * (v.x[w] * r);
+    cuda::store<Rows::W>(y + row * width + i, v);
+  });
+  if (Rows::lane() == 0) rstd[row] = r;
 }
 
-template <class T>
-__global__ void backward(const T* dY, const T* x, const T* weight, const T* rstd, const T* residual, size_t width, T* dX) {
-  __shared__ T partial[32];
-  const size_t at = blockIdx.x * width;
-  const T r = rstd[blockIdx.x];
-  T dot = 0;
-  for (size_t i = threadIdx.x; i < width; i += blockDim.x) dot = fma(dY[at + i] * weight[i], x[at + i] * r, dot);
-  const T mean = cuda::block_sum(dot, partial) / static_cast<T>(width);
-  for (size_t i = threadIdx.x; i < width; i += blockDim.x) {
-    const T d = r * (dY[at + i] * weight[i] - x[at + i] * r * mean);
-    dX[at + i] = residual ? residual[at + i] + d : d;
+template <class T> struct Gradients {
+  const T *dY, *x, *weight, *rstd, *residual;
+  size_t rows, width, together;
+  T *dX, *partials;
+};
+
+/** A block to `together` rows: dX, and its share of dWeight, from one look at a row. */
+template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) backward(Gradients<T> a) {
+  __shared__ T shared[2][1][32];
+  __shared__ T stage[Rows::kRows][Rows::kRows == 1 ? 1 : 32 * Rows::Held * Rows::W];
+  const cuda::Row<T, Rows> weight(a.weight, a.width);
+  cuda::ColumnSums<T, Rows> sums(a.partials ? a.partials + blockIdx.x * a.width : nullptr, a.partials ? a.width : 0);
+  const size_t begin = blockIdx.x * a.together, end = begin + a.together < a.rows ? begin + a.together : a.rows;
+  unsigned turn = 0;
+  for (size_t r = begin + Rows::of_block(); r < end; r += Rows::kRows, turn ^= 1) {
+    const size_t at = r * a.width;
+    const cuda::Row<T, Rows> dY(a.dY + at, a.width), x(a.x + at, a.width), residual(a.residual ? a.residual + at : nullptr, a.width);
+    const T rstd = a.rstd[r];
+    T dot[1] = {};
+    Rows::each(a.width, [&](int j, size_t i) {
+      const auto g = dY.at(j, i), v = x.at(j, i), factor = weight.at(j, i);
+      for (int w = 0; w < Rows::W; w++) dot[0] = fma(g.x[w] * factor.x[w], v.x[w] * rstd, dot[0]);
+    });
+    Rows::sums(dot, shared, turn);
+    const T mean = dot[0] / static_cast<T>(a.width);
+    Rows::each(a.width, [&](int j, size_t i) {
+      const auto g = dY.at(j, i), v = x.at(j, i), factor = weight.at(j, i);
+      cuda::Pack<T, Rows::W> d;
+      for (int w = 0; w < Rows::W; w++) d.x[w] = rstd * (g.x[w] * factor.x[w] - v.x[w] * rstd * mean);
+      if (a.residual) {
+        const auto added = residual.at(j, i);
+        for (int w = 0; w < Rows::W; w++) d.x[w] += added.x[w];
+      }
+      cuda::store<Rows::W>(a.dX + at + i, d);
+      if (a.partials) sums.add(j, i, [&](int w, T sum) { return fma(g.x[w], v.x[w] * rstd, sum); });
+    });
   }
+  if (a.partials) sums.finish(stage);
 }
-
-constexpr size_t kRows = 64;  // of a partial sum, however many blocks there are
-
-/** partials[b][i]: of rows [b · kRows, (b + 1) · kRows). */
-template <class T>
-__global__ void weight_partials(const T* dY, const T* x, const T* rstd, size_t rows, size_t width, T* partials) {
-  const size_t i = cuda::global_index(), begin = blockIdx.y * kRows;
-  if (i >= width) return;
-  T sum = 0;
-  for (size_t r = begin; r < rows && r < begin + kRows; r++) sum = fma(dY[r * width + i], x[r * width + i] * rstd[r], sum);
-  partials[blockIdx.y * width + i] = sum;
-}
-
-template <class T> __global__ void add_partials(const T* partials, size_t count, size_t width, T* dWeight) {
-  const size_t i = cuda::global_index();
-  if (i >= width) return;
-  T sum = 0;
-  for (size_t b = 0; b < count; b++) sum += partials[b * width + i];
-  dWeight[i] += sum;
-}
-
-/** Threads of a block for a row: whole warps, no more than there are elements. */
-unsigned threads_for(size_t width) { return width >= kThreads ? kThreads : static_cast<unsigned>((width + 31) / 32 * 32); }
 
 }  // namespace
 
 KERNEL_REAL(cuda, RmsNorm) {
   const size_t width = op.weight.size;
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm: D must be at least 1; got 0");
-  const auto rows = static_cast<unsigned>(op.x.size / width);
+  const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  cuda::launch(stream, forward<T>, rows, threads_for(width), op.x.data, op.weight.data, static_cast<T>(op.epsilon), width,
-                                                                   op.y.data, op.rstd.data);
+  cuda::with_row_team<T>(width, cuda::aligned(op.x.data, op.weight.data, op.y.data), [&]<class Rows>(Rows) {
+    const auto blocks = static_cast<unsigned>((rows + Rows::kRows - 1) / Rows::kRows);
+    cuda::launch(stream, forward<T, Rows>, blocks, Rows::kBlock, op.x.data, op.weight.data, op.epsilon, rows, width, op.y.data, op.rstd.data);
+  });
 }
 
 KERNEL_REAL(cuda, RmsNormBackward) {
   const size_t width = op.weight.size;
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm_backward: D must be at least 1; got 0");
-  const size_t rows = op.x.size / width, count = (rows + kRows - 1) / kRows;
+  const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  if (op.dWeight) {  // before dX, which may be dY
-    cuda::Temporary<T> partials(stream, count * width);
-    const dim3 grid(cuda::blocks_for(width), static_cast<unsigned>(count));
-    cuda::launch(stream, weight_partials<T>, grid, kThreads, op.dY.data, op.x.data, op.rstd.data, rows, width, partials.get());
-    cuda::launch(stream, add_partials<T>, cuda::blocks_for(width), kThreads, partials.get(), count, width, op.dWeight.data);
-  }
-  cuda::launch(stream, backward<T>, static_cast<unsigned>(rows), threads_for(width), op.dY.data, op.x.data, op.weight.data, op.rstd.data,
-                                                                            op.residual.data, width, op.dX.data);
+  const bool wide = cuda::aligned(op.dY.data, op.x.data, op.weight.data, op.residual.data, op.dX.data);
+  cuda::with_row_team<T>(width, wide, [&]<class Rows>(Rows) {
+    const size_t together = cuda::rows_together(rows, Rows::kRows), blocks = (rows + together - 1) / together;
+    cuda::Temporary<T> partials(stream, op.dWeight ? blocks * width : 0);
+    const Gradients<T> a{op.dY.data, op.x.data, op.weight.data, op.rstd.data, op.residual.data,
+                         rows, width, together, op.dX.data, op.dWeight ? partials.get() : nullptr};
+    cuda::launch(stream, backward<T, Rows>, static_cast<unsigned>(blocks), Rows::kBlock, a);
+    if (op.dWeight) cuda::add_partials<T>(stream, partials.get(), blocks, width, op.dWeight.data);
+  });
 }
 
 }  // namespace g2rpo

@@ -1,4 +1,4 @@
-#include "../../backends/cuda/device.h"
+#include "../../backends/cuda/vectors.h"
 #include "op.h"
 
 namespace g2rpo {
@@ -7,32 +7,26 @@ namespace {
 
 template <class T> __device__ T sigmoid(T x) { return 1 / (1 + exp(-x)); }
 
-template <class T> __global__ void forward(const T* gate, const T* up, size_t n, T* y) {
-  const size_t i = cuda::global_index();
-  if (i < n) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
-}
+struct Forward {
+  template <class T> __device__ void operator()(const T (&in)[2], T (&out)[1]) const { out[0] = in[0] * sigmoid(in[0]) * in[1]; }
+};
 
-template <class T> __global__ void backward(const T* dY, const T* gate, const T* up, size_t n, T* dGate, T* dUp) {
-  const size_t i = cuda::global_index();
-  if (i >= n) return;
-  const T dy = dY[i], g = gate[i], u = up[i], s = sigmoid(g);
-  dGate[i] = dy * u * s * fma(g, 1 - s, T(1));
-  dUp[i] = dy * g * s;
-}
+struct Backward {
+  template <class T> __device__ void operator()(const T (&in)[3], T (&out)[2]) const {
+    const T dy = in[0], g = in[1], u = in[2], s = sigmoid(g);
+    out[0] = dy * u * s * fma(g, 1 - s, T(1));
+    out[1] = dy * g * s;
+  }
+};
 
 }  // namespace
 
 KERNEL_REAL(cuda, SwiGlu) {
-  const size_t n = op.y.size;
-  if (n == 0) return;
-  cuda::launch(stream, forward<T>, cuda::blocks_for(n), cuda::kThreads, op.gate.data, op.up.data, n, op.y.data);
+  cuda::map<T, 2, 1>(stream, op.y.size, {{op.gate.data, op.up.data}, {op.y.data}}, Forward{});
 }
 
 KERNEL_REAL(cuda, SwiGluBackward) {
-  const size_t n = op.dY.size;
-  if (n == 0) return;
-  cuda::launch(stream, backward<T>, cuda::blocks_for(n), cuda::kThreads, op.dY.data, op.gate.data, op.up.data, n, op.dGate.data,
-                                                                               op.dUp.data);
+  cuda::map<T, 3, 2>(stream, op.dY.size, {{op.dY.data, op.gate.data, op.up.data}, {op.dGate.data, op.dUp.data}}, Backward{});
 }
 
 }  // namespace g2rpo

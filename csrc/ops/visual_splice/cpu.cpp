@@ -3,6 +3,7 @@
 
 #include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
+#include "messages.h"
 
 namespace g2rpo {
 
@@ -19,9 +20,7 @@ G2_INLINE bool all_different(Stream& stream, const char* kernel, View<const int3
       seen[rows[k]] = 1;
       continue;
     }
-    char message[120];
-    __builtin_snprintf(message, sizeof message, "%s: rows must be different; %d occurs twice, at last as rows[%zu]", kernel, rows[k], k);
-    fail(stream, "INVALID_ARGUMENT", message);
+    fail(stream, "INVALID_ARGUMENT", TwiceMessage(kernel, rows[k], k).text);
     return false;
   }
   return true;

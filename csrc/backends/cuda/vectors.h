@@ -1,0 +1,74 @@
+// Elements sixteen bytes at a time where pointers allow it: four bytes a thread reach about half of the memory's speed.
+#pragma once
+#include "device.h"
+
+namespace g2rpo::cuda {
+
+/** W neighbours, loaded or stored at once. */
+template <class T, int W> struct alignas(W * sizeof(T)) Pack {
+  T x[W];
+};
+template <int W, class T> __device__ Pack<T, W> load(const T* p) { return *reinterpret_cast<const Pack<T, W>*>(p); }
+template <int W, class T> __device__ void store(T* p, const Pack<T, W>& v) { *reinterpret_cast<Pack<T, W>*>(p) = v; }
+
+/** Elements of 16 bytes. */
+template <class T> constexpr int kWide = 16 / sizeof(T);
+
+template <class... P> __host__ __device__ bool aligned(const P*... p) { return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...); }
+
+/** What an elementwise kernel reads and writes; an output may be an input. */
+template <class T, int I, int O> struct Arrays {
+  const T* in[I];
+  T* out[O];
+};
+
+constexpr int kPacks = 2;  // that a thread has under way at a time
+
+template <int W, class T, int I, int O, class F> __device__ void map_pack(const Pack<T, W> (&in)[I], const Arrays<T, I, O>& a, size_t i, const F& f) {
+  Pack<T, W> out[O];
+  for (int w = 0; w < W; w++) {
+    T x[I], y[O];
+    for (int k = 0; k < I; k++) x[k] = in[k].x[w];
+    f(x, y);
+    for (int k = 0; k < O; k++) out[k].x[w] = y[k];
+  }
+  for (int k = 0; k < O; k++) store<W>(a.out[k] + i, out[k]);
+}
+
+/** out = f(in) for the elements [begin, end), by all threads of a block; aligned to W elements at begin. */
+template <int W, class T, int I, int O, class F> __device__ void map_part(const Arrays<T, I, O>& a, size_t begin, size_t end, const F& f) {
+  const size_t step = blockDim.x * W;
+  for (size_t i = begin + threadIdx.x * W; i < end; i += kPacks * step) {
+    if (i + (kPacks - 1) * step + W <= end) {
+      Pack<T, W> in[kPacks][I];
+      for (int p = 0; p < kPacks; p++)
+        for (int k = 0; k < I; k++) in[p][k] = load<W>(a.in[k] + i + p * step);
+      for (int p = 0; p < kPacks; p++) map_pack<W>(in[p], a, i + p * step, f);
+      continue;
+    }
+    for (int p = 0; p < kPacks; p++)
+      for (size_t j = i + p * step; j < end && j < i + p * step + W; j++) {
+        Pack<T, 1> in[I];
+        for (int k = 0; k < I; k++) in[k] = load<1>(a.in[k] + j);
+        map_pack<1>(in, a, j, f);
+      }
+  }
+}
+
+template <int W, class T, int I, int O, class F> __global__ void map_elements(Arrays<T, I, O> a, size_t n, F f) {
+  const size_t size = kPacks * blockDim.x * W, begin = blockIdx.x * size;
+  map_part<W>(a, begin, begin + size < n ? begin + size : n, f);
+}
+
+/** out = f(in), element by element: f(const T (&in)[I], T (&out)[O]). */
+template <class T, int I, int O, class F> void map(Stream& stream, size_t n, const Arrays<T, I, O>& a, const F& f) {
+  if (n == 0) return;
+  bool wide = true;
+  for (const T* p : a.in) wide &= aligned(p);
+  for (const T* p : a.out) wide &= aligned(p);
+  const size_t size = kPacks * kThreads * (wide ? kWide<T> : 1);
+  const auto blocks = static_cast<unsigned>((n + size - 1) / size);
+  launch(stream, wide ? map_elements<kWide<T>, T, I, O, F> : map_elements<1, T, I, O, F>, blocks, kThreads, a, n, f);
+}
+
+}  // namespace g2rpo::cuda

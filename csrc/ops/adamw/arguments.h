@@ -1,0 +1,19 @@
+// What an AdamW update asks of its scalars, whatever computes it and however moments are kept.
+#pragma once
+#include "../../core/checks.h"
+
+namespace g2rpo {
+
+/** Reports what is wrong with the op's scalars; false if there was something. */
+template <class Op> G2_INLINE bool update_arguments_hold(Stream& stream, const Op& op) {
+  const char* wanted = op.step < 1 ? "step must be at least 1"
+                       : !(op.beta1 >= 0 && op.beta1 < 1 && op.beta2 >= 0 && op.beta2 < 1) ? "beta1 and beta2 must be in [0, 1)"
+                                                                                            : nullptr;
+  if (!wanted) return true;
+  char message[160];
+  __builtin_snprintf(message, sizeof message, "%s: %s", Op::kName, wanted);
+  fail(stream, "INVALID_ARGUMENT", message);
+  return false;
+}
+
+}  // namespace g2rpo

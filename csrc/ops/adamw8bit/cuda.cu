@@ -1,0 +1,136 @@
+#include "../adamw/update.cuh"
+#include "op.h"
+
+namespace g2rpo {
+
+namespace {
+
+constexpr size_t kScaled = 256;       // elements that share a scale: those of a warp
+constexpr int kOwn = 8;               // of them a lane takes, neighbours
+constexpr float kTop = 1.875f;        // of the largest code
+constexpr float kRandoms = 1 << 20;   // roundings are decided by 20 bits, the upper 16 of them random
+constexpr uint32_t kFirstOffset = 896, kSecondOffset = 768;  // 4 and 5 bits of exponent that end at 2⁰
+
+/** A mixer of two multiplications: every bit of x moves half of the bits of the result. */
+__host__ __device__ uint32_t mixed(uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+/** A code c > 0 stands for the f32 number whose bits begin with c + offset: an exponent and three bits of fraction; 0 for 0. */
+__device__ float decoded(uint32_t code, uint32_t offset) { return code ? __uint_as_float((code + offset) << 20) : 0.0f; }
+
+/** One of the two codes around y in [0, kTop], the upper one if the place between them and `random` reach it together. */
+__device__ uint32_t encoded(float y, uint32_t random, uint32_t offset, uint32_t top) {
+  const float least = __uint_as_float((offset + 1) << 20);
+  if (y < least) return y * kRandoms + static_cast<float>(random) * least >= least * kRandoms;  // both products are exact
+  const uint32_t code = ((__float_as_uint(y) + random) >> 20) - offset;
+  return code < top ? code : top;
+}
+
+template <class T> __device__ float scale_of(T most) {
+  for (int by = 16; by > 0; by /= 2) {
+    const T other = __shfl_xor_sync(~0u, most, by);
+    most = other > most ? other : most;
+  }
+  return most > T(1e-36) ? static_cast<float>(most) / kTop : 0.0f;
+}
+
+/** kOwn neighbours, as far as there are any: those behind the end are zeros, and are not stored. */
+template <int W, class T> __device__ void load_own(const T* from, size_t n, T (&to)[kOwn]) {
+  for (int i = 0; i < kOwn; i += W)
+    if (i + W <= n) {
+      const auto pack = cuda::load<W>(from + i);
+      for (int w = 0; w < W; w++) to[i + w] = pack.x[w];
+    } else {
+      for (int w = 0; w < W; w++) to[i + w] = i + w < n ? from[i + w] : T(0);
+    }
+}
+template <int W, class T> __device__ void store_own(T* to, size_t n, const T (&from)[kOwn]) {
+  for (int i = 0; i < kOwn; i += W)
+    if (i + W <= n) {
+      cuda::Pack<T, W> pack;
+      for (int w = 0; w < W; w++) pack.x[w] = from[i + w];
+      cuda::store<W>(to + i, pack);
+    } else {
+      for (int w = 0; w < W; w++)
+        if (i + w < n) to[i + w] = from[i + w];
+    }
+}
+
+constexpr size_t kBlock = cuda::kThreads / 32 * kScaled;
+
+enum Role { kGradient, kParameter, kFirstCode, kSecondCode, kFirstScale, kSecondScale };
+
+/** A warp to the elements of one scale. */
+template <class T, int W> __device__ void update(const cuda::Blocks& blocks, size_t k, size_t begin, size_t end, const UpdateScalars<T>& s, uint32_t step_key) {
+  constexpr int kCodes = W == 1 ? 1 : kOwn;
+  const size_t block = begin / kScaled + threadIdx.x / 32, at = block * kScaled + threadIdx.x % 32 * kOwn;
+  if (block * kScaled >= end) return;
+  const size_t n = at < end ? end - at : 0;
+  float *first_scale = blocks.data<float>(kFirstScale, k) + block, *second_scale = blocks.data<float>(kSecondScale, k) + block;
+  T gradient[kOwn], parameter[kOwn], first[kOwn], second[kOwn];
+  uint8_t code[kOwn], square[kOwn];
+  load_own<W>(blocks.data<T>(kGradient, k) + at, n, gradient);
+  load_own<W>(blocks.data<T>(kParameter, k) + at, n, parameter);
+  load_own<kCodes>(blocks.data<uint8_t>(kFirstCode, k) + at, n, code);
+  load_own<kCodes>(blocks.data<uint8_t>(kSecondCode, k) + at, n, square);
+  const float held_first = *first_scale, held_second = *second_scale;
+  T most_first = 0, most_second = 0;
+  for (int i = 0; i < kOwn; i++) {
+    const float size = decoded(code[i] & 127u, kFirstOffset) * held_first;
+    first[i] = static_cast<T>(code[i] & 128u ? -size : size);
+    second[i] = static_cast<T>(decoded(square[i], kSecondOffset) * held_second);
+    parameter[i] = s.step(gradient[i], parameter[i], first[i], second[i]);
+    const T size_of_first = first[i] < 0 ? -first[i] : first[i];
+    if (size_of_first > most_first) most_first = size_of_first;
+    if (second[i] > most_second) most_second = second[i];
+  }
+  store_own<W>(blocks.data<T>(kParameter, k) + at, n, parameter);
+  const float new_first = scale_of(most_first), new_second = scale_of(most_second);
+  const float by_first = new_first > 0 ? 1 / new_first : 0.0f, by_second = new_second > 0 ? 1 / new_second : 0.0f;
+  const uint32_t key = step_key + mixed(static_cast<uint32_t>(k) ^ 0x9e3779b9u);
+  for (int i = 0; i < kOwn; i++) {
+    const uint32_t random = mixed(static_cast<uint32_t>(at + i) * 0x9e3779b9u + key);
+    const float y = static_cast<float>(first[i]) * by_first, z = static_cast<float>(second[i]) * by_second;
+    const uint32_t bits = __float_as_uint(y);
+    code[i] = static_cast<uint8_t>(encoded(__uint_as_float(bits & 0x7fffffffu), (random & 0xffffu) << 4, kFirstOffset, 127) | (bits >> 24 & 128u));
+    // a second moment that is not 0 stays so: the first is divided by its root
+    const uint32_t q = encoded(z, random >> 16 << 4, kSecondOffset, 255);
+    square[i] = static_cast<uint8_t>(q == 0 && z > 0 ? 1 : q);
+  }
+  store_own<kCodes>(blocks.data<uint8_t>(kFirstCode, k) + at, n, code);
+  store_own<kCodes>(blocks.data<uint8_t>(kSecondCode, k) + at, n, square);
+  __syncwarp();  // all lanes have read the scales
+  if (threadIdx.x % 32 == 0) *first_scale = new_first, *second_scale = new_second;
+}
+
+template <class T> __global__ void update_all(cuda::Blocks blocks, UpdateScalars<T> s, uint32_t step_key) {
+  const auto [k, begin, end] = blocks.part(blockIdx.x);
+  const bool wide = cuda::aligned(blocks.data<T>(kGradient, k), blocks.data<T>(kParameter, k), blocks.data<uint8_t>(kFirstCode, k), blocks.data<uint8_t>(kSecondCode, k));
+  if (wide) update<T, cuda::kWide<T>>(blocks, k, begin, end, s, step_key);
+  else update<T, 1>(blocks, k, begin, end, s, step_key);
+}
+
+}  // namespace
+
+KERNEL_REAL(cuda, Adamw8bit) {
+  if (!update_arguments_hold(stream, op)) return;
+  if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
+      !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
+      !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||
+      !lists_agree(stream, op.kName, "secondScales", op.secondScales, op.firstScales))
+    return;
+  bool scaled = op.firstScales.size == op.gradients.size;
+  for (size_t k = 0; scaled && k < op.gradients.size; k++)
+    scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
+  if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
+  const cuda::Lists lists(stream, kBlock, op.gradients, op.parameters, op.firstCodes, op.secondCodes, op.firstScales, op.secondScales);
+  if (lists.total() == 0) return;
+  cuda::launch(stream, update_all<T>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), mixed(static_cast<uint32_t>(op.step)));
+}
+
+}  // namespace g2rpo
