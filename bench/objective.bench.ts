@@ -1,5 +1,8 @@
-// Advantages of a batch in ragged groups: what `advantages` takes, with everything on the way there.
+// Advantages of a batch in ragged groups: what `advantages` takes, with everything on the way there; and of even ones beside torch.
 import { advantages, ESTIMATORS, type AdvantageInput } from '../lib/index.ts';
+import { native } from '../lib/runtime/native.ts';
+import { torchPeers } from './support/torchPeer.ts';
+import { inTurns, now, type Seconds } from './support/turns.ts';
 
 /** Rewards, and how often they are compared; the first tenth of the runs warms up. */
 const SIZES = [
@@ -45,4 +48,27 @@ export default async function bench(): Promise<void> {
       console.log(`${B.toExponential().replace('+', '').padEnd(5)}${name.padEnd(22)}${cells.join('')}`);
     }
   }
+  await besideTorch({ groups: 512, size: 8, tasks: 3 });
+}
+
+async function besideTorch({ groups, size, tasks }: Record<'groups' | 'size' | 'tasks', number>): Promise<void> {
+  native().setThreads(1);
+  const labels = (of: (group: number) => number) =>
+    Int32Array.from({ length: groups * size }, (_, i) => of(Math.floor(i / size)));
+  const batch = {
+    rewards: Float64Array.from({ length: groups * size }, (_, i) => ((i * 37) % 21) / 20),
+    groups: labels((group) => group),
+    tasks: labels((group) => group % tasks),
+  };
+  const CALLS = 100;
+  const ours = async (): Promise<Seconds> => {
+    const begin = now();
+    for (let i = 0; i < CALLS; i++) await advantages('g2rpo', batch);
+    return now().map((t, i) => (t - begin[i]!) / CALLS) as Seconds;
+  };
+  const peers = (await torchPeers('g2rpo_advantages', { groups, size, tasks })).map(({ name, seconds }) => {
+    return [name, async (): Promise<Seconds> => [await seconds(10), 0]] as const;
+  });
+  const title = `g2rpo advantages of ${groups} × ${size} rewards in ${tasks} tasks; one thread, CPU time, medians`;
+  await inTurns(title, { ours, ...Object.fromEntries(peers) }, { threads: 1 });
 }

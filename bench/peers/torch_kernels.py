@@ -1,8 +1,8 @@
 """The work of kernels by PyTorch, tuned, on one thread. (Not kernels.py: transformers imports a package of that name if there is one.)
 
 Lines of JSON in, one each out, after a first one of versions:
-    {"kernel": "gemm", "dims": {"M": 512, …}, "f64": false}  →  {"known": true}    what is to be timed from now on
-    {"count": 5}                                              →  {"seconds": 0.01}  CPU seconds of one call, mean of `count`
+    {"kernel": "gemm", "dims": {"M": 512, …}}  →  {"ways": ["torch"]}  what is to be timed from now on; none where it is not known
+    {"way": "torch", "count": 5}               →  {"seconds": 0.01}   CPU seconds of one call, mean of `count`
 
 A backward kernel is timed alone, over the graph of a forward pass that was made before.
 """
@@ -45,7 +45,12 @@ def without_graph(work):
 
 def linear(M, N, K):
     x, weight, bias, residual = torch.randn(M, K), torch.randn(N, K), torch.randn(N), torch.randn(M, N)
-    return without_graph(lambda: F.linear(x, weight, bias).add_(residual))
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, M)
+    pointwise = torch.ops.mkldnn._linear_pointwise.binary
+    return {
+        "torch": without_graph(lambda: F.linear(x, weight, bias).add_(residual)),
+        "oneDNN packed": without_graph(lambda: pointwise(x, residual, packed, bias, "add")),
+    }
 
 
 def linear_backward_input(M, N, K):
@@ -186,6 +191,34 @@ def quantiles_of_ranks(rewards):
     return (sums[last] - sums[first]) / (last - first)
 
 
+def g2rpo_advantages(groups, size, tasks):
+    """In groups, then in tasks: over lists in Python as trainers have it, and over groups that stand in order, indices made beforehand."""
+    rewards = (torch.rand(groups * size, dtype=torch.float64) * 20).round() / 20
+    group_of = [str(i // size) for i in range(groups * size)]
+    task_of = [str(i // size % tasks) for i in range(groups * size)]
+    rows_of_tasks = [torch.tensor([i for i in range(groups * size) if i // size % tasks == task]) for task in range(tasks)]
+
+    def loops():
+        advantages = rewards
+        for labels in (group_of, task_of):
+            rows_of, out = {}, torch.empty_like(advantages)
+            for row, label in enumerate(labels):
+                rows_of.setdefault(label, []).append(row)
+            for rows in map(torch.tensor, rows_of.values()):
+                out[rows] = quantiles_of_ranks(advantages[rows])
+            advantages = out
+        return advantages
+
+    def vectorised():
+        in_groups = quantiles_of_ranks(rewards.view(groups, size)).flatten()
+        out = torch.empty_like(in_groups)
+        for rows in rows_of_tasks:
+            out[rows] = quantiles_of_ranks(in_groups[rows])
+        return out
+
+    return {"Python loops": loops, "vectorised torch": vectorised}
+
+
 def normal_quantile(N):
     p = torch.rand(N, dtype=torch.float64)
     return lambda: torch.special.ndtri(p)
@@ -193,7 +226,7 @@ def normal_quantile(N):
 
 KERNELS = [gemm, linear, linear_backward_input, linear_backward_weight, head, head_policy_loss, rms_norm, rms_norm_backward,
            swiglu, swiglu_backward, attention, attention_backward, policy_loss, adamw, sample, gaussian_advantage,
-           normal_quantile]  # fmt: skip
+           g2rpo_advantages, normal_quantile]  # fmt: skip
 BY_NAME = {kernel.__name__: kernel for kernel in KERNELS}
 
 
@@ -202,14 +235,16 @@ def answer(what):
 
 
 answer({"versions": {"torch": torch.__version__}})
-work = None
+ways = {}
 for line in sys.stdin:
     ask = json.loads(line)
     if "kernel" in ask:
         make = BY_NAME.get(ask["kernel"])
-        work = make(**ask["dims"]) if make else None
-        answer({"known": work is not None})
+        made = make(**ask["dims"]) if make else None
+        ways = made if isinstance(made, dict) else {"torch": made} if made else {}
+        answer({"ways": list(ways)})
     else:
+        work = ways[ask["way"]]
         begin = time.process_time()
         for _ in range(ask["count"]):
             work()

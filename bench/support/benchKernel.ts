@@ -6,7 +6,7 @@ import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { measurePeaks, type Peaks } from './peaks.ts';
-import { torchPeer } from './torchPeer.ts';
+import { torchPeers } from './torchPeer.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
 type AnyKernel = Kernel<any, any, any, any>;
@@ -73,9 +73,8 @@ async function peersOf(name: string, bench: KernelBench, plain: Record<string, u
     const run = peer.prepare(plain as never, dims);
     return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
   });
-  const torch = await torchPeer(name, dims);
   const peers = [];
-  for (const peer of torch ? [torch, ...own] : own)
+  for (const peer of [...(await torchPeers(name, dims)), ...own])
     peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
   return peers;
 }

@@ -18,16 +18,15 @@ function process(): Promise<LinePeer<Ready>> | undefined {
   ]));
 }
 
-/** How PyTorch does a kernel's work (peers/torch_kernels.py): CPU seconds of one call, mean of `count`. Undefined where it is not measured. */
-export async function torchPeer(kernel: string, dims: Dims) {
+/** The ways in which PyTorch does a kernel's work (peers/torch_kernels.py): CPU seconds of one call, mean of `count`. None where it is not measured. */
+export async function torchPeers(kernel: string, dims: Dims) {
   const peer = await process();
-  if (!peer) return undefined;
-  const { known } = await peer.ask<{ known: boolean }>({ kernel, dims });
-  if (!known) return undefined;
-  return {
-    name: `torch ${peer.ready.versions['torch']}`,
-    seconds: async (count: number) => (await peer.ask<{ seconds: number }>({ count })).seconds,
-  };
+  if (!peer) return [];
+  const { ways } = await peer.ask<{ ways: string[] }>({ kernel, dims });
+  return ways.map((way) => ({
+    name: way === 'torch' ? `torch ${peer.ready.versions['torch']}` : way,
+    seconds: async (count: number) => (await peer.ask<{ seconds: number }>({ way, count })).seconds,
+  }));
 }
 
 export async function closeTorch(): Promise<void> {

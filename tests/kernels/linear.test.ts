@@ -63,6 +63,9 @@ testKernel(linearBackwardWeight, {
     'many rows': { ...backwardWeight(4200, 40, 36), dBias: randoms(4, 40) },
     'more columns than are worth reading where they are': backwardWeight(50, 30, 500),
     'several tiles': { ...backwardWeight(260, 250, 70), dBias: randoms(4, 250) },
+    'more outputs than are computed chunk by chunk': backwardWeight(450, 520, 20),
+    'columns that meet in a cache set': backwardWeight(210, 512, 30),
+    'chunk by chunk, in several parts': backwardWeight(210, 20, 900),
   },
   tolerance,
 });

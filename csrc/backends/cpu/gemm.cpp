@@ -41,12 +41,23 @@ constexpr size_t kTileWork = size_t{1} << 20;          // multiply-adds that are
 constexpr size_t kFewRows = 8;                         // up to which B is not packed if its columns lie along memory …
 constexpr size_t kFewRowsOfLarge = 16;                 // … or up to so many if B is too large for a cache
 constexpr size_t kLarge = size_t{1} << 20;             // elements of such a B
-constexpr size_t kDirectPanels = 8;                    // up to which packing columns of A costs more than it saves
+constexpr size_t kDirectPanels = 8;                    // up to which packing A costs more than it saves …
+constexpr size_t kSameSets = 2048;                     // … unless columns, or twice that rows, are a multiple of so many bytes apart, and meet in few cache sets
+constexpr size_t kFlatRows = 2 * kTileRows;            // up to which C of a long k is computed chunk by chunk, the next one being fetched meanwhile
+constexpr size_t kFlatBytes = size_t{512} << 10;       // of B that is then packed together
 constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 G2_INLINE size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
+
+/** What a micro-kernel fetches into the second-level cache on its way, an element of each for every k: lines of the next chunk. */
+template <class T> struct Ahead {
+  const T* a;
+  size_t a_step;
+  const T* b;
+  size_t b_step;
+};
 
 /** Where a block of C goes and what is added to it. */
 template <class T> struct Block {
@@ -88,20 +99,27 @@ template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V]
 }
 
 /**
- * A block of C of at most R rows and V vectors. A lies with rows next to each other and columns a_step apart (ByColumn), or
- * packed with rows kRowStride apart.
+ * A block of C of at most R rows and V vectors. Of A rows lie next to each other and columns a_step apart (ByColumn), or columns
+ * next to each other and rows a_step apart.
  */
-template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, const Block<T>& out) {
+template <class T, int R, int V, bool ByColumn>
+void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, Ahead<T> ahead, const Block<T>& out) {
   constexpr size_t L = lanes<T>;
   Vec<T> acc[R][V] = {};
   for (size_t k = 0; k < depth; k++) {
     Vec<T> row[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) row[v] = load(b + v * L);
-    if (ByColumn) __builtin_prefetch(a + 12 * a_step);  // may lie in another page, where no hardware looks ahead
+    if (ByColumn) {  // what comes may lie in another page, where no hardware looks ahead
+      __builtin_prefetch(a + 12 * a_step);
+      __builtin_prefetch(ahead.a, 0, 2);
+      __builtin_prefetch(ahead.b, 0, 2);
+      ahead.a += ahead.a_step;
+      ahead.b += ahead.b_step;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) {
-      const Vec<T> x = splat(a[ByColumn ? i : i * kRowStride]);
+      const Vec<T> x = splat(a[ByColumn ? i : i * a_step]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
     }
@@ -113,12 +131,12 @@ template <class T, int R, int V, bool ByColumn> void micro_kernel(const T* a, si
 
 /** The smallest micro-kernel that covers the block; heights go by two. */
 template <class T, bool ByColumn, int V = kVectors, int R = kRows>
-G2_INLINE void compute_block(const T* a, size_t a_step, const T* b, size_t depth, const Block<T>& out) {
+G2_INLINE void compute_block(const T* a, size_t a_step, const T* b, size_t depth, const Ahead<T>& ahead, const Block<T>& out) {
   if constexpr (V > 1 && R == kRows)
-    if (out.cols <= (V - 1) * size_t{lanes<T>}) return compute_block<T, ByColumn, V - 1, R>(a, a_step, b, depth, out);
+    if (out.cols <= (V - 1) * size_t{lanes<T>}) return compute_block<T, ByColumn, V - 1, R>(a, a_step, b, depth, ahead, out);
   if constexpr (R > 2)
-    if (out.rows <= R - 2) return compute_block<T, ByColumn, V, R - 2>(a, a_step, b, depth, out);
-  micro_kernel<T, R, V, ByColumn>(a, a_step, b, depth, out);
+    if (out.rows <= R - 2) return compute_block<T, ByColumn, V, R - 2>(a, a_step, b, depth, ahead, out);
+  micro_kernel<T, R, V, ByColumn>(a, a_step, b, depth, ahead, out);
 }
 
 /** Rows of A behind each other, kRowStride apart; one row of zeros behind them if the micro-kernel reads it. */
@@ -185,6 +203,35 @@ template <class T> G2_INLINE void load_transposed(const T* b, size_t col, size_t
     for (size_t i = 0; i < L; i++) x[i] = i < n ? load_n<T>(b + i * col, m) : Vec<T>{};
   }
   transpose<T>(x);
+}
+
+/** sums[i] += Σₖ A(i, k), for A whose rows are neighbours in memory. */
+template <class T> void add_columns(const T* a, size_t col, size_t rows, size_t depth, T* sums) {
+  constexpr size_t L = lanes<T>, wide = 4 * L;
+  size_t i = 0;
+  for (; i + wide <= rows; i += wide) {
+    Vec<T> total[4] = {};
+    for (size_t k = 0; k < depth; k++)
+#pragma GCC unroll 4
+      for (size_t v = 0; v < 4; v++) total[v] += load<T>(a + k * col + i + v * L);
+    for (size_t v = 0; v < 4; v++) store(sums + i + v * L, load<T>(sums + i + v * L) + total[v]);
+  }
+  for (; i < rows; i += L) {
+    const size_t n = least(L, rows - i);
+    Vec<T> total{};
+    for (size_t k = 0; k < depth; k++) total += load_n<T>(a + k * col + i, n);
+    store_n(sums + i, load_n<T>(sums + i, n) + total, n);
+  }
+}
+
+/** The sums of a product without columns: added up as beside one that has some. */
+template <class T> void sums_alone(Stream& stream, const Gemm<T>& op, size_t chunk) {
+  constexpr size_t together = 4 * size_t{lanes<T>};
+  parallel_for(stream, ceil_div(op.m, together), [&](size_t t) {
+    const size_t i = t * together;
+    for (size_t k = 0; k < op.k; k += chunk)
+      add_columns(op.a.data + i + k * op.a_col, op.a_col, least(together, op.m - i), least(chunk, op.k - k), op.sums + i);
+  });
 }
 
 /** A panel of B: `depth` rows of kCols elements, zeros behind the last column. */
@@ -271,9 +318,11 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
     const size_t depth = least(part.chunk, part.depth - k);
     const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
     // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
-    const size_t direct = ByColumn && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
+    const bool readable = ByColumn ? op.a_col * sizeof(T) % kSameSets != 0 : op.a_col == 1 && op.a_row * sizeof(T) % (2 * kSameSets) != 0;
+    const size_t direct = readable && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
     if constexpr (ByColumn) pack_columns(from + direct, op.a_col, rows - direct, depth, a + direct * kDepth);
-    else pack_rows(from, op.a_row, op.a_col, rows, depth, a);
+    else pack_rows(from + direct * op.a_row, op.a_row, op.a_col, rows - direct, depth, a + direct * kRowStride);
+    if (ByColumn && op.sums && part.j0 == 0 && p0 == 0) add_columns(from, op.a_col, rows, depth, op.sums + i0);
     const bool first = part.k0 + k == 0;
     for (size_t p = p0; p < p1; p++) {
       const size_t j = part.j0 + p * W;
@@ -284,8 +333,17 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
       for (size_t i = 0; i < rows; i += kRows) {
         if (p + 1 < p1)
           for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
-        const T* row = i < direct ? from + i : a + i * (ByColumn ? kDepth : kRowStride);
-        compute_block<T, ByColumn>(row, i < direct ? op.a_col : kRows, b, depth,
+        const T* row = i < direct ? from + i * op.a_row : a + i * (ByColumn ? kDepth : kRowStride);
+        const size_t step = ByColumn ? (i < direct ? op.a_col : kRows) : (i < direct ? op.a_row : kRowStride);
+        Ahead<T> ahead{row, 0, b, 0};
+        if (ByColumn && part.k0 + k + depth < op.k) {
+          if (p == p0) ahead.a = from + i + depth * op.a_col, ahead.a_step = op.a_col;
+          // the first blocks of a panel fetch a line of each of its rows; of a deeper part the next chunk is packed already
+          const size_t line = i / kRows * (64 / sizeof(T));
+          if (op.b_col == 1 && part.depth == depth && line < W)
+            ahead.b = op.b.data + (part.k0 + depth) * op.b_row + j + line, ahead.b_step = op.b_row;
+        }
+        compute_block<T, ByColumn>(row, step, b, depth, ahead,
                                    block_of(op, i0 + i, j, least(kRows, rows - i), least(W, part.cols - p * W), first));
       }
     }
@@ -356,19 +414,22 @@ G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block, s
 
 KERNEL_REAL(cpu, Gemm) {
   constexpr size_t W = kCols<T>;
-  if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth) : 1;
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 16) : 16;
+  if (op.n == 0 && op.sums) return sums_alone(stream, op, chunk);
+  if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
   const size_t few = op.n * op.k > kLarge ? kFewRowsOfLarge : kFewRows;
-  if (op.m <= few && op.b_row == 1 && !op.packed && !op.pack_to) {
+  if (op.m <= few && op.b_row == 1 && !op.packed && !op.pack_to && !op.sums) {
     constexpr size_t L = lanes<T>;
     const size_t vectors = ceil_div(op.n, L), together = ceil_div(kTileWork, op.m * (op.k + 1) * L);
     return each(stream, ceil_div(vectors, together), [&](size_t t) {
       for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) few_rows_of(op, chunk, v * L);
     });
   }
-  const size_t deep = least(op.k, chunk * kDeepChunks);
-  const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * W);
+  const bool by_column = op.a_row == 1 && (op.a_col != 1 || op.sums);
+  const bool flat = by_column && op.m <= kFlatRows && !op.packed && !op.pack_to;
+  const size_t deep = least(op.k, flat ? chunk : chunk * kDeepChunks);
+  const size_t widest = round_up((flat ? kFlatBytes : kPackedBytes) / sizeof(T) / (deep + 1), 4 * W);
   const size_t wide = least(op.n, widest);
   Scratch scratch;
   T* own = op.packed || op.pack_to ? nullptr : scratch.take<T>(deep * round_up(wide, W));
@@ -389,7 +450,7 @@ KERNEL_REAL(cpu, Gemm) {
       each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
         const size_t i0 = t % down * tile.rows, p0 = t / down * tile.panels;
         const size_t rows = least(tile.rows, op.m - i0), p1 = least(panels, p0 + tile.panels);
-        if (op.a_row == 1 && op.a_col != 1) compute_tile<T, true>(op, part, packed, i0, rows, p0, p1);
+        if (by_column) compute_tile<T, true>(op, part, packed, i0, rows, p0, p1);
         else compute_tile<T, false>(op, part, packed, i0, rows, p0, p1);
       });
     }

@@ -20,6 +20,8 @@ template <class T> struct Gemm {
   const T* bias = nullptr;
   /** added to C if present: [M, N] with row stride c_row; may be C itself */
   const T* residual = nullptr;
+  /** sums over k of the rows of A are added to it if present: [M]; only where these lie next to each other (a_row 1) */
+  T* sums = nullptr;
   /** B as an earlier call left it in its `pack_to`, on this machine; b is then not looked at */
   const T* packed = nullptr;
   /** nothing is computed: B is laid out here for calls with `packed`; holds (n + 64) · k elements, which is enough for panels of any instruction set */

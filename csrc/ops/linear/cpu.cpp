@@ -17,24 +17,9 @@ KERNEL_REAL(cpu, LinearBackwardInput) {
 }
 
 KERNEL_REAL(cpu, LinearBackwardWeight) {
-  const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
-  if (op.dWeight)
-    run<Gemm<T>>(stream, {.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
-                          .c_row = k, .accumulate = true});
-  if (!op.dBias) return;
-  // sums of rows in blocks of fixed size, then of the blocks in order: the bits do not depend on the threads
-  constexpr size_t kBlock = 64, kColumns = 64;
-  parallel_for(stream, (n + kColumns - 1) / kColumns, [&](size_t c) {
-    const size_t first = c * kColumns, count = n - first < kColumns ? n - first : kColumns;
-    T total[kColumns] = {};
-    for (size_t i = 0; i < m; i += kBlock) {
-      T block[kColumns] = {};
-      for (size_t r = i; r < m && r < i + kBlock; r++)
-        for (size_t j = 0; j < count; j++) block[j] += op.dY[r * n + first + j];
-      for (size_t j = 0; j < count; j++) total[j] += block[j];
-    }
-    for (size_t j = 0; j < count; j++) op.dBias[first + j] += total[j];
-  });
+  const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.dWeight ? op.x.dim[1] : 0;
+  run<Gemm<T>>(stream, {.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
+                        .c_row = k, .accumulate = true, .sums = op.dBias.data});
 }
 
 }  // namespace g2rpo

@@ -1,0 +1,94 @@
+// An update (forward, loss, backward, clipping, AdamW) of policies by size, beside transformers and torch on the same sequences; and what
+// sharing prompts inside groups saves.
+import type { Policy, PolicyBatch } from '../lib/model/qwen3vl/policy.ts';
+import { createOptimizer } from '../lib/train/optimizer.ts';
+import type { ModelSize } from './support/modelSizes.ts';
+import { askPeer, forSizes, peerName, type PolicyBench } from './support/policyPeer.ts';
+import { packSequences, promptOf, responseOf, writeSequences, type PromptSize } from './support/sequences.ts';
+import { howTimed, inTurns, secondsOf } from './support/turns.ts';
+
+const RESPONSE = 32;
+/** Sequences of an update, each with a picture of its own. */
+const UPDATES: Record<ModelSize, ({ count: number } & PromptSize)[]> = {
+  tiny: [16, 64].map((visual) => ({ count: 64, visual, text: 16 })),
+  small: [{ count: 64, visual: 16, text: 16 }],
+  text: [{ count: 16, visual: 0, text: 16 }],
+};
+const GROUPS = { prompts: 8, rollouts: 8, visual: 0, text: 80 };
+
+export const variants: ModelSize[] = ['tiny', 'small', 'text'];
+
+export default async function updateBench(sizes: ModelSize[]): Promise<void> {
+  await forSizes(sizes, async (bench, size) => {
+    for (const shape of UPDATES[size]) await besidePeer(bench, size, shape);
+    if (size !== 'text') await shared(bench, size);
+  });
+}
+
+async function besidePeer(
+  { policy, peer, dir, threads }: PolicyBench,
+  size: ModelSize,
+  shape: { count: number } & PromptSize,
+) {
+  const sequences = Array.from({ length: shape.count }, () => ({
+    prompt: promptOf(policy, shape),
+    response: responseOf(policy, RESPONSE),
+  }));
+  const batch = packSequences(policy, sequences);
+  if (peer) {
+    const { logProbs } = await peer.ask<{ logProbs: number }>({
+      load: writeSequences(dir, 'update', sequences),
+      responses: RESPONSE,
+    });
+    const own = (await policy.forward(batch)).logProbs;
+    const mean = [...own].reduce((a, b) => a + b, 0) / own.length;
+    if (!(Math.abs(mean - logProbs) < 1e-4)) throw new Error(`update: ours computes ${mean}, the peer ${logProbs}`);
+  }
+  const update = updateOf(policy, batch);
+  await inTurns(
+    `update ${size}, ${shape.count} × (${shape.visual} visual + ${shape.text} + ${RESPONSE}); ${howTimed(threads, 5)}`,
+    { ours: () => secondsOf(update), ...(peer && { [peerName(peer.ready)]: askPeer(peer, { work: 'update' }) }) },
+    { threads },
+  );
+  update.dispose();
+}
+
+/** Prompts of text: pictures are computed once in any case. */
+async function shared({ policy, threads }: PolicyBench, size: ModelSize) {
+  const prompts = Array.from({ length: GROUPS.prompts }, () => promptOf(policy, GROUPS));
+  const sequences = prompts.flatMap((prompt) =>
+    Array.from({ length: GROUPS.rollouts }, () => ({ prompt, response: responseOf(policy, RESPONSE) })),
+  );
+  const [once, anew] = [true, false].map((share) => updateOf(policy, packSequences(policy, sequences, share)));
+  await inTurns(
+    `update ${size}, ${GROUPS.prompts} prompts of ${GROUPS.text} × ${GROUPS.rollouts} responses of ${RESPONSE}; ${howTimed(threads, 5)}`,
+    { 'prompts shared': () => secondsOf(once!), 'not shared': () => secondsOf(anew!) },
+    { threads },
+  );
+  once!.dispose();
+  anew!.dispose();
+}
+
+/** One update after another of plain PPO on the same batch. */
+function updateOf(policy: Policy, batch: PolicyBatch) {
+  const N = batch.targetIds.length;
+  const optimizer = createOptimizer(policy.trained, {
+    betas: [0.9, 0.999],
+    epsilon: 1e-8,
+    weightDecay: 0.01,
+    maxGradNorm: 1,
+  });
+  const loss = {
+    ...({ kind: 'ppo', clipLow: 0.2, clipHigh: 0.28, clipDual: 0 } as const),
+    advantages: Float32Array.from({ length: N }, (_, i) => (2 * Math.floor(i / RESPONSE) * RESPONSE) / N - 1),
+    weights: new Float32Array(N).fill(1 / N),
+    entropySlopes: new Float32Array(N).fill(-1e-3 / N),
+  };
+  const update = async () => {
+    policy.zeroGradients();
+    await policy.forwardBackward(batch, loss);
+    await optimizer.step(0); // as the peer: the weights stay, and both go on computing the same numbers
+    await policy.parameters.at(-1)!.weight.read(); // kernels are enqueued: waits for the last of them
+  };
+  return Object.assign(update, { dispose: () => optimizer.dispose() });
+}
