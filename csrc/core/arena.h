@@ -25,6 +25,30 @@ class Scratch {
 void* allocate(size_t bytes);
 void deallocate(void* data, size_t bytes);
 
+/** An array of memory that outlives the scope it was made in. Nothing is zeroed. */
+template <class T> class Array {
+ public:
+  Array() = default;
+  explicit Array(size_t count) : data_(static_cast<T*>(allocate(count * sizeof(T)))), size_(count) {}
+  Array(Array&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr, other.size_ = 0; }
+  Array& operator=(Array&& other) noexcept {
+    T* const data = data_;
+    const size_t size = size_;
+    data_ = other.data_, size_ = other.size_;
+    other.data_ = data, other.size_ = size;
+    return *this;
+  }
+  ~Array() {
+    if (data_) deallocate(data_, size_ * sizeof(T));
+  }
+  T* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
 /** Hands freed memory back to the system. A thread's heap keeps it otherwise, also when the thread has ended. */
 void return_free_memory();
 
