@@ -20,6 +20,8 @@ template <class T> class KvCache {
 
   size_t page() const { return page_; }
   size_t limit() const { return limit_; }
+  /** Sequences may have to give their pages back. */
+  bool bounded() const { return limit_ < INT32_MAX; }
   size_t pages_of(size_t tokens) const { return (tokens + page_ - 1) / page_; }
   /** pages that may still be taken */
   size_t available() const { return limit_ - used_; }

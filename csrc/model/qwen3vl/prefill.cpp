@@ -55,6 +55,7 @@ template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chu
     g.last.assign(normed, normed + h);
     normed += h;
     g.features.clear();
+    if (!cache_.bounded()) g.request.prompt.pictures.clear();  // the tower will not be asked again
   }
 }
 
