@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -119,7 +120,9 @@ template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
     if (g->cached == length) {
       for (auto& r : g->rollouts) {
         if (r.state != State::waiting) continue;
-        if (live_ == o_.rollouts || !room(*g, 1)) return chunks;
+        // one that was put off comes back when it can get at least as far as it was
+        const size_t pages = std::max<size_t>(1, cache_.pages_of(r.out.tokens.size()));
+        if (live_ == o_.rollouts || !room(*g, pages)) return chunks;
         r.state = State::live;
         live_++;
       }
@@ -158,7 +161,7 @@ template <class T> void Engine<T>::make_room(const Row& row) {
     auto& rollouts = (*g)->rollouts;
     for (auto r = rollouts.rbegin(); cache_.available() == 0 && r != rollouts.rend(); ++r)
       if (r->state == State::live) {
-        preempt(**g, *r);
+        preempt(*r);
         if (&*r == row.rollout) return;
       }
     if (cache_.available() == 0) evict(**g);
@@ -174,7 +177,7 @@ template <class T> void Engine<T>::evict(Group& g) {
 }
 
 /** A rollout waits again. It keeps its tokens, whose keys are computed once more, by the same steps, when it goes on. */
-template <class T> void Engine<T>::preempt(Group&, Rollout& r) {
+template <class T> void Engine<T>::preempt(Rollout& r) {
   cache_.give_back(r.pages);
   r.cached = 0;
   r.state = State::waiting;
@@ -182,7 +185,7 @@ template <class T> void Engine<T>::preempt(Group&, Rollout& r) {
 }
 
 template <class T> void Engine<T>::end(Group& g, Rollout& r) {
-  preempt(g, r);
+  preempt(r);
   r.state = State::ended;
   if (--g.open == 0) evict(g);
   g.request.ended(static_cast<size_t>(&r - g.rollouts.data()), std::move(r.out));
@@ -191,7 +194,7 @@ template <class T> void Engine<T>::end(Group& g, Rollout& r) {
 template <class T> void Engine<T>::fail(Group& g, const Failure& failure) {
   for (auto& r : g.rollouts) {
     if (r.state == State::ended) continue;
-    if (r.state == State::live) preempt(g, r);
+    if (r.state == State::live) preempt(r);
     r.state = State::ended;
     g.request.failed(static_cast<size_t>(&r - g.rollouts.data()), failure);
   }

@@ -73,7 +73,7 @@ template <class T> class Engine {
   std::vector<Row> secure();
   void make_room(const Row& row);
   void evict(Group& group);
-  void preempt(Group& group, Rollout& rollout);
+  void preempt(Rollout& rollout);
   void end(Group& group, Rollout& rollout);
   void fail(Group& group, const Failure& failure);
   void sweep();
