@@ -53,7 +53,7 @@ template <class T> class Sampling {
     const Napi::Env env = info.Env();
     const auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
     policy_.check(batch->batch);
-    auto prompts = qwen3vl::prompts_of(batch->batch, array<int32_t>(info[0].As<Napi::Object>(), "ropeDelta"), policy_.config().vision);
+    auto prompts = qwen3vl::prompts_of(batch->batch, batch, array<int32_t>(info[0].As<Napi::Object>(), "ropeDelta"), policy_.config().vision);
     const auto given = info[1].As<Napi::Array>();
     if (given.Length() != prompts.size()) throw Error("INVALID_ARGUMENT", "submit: there must be options for every prompt");
     std::vector<qwen3vl::SamplingOptions> options;

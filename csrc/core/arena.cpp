@@ -28,6 +28,12 @@ struct ThreadScratch {
   std::vector<Block> blocks;
   size_t top = 0;
   size_t current = 0;
+  /** what is kept, oldest first: where it begins, and whether it is still wanted */
+  struct Kept {
+    size_t mark;
+    bool wanted;
+  };
+  std::vector<Kept> kept;
   ~ThreadScratch() {
     for (auto& b : blocks) deallocate(b.data, b.size);
   }
@@ -76,6 +82,20 @@ void* scratch_take(size_t bytes) {
   t.current = t.blocks.size() - 1;
   t.top = start + bytes;
   return t.blocks.back().data;
+}
+
+void* KeptScratch::take_bytes(size_t bytes) {
+  tls.kept.push_back({tls.top, true});
+  number_ = tls.kept.size();
+  return scratch_take(bytes);
+}
+
+void KeptScratch::give_back() {
+  if (!taken()) return;
+  auto& kept = tls.kept;
+  kept[number_ - 1].wanted = false;
+  number_ = 0;
+  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(kept.back().mark);
 }
 
 size_t scratch_mark() { return tls.top; }

@@ -21,6 +21,25 @@ class Scratch {
   size_t mark_;
 };
 
+/**
+ * The same, kept from one job of a thread to the next. Taken in one go, while no scope of the thread is open; any of several may be given
+ * back first, and then its memory comes free with those that were taken after it. All of it happens on one thread.
+ */
+class KeptScratch {
+ public:
+  KeptScratch() = default;
+  KeptScratch(const KeptScratch&) = delete;
+  KeptScratch& operator=(const KeptScratch&) = delete;
+  template <class T> T* take(size_t count) { return static_cast<T*>(take_bytes(count * sizeof(T))); }
+  bool taken() const { return number_ != 0; }
+  /** Nothing happens if there is none. */
+  void give_back();
+
+ private:
+  void* take_bytes(size_t bytes);
+  size_t number_ = 0;  // of the thread's, from 1 on
+};
+
 /** 64-byte aligned memory, 2 MB aligned with huge pages asked for from 4 MB on. Throws OUT_OF_MEMORY. */
 void* allocate(size_t bytes);
 void deallocate(void* data, size_t bytes);

@@ -74,28 +74,37 @@ template <class T> void Engine<T>::sweep() {
   std::erase_if(groups_, [](const auto& g) { return g->open == 0; });
   if (!groups_.empty()) return;
   cache_.clear();
-  packed_.clear();
-  w_.head.packed = nullptr;
-  for (auto& layer : w_.layers)
-    for (auto* each : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) each->packed = nullptr;
+  packed_.give_back();
+  for (const auto& matrix : matrices()) matrix.weight->packed = nullptr;
 }
 
-/** Weights that every step multiplies by, once for as long as there is something to do. */
-template <class T> void Engine<T>::pack_weights(Stream& stream) {
+/** Weights that every step multiplies by, with their inputs and outputs. */
+template <class T> std::vector<typename Engine<T>::Matrix> Engine<T>::matrices() {
   const auto& t = c_.text;
-  size_t open = 0;
-  for (const auto& g : groups_) open += g->open;
-  if (!packed_.empty() || std::min(open, o_.rollouts) <= kFewRows) return;
   const size_t h = t.hidden, qs = t.query_size(), ks = t.key_size();
+  std::vector<Matrix> all;
   for (auto& w : w_.layers) {
-    packed_.push_back(pack(stream, h, qs, w.q));
-    for (auto* kv : {&w.k, &w.v}) packed_.push_back(pack(stream, h, ks, *kv));
-    packed_.push_back(pack(stream, qs, h, w.o));
+    all.insert(all.end(), {{&w.q, h, qs}, {&w.k, h, ks}, {&w.v, h, ks}, {&w.o, qs, h}});
     if (t.moe.experts) continue;  // which of them a step needs is not known before
-    for (auto* wide : {&w.gate, &w.up}) packed_.push_back(pack(stream, h, t.mlp, *wide));
-    packed_.push_back(pack(stream, t.mlp, h, w.down));
+    all.insert(all.end(), {{&w.gate, h, t.mlp}, {&w.up, h, t.mlp}, {&w.down, t.mlp, h}});
   }
-  packed_.push_back(pack(stream, h, t.vocab, w_.head));
+  all.push_back({&w_.head, h, t.vocab});
+  return all;
+}
+
+/** Packs them once for as long as there is something to do. */
+template <class T> void Engine<T>::pack_weights(Stream& stream) {
+  size_t open = 0, size = 0;
+  for (const auto& g : groups_) open += g->open;
+  if (packed_.taken() || std::min(open, o_.rollouts) <= kFewRows) return;
+  const auto all = matrices();
+  const auto size_of = [](const Matrix& m) { return (packed_weight_size(m.out, m.in) + 15) / 16 * 16; };  // each on a new line of the cache
+  for (const auto& matrix : all) size += size_of(matrix);
+  T* at = packed_.template take<T>(size);
+  for (const auto& matrix : all) {
+    pack(stream, matrix.in, matrix.out, *matrix.weight, at);
+    at += size_of(matrix);
+  }
 }
 
 /**
@@ -131,6 +140,7 @@ template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
     const size_t left = length - g->cached, budget = o_.prompt_rows - rows;
     const size_t take = left <= budget ? left : budget - budget % kAttentionTile;
     if (take == 0 || !room(*g, cache_.pages_of(g->cached + take) - g->pages.size() + 1)) break;
+    cache_.expect(first_pages());
     cache_.take(g->pages, g->cached + take);
     chunks.push_back({g.get(), g->cached, g->cached + take});
     rows += take;
@@ -138,6 +148,17 @@ template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
     soon += g->count(State::waiting);
   }
   return chunks;
+}
+
+/** Pages of all that is under way when responses have a few tokens. */
+template <class T> size_t Engine<T>::first_pages() const {
+  constexpr size_t kTokens = 64;
+  size_t pages = 0;
+  for (const auto& g : groups_) {
+    const size_t own = std::min(kTokens, static_cast<size_t>(g->request.sampling.max_tokens));
+    pages += cache_.pages_of(g->request.prompt.rows()) + g->open * cache_.pages_of(own);
+  }
+  return pages;
 }
 
 template <class T> std::vector<typename Engine<T>::Row> Engine<T>::secure() {

@@ -77,7 +77,13 @@ template <class T> class Engine {
   void end(Group& group, Rollout& rollout);
   void fail(Group& group, const Failure& failure);
   void sweep();
+  struct Matrix {
+    Parameter<T>* weight;
+    size_t in, out;
+  };
+  std::vector<Matrix> matrices();
   void pack_weights(Stream& stream);
+  size_t first_pages() const;
 
   // prefill.cpp: prompts
   void prefill(Stream& stream, const std::vector<Chunk>& chunks);
@@ -93,7 +99,7 @@ template <class T> class Engine {
   const Config& c_;
   EngineOptions o_;
   Weights<T> w_;  // of the policy; packed while there is enough to do
-  std::vector<Array<T>> packed_;
+  KeptScratch packed_;
   VisionTower<T> vision_;
   TextModel<T> text_;
   KvCache<T> cache_;

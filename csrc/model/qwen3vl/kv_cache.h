@@ -26,10 +26,14 @@ template <class T> class KvCache {
   /** pages that may still be taken */
   size_t available() const { return limit_ - used_; }
 
+  /** Makes place for so many pages at once, if there is none yet, instead of little by little. @throws OUT_OF_MEMORY */
+  void expect(size_t pages) {
+    if (count_ == 0) grow(pages);
+  }
   /** Gives a sequence room for so many tokens; as many pages must be available. @throws OUT_OF_MEMORY */
   void take(Pages& pages, size_t tokens) {
     while (pages.size() < pages_of(tokens)) {
-      if (free_.empty()) grow();
+      if (free_.empty()) grow(std::max<size_t>(64, 2 * count_));
       pages.push_back(free_.back());
       free_.pop_back();
       used_++;
@@ -84,8 +88,8 @@ template <class T> class KvCache {
   }
 
   /** What is not written takes no memory of the machine, so that doubling is no waste. */
-  void grow() {
-    const size_t wanted = std::min(limit_, std::max<size_t>(64, 2 * count_)), size = page_ * text_.key_size();
+  void grow(size_t pages) {
+    const size_t wanted = std::min(limit_, pages), size = page_ * text_.key_size();
     for (auto& each : layers_) {
       Array<T> larger(wanted * size);
       if (count_) std::memcpy(larger.data(), each.data(), count_ * size * sizeof(T));

@@ -24,12 +24,10 @@ void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, cons
   run(stream, op);
 }
 
-/** The weight laid out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */
-template <class T> Array<T> pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight) {
-  Array<T> packed(packed_weight_size(out, in));
-  run(stream, Linear<T>{.weight = matrix<const T>(weight.weight, out, in), .pack_to = packed.data()});
-  weight.packed = packed.data();
-  return packed;
+/** Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */
+template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, T* packed) {
+  run(stream, Linear<T>{.weight = matrix<const T>(weight.weight, out, in), .pack_to = packed});
+  weight.packed = packed;
 }
 
 /** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. */

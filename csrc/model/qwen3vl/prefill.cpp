@@ -84,9 +84,15 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
   }
   VisualFeatures<T> features{tower.tokens(v), {}};
   if (tower.patches) {
-    T* pixels = scratch.take<T>(tower.patches * v.patch_size);
-    tower.pixels = pixels;
-    for (const auto& [picture, start] : shown) pixels = std::copy(picture->pixels.begin(), picture->pixels.end(), pixels);
+    // pictures that came together lie together
+    const T* end = shown[0].first->pixels;
+    for (const auto& [picture, start] : shown) end = end == picture->pixels ? end + picture->patches() * v.patch_size : nullptr;
+    tower.pixels = shown[0].first->pixels;
+    if (!end) {
+      T* pixels = scratch.take<T>(tower.patches * v.patch_size);
+      tower.pixels = pixels;
+      for (const auto& [picture, start] : shown) pixels = std::copy_n(picture->pixels, picture->patches() * v.patch_size, pixels);
+    }
     vision_.forward(stream, tower, Keep::nothing, scratch);
     features.levels = {vision_.merged};
     features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());

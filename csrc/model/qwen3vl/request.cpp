@@ -5,7 +5,8 @@
 namespace g2rpo::qwen3vl {
 
 template <class T>
-std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, const std::vector<int32_t>& rope_delta, const VisionConfig& vision) {
+std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, std::shared_ptr<const void> owner, const std::vector<int32_t>& rope_delta,
+                                  const VisionConfig& vision) {
   const auto& text = batch.text;
   const size_t count = rope_delta.size(), rows = text.rows();
   if (text.segment_starts.size() != count + 1) throw Error("INVALID_ARGUMENT", "generate: there must be one segment and one ropeDelta per prompt");
@@ -14,11 +15,9 @@ std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, const std::vector<int32
   std::vector<size_t> picture_of, feature_of;  // of every feature: its picture, and its row there
   const T* pixels = batch.vision.pixels;
   for (size_t g = 0; g < batch.vision.grids.size(); g += 3) {
-    auto picture = std::make_shared<Picture<T>>();
+    auto picture = std::make_shared<Picture<T>>(Picture<T>{pixels, owner, {}});
     for (size_t i = 0; i < 3; i++) picture->grid[i] = batch.vision.grids[g + i];
-    const size_t size = picture->patches() * vision.patch_size;
-    picture->pixels.assign(pixels, pixels + size);
-    pixels += size;
+    pixels += picture->patches() * vision.patch_size;
     for (size_t f = 0; f < picture->patches() / vision.group(); f++) {
       picture_of.push_back(pictures.size());
       feature_of.push_back(f);
@@ -54,7 +53,7 @@ std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, const std::vector<int32
   return prompts;
 }
 
-template std::vector<Prompt<float>> prompts_of(const Batch<float>&, const std::vector<int32_t>&, const VisionConfig&);
-template std::vector<Prompt<double>> prompts_of(const Batch<double>&, const std::vector<int32_t>&, const VisionConfig&);
+template std::vector<Prompt<float>> prompts_of(const Batch<float>&, std::shared_ptr<const void>, const std::vector<int32_t>&, const VisionConfig&);
+template std::vector<Prompt<double>> prompts_of(const Batch<double>&, std::shared_ptr<const void>, const std::vector<int32_t>&, const VisionConfig&);
 
 }  // namespace g2rpo::qwen3vl

@@ -33,8 +33,9 @@ template <class T> struct Generation {
 
 /** Patches of a picture or video; prompts that show the same one share it. */
 template <class T> struct Picture {
-  std::vector<T> pixels;  // [patches, patch_size]
-  int32_t grid[3];        // (t, h, w) in patches
+  const T* pixels;                    // [patches, patch_size], held by …
+  std::shared_ptr<const void> owner;
+  int32_t grid[3];                    // (t, h, w) in patches
   size_t patches() const { return static_cast<size_t>(grid[0]) * static_cast<size_t>(grid[1]) * static_cast<size_t>(grid[2]); }
 };
 
@@ -56,8 +57,12 @@ template <class T> struct Request {
   std::function<void(size_t rollout, const Failure&)> failed;
 };
 
-/** The segments of a batch that has been checked, as prompts. @throws INVALID_ARGUMENT  a prompt without tokens, or ropeDelta for others */
+/**
+ * The segments of a batch that has been checked, as prompts that keep its owner as long as they need its pixels.
+ * @throws INVALID_ARGUMENT  a prompt without tokens, or ropeDelta for others
+ */
 template <class T>
-std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, const std::vector<int32_t>& rope_delta, const VisionConfig& vision);
+std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, std::shared_ptr<const void> owner, const std::vector<int32_t>& rope_delta,
+                                  const VisionConfig& vision);
 
 }  // namespace g2rpo::qwen3vl

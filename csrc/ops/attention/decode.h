@@ -51,8 +51,9 @@ template <class T> struct Decoder {
   void meet_tile(size_t from, size_t rows, const int32_t* pages, size_t at, size_t n) {
     constexpr size_t L = kLanes<T>;
     const T* place[kTileDecode];
-    for (size_t j = 0, piece; j < n; j += piece) {
-      const size_t first = (at + j) % page, begin = (static_cast<size_t>(pages[(at + j) / page]) * page + first) * key_stride;
+    pages += at / page;
+    for (size_t j = 0, first = at % page, piece; j < n; j += piece, first = 0, pages++) {
+      const size_t begin = (static_cast<size_t>(*pages) * page + first) * key_stride;
       piece = least(n - j, page - first);
       for (size_t i = 0; i < piece; i++) place[j + i] = key + begin + i * key_stride;
       copy_rows(value + begin, key_stride, piece, width, padded, values + j * padded);

@@ -218,7 +218,9 @@ it('a picture of NaN fails its own request alone', async () => {
   const before = bitsOf(await policy.submit(fine()));
   const { gridThw } = prompts.shown.images[0]!;
   const { vision } = policy.config;
-  const rows = new Float32Array(gridThw.reduce((a, b) => a * b) * 3 * vision.temporalPatch * vision.patch ** 2).fill(Number.NaN);
+  const rows = new Float32Array(gridThw.reduce((a, b) => a * b) * 3 * vision.temporalPatch * vision.patch ** 2).fill(
+    Number.NaN,
+  );
   const broken = { ...prompts.shown, images: [{ rows, gridThw }] } as unknown as EncodedPrompt;
   const [bad, good] = [rejectionOf(policy.submit({ ...fine(), n: 3, prompt: broken })), policy.submit(fine())];
   expect(await bad).toMatchObject({ code: 'NON_FINITE' });
