@@ -194,7 +194,7 @@ export interface Reporter {
   validation(report: ValidationReport): void | Promise<void>;
   /** Something a person should know, as a sentence. */
   note(text: string): void | Promise<void>;
-  /** While a rollout batch is sampled: at its beginning, and after every `rollout.batchPrompts` prompts. */
+  /** While a rollout batch is sampled: at the beginning of a draw, and after every prompt that has been answered and scored. */
   sampling?(progress: SamplingProgress): void | Promise<void>;
   /** Every scored rollout of a batch, kept or not, before the update with the number `step`. */
   rollouts?(step: number, rollouts: readonly ScoredRollout[]): void | Promise<void>;

@@ -115,15 +115,15 @@ export default async () => {
   }
   // 16 prompts with 8 responses each, halfway through 32 tokens
   await benchKernel(decodeAttention, {
-    sizes: [{ B: 128, P: 800, C: 16, H: 8, G: 2, D: 32, keys: 66 }],
-    generate: ({ B, P, C, H, G, D }) => ({
+    sizes: [{ B: 128, P: 192, C: 16, H: 8, G: 2, D: 32, N: 16, E: 4, F: 1, keys: 66 }],
+    generate: ({ B, P, C, H, G, D, N, E }) => ({
       query: f32(1, B!, H!, D!),
-      prefixKey: f32(2, P!, G!, D!),
-      prefixValue: f32(3, P!, G!, D!),
-      prefixStart: Int32Array.from({ length: B! }, (_, b) => (b >> 3) * 50),
-      prefixLength: new Int32Array(B!).fill(50),
-      ownKey: f32(4, B!, C!, G!, D!),
-      ownValue: f32(5, B!, C!, G!, D!),
+      key: f32(2, P!, C!, G!, D!),
+      value: f32(3, P!, C!, G!, D!),
+      prefix: Int32Array.from({ length: B! }, (_, b) => b >> 3),
+      prefixPages: Int32Array.from({ length: N! * E! }, (_, i) => i),
+      prefixLength: new Int32Array(N!).fill(50),
+      ownPages: Int32Array.from({ length: B! }, (_, b) => N! * E! + b),
       ownLength: new Int32Array(B!).fill(C!),
       scale: 1 / Math.sqrt(D!),
     }),

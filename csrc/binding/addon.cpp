@@ -5,14 +5,14 @@
 
 namespace g2rpo::binding {
 
-namespace {
-
-struct Completion {
+struct Pending::Completion {
   napi_deferred deferred;
-  std::function<std::shared_ptr<const Failure>(Stream&)> work;
-  std::function<napi_value(napi_env)> result;
-  std::shared_ptr<const Failure> failure;
+  napi_threadsafe_function done;
+  Result result;
+  Failure failure;
 };
+
+namespace {
 
 napi_value error_value(napi_env env, const char* code, const std::string& message) {
   napi_value error = nullptr, code_value = nullptr, text = nullptr;
@@ -23,7 +23,12 @@ napi_value error_value(napi_env env, const char* code, const std::string& messag
 }
 
 /** On its way to the JavaScript thread. Whoever drops a job, started or not, drops what it holds with it. */
-using CompletionRef = std::shared_ptr<Completion>;
+using CompletionRef = std::shared_ptr<Pending::Completion>;
+
+void hand_over(const CompletionRef& c) {
+  auto handed = std::make_unique<CompletionRef>(c);
+  if (napi_call_threadsafe_function(c->done, handed.get(), napi_tsfn_nonblocking) == napi_ok) handed.release();
+}
 
 /** Raw Node-API with ignored statuses: the environment may be going down, and then every call fails. */
 void settle(napi_env env, napi_value, void* context, void* data) {
@@ -32,23 +37,22 @@ void settle(napi_env env, napi_value, void* context, void* data) {
   if (!env) return;
   auto* state = static_cast<Context*>(context);
   if (--state->pending == 0) napi_unref_threadsafe_function(env, state->done);
-  if (!c->failure) {
+  if (!c->failure.code) {
     try {
       if (napi_value value = c->result(env)) {
         napi_resolve_deferred(env, c->deferred, value);
         return;
       }
-      c->failure = std::make_shared<Failure>(Failure{"INTERNAL", "a result could not be handed to JavaScript"});
+      c->failure = {"INTERNAL", "a result could not be handed to JavaScript"};
     } catch (const std::exception& e) {
-      c->failure = std::make_shared<Failure>(Failure{"INTERNAL", e.what()});
+      c->failure = {"INTERNAL", e.what()};
     }
   }
-  napi_reject_deferred(env, c->deferred, error_value(env, c->failure->code, c->failure->message));
+  napi_reject_deferred(env, c->deferred, error_value(env, c->failure.code, c->failure.message));
 }
 
 void close_context(void* data) {
   auto* state = static_cast<Context*>(data);
-  state->closing = true;
   state->device.reset();
   if (state->done) napi_release_threadsafe_function(state->done, napi_tsfn_abort);
   state->done = nullptr;
@@ -135,22 +139,36 @@ void throw_js(Napi::Env env, const char* code, const std::string& message) {
   throw Napi::Error(env, error_value(env, code, message));
 }
 
-Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work,
-                                std::function<napi_value(napi_env)> result) {
+Pending::Pending(Napi::Env env, Napi::Promise& promise) {
   auto& state = context_of(env);
-  napi_value promise = nullptr;
-  auto c = std::make_shared<Completion>(Completion{nullptr, std::move(work), std::move(result), nullptr});
-  napi_create_promise(env, &c->deferred, &promise);
+  completion_ = std::make_shared<Completion>(Completion{nullptr, state.done, nullptr, {}});
+  napi_value made = nullptr;
+  napi_create_promise(env, &completion_->deferred, &made);
+  promise = Napi::Promise(env, made);
   if (state.pending++ == 0) napi_ref_threadsafe_function(env, state.done);
-  device_of(env).enqueue([c, done = state.done](Stream& stream) {
+}
+
+void Pending::resolve(Result result) const {
+  completion_->result = std::move(result);
+  hand_over(completion_);
+}
+
+void Pending::reject(const Failure& failure) const {
+  completion_->failure = failure;
+  hand_over(completion_);
+}
+
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result) {
+  Napi::Promise promise;
+  device_of(env).enqueue([pending = Pending(env, promise), work = std::move(work), result = std::move(result)](Stream& stream) mutable {
     std::shared_ptr<const Failure> read_failure;
-    c->failure = guarded(stream, [&] { read_failure = c->work(stream); });
-    if (!c->failure) c->failure = read_failure;
-    c->work = nullptr;
-    auto handed = std::make_unique<CompletionRef>(c);
-    if (napi_call_threadsafe_function(done, handed.get(), napi_tsfn_nonblocking) == napi_ok) handed.release();
+    auto failure = guarded(stream, [&] { read_failure = work(stream); });
+    if (!failure) failure = read_failure;
+    work = nullptr;
+    if (failure) pending.reject(*failure);
+    else pending.resolve(std::move(result));
   });
-  return Napi::Promise(env, promise);
+  return promise;
 }
 
 }  // namespace g2rpo::binding

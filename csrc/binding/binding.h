@@ -5,7 +5,6 @@
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -22,19 +21,33 @@ struct Context {
   std::unique_ptr<CpuDevice> device;
   napi_threadsafe_function done = nullptr;
   int pending = 0;  // promises under way; the event loop is kept alive while there are any
-  std::atomic<bool> closing{false};  // the environment is ending: long jobs stop at their next chance
   ~Context();
 };
 Context& context_of(Napi::Env env);
 /** The device of this environment, started on first use. */
 CpuDevice& device_of(Napi::Env env);
 
+/** A promise that is settled from the device's thread, once. If that does not happen, the environment has come to its end. */
+class Pending {
+ public:
+  using Result = std::function<napi_value(napi_env)>;
+  /** Makes the promise; the event loop is kept alive until it is settled. */
+  Pending(Napi::Env env, Napi::Promise& promise);
+  /** The promise takes what `result` makes on the JavaScript thread. */
+  void resolve(Result result) const;
+  void reject(const Failure& failure) const;
+
+  struct Completion;
+
+ private:
+  std::shared_ptr<Completion> completion_;
+};
+
 /**
  * Runs `work` on the device's stream, then `result` on the JavaScript thread; the promise takes its value, or is rejected with
  * how the work failed. `work` may return the failure of a tensor it read.
  */
-Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work,
-                                std::function<napi_value(napi_env)> result);
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result);
 
 /** Throws into JavaScript an Error with a `code` property; lib/runtime turns it into a G2rpoError. */
 [[noreturn]] void throw_js(Napi::Env env, const char* code, const std::string& message);

@@ -127,8 +127,10 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   device_of(info.Env()).enqueue([job = launch_of(info)](Stream& stream) {
     std::shared_ptr<const Failure> failure = earlier_failure(job);
     if (!failure) failure = guarded(stream, [&] { job.entry->launch(stream, KernelArgs(job.slots.data())); });
-    if (failure)
-      for (const auto& b : job.writes) b->failure = failure;
+    for (const auto& b : job.writes) {
+      b->writes++;
+      if (failure) b->failure = failure;
+    }
   });
   return info.Env().Undefined();
 }

@@ -1,49 +1,13 @@
-#include "../model/qwen3vl/policy.h"
-
-#include <atomic>
 #include <cstring>
 
-#include "binding.h"
+#include "arguments.h"
+#include "sampling.h"
 
 namespace g2rpo::binding {
 
 namespace {
 
 using namespace g2rpo::qwen3vl;
-
-// --- from JavaScript --------------------------------------------------------------------------------------------------
-
-Napi::Value member(const Napi::Object& o, const char* name) {
-  const Napi::Value v = o.Get(name);
-  if (v.IsUndefined()) throw Error("INVALID_ARGUMENT", std::string(name) + " is missing");
-  return v;
-}
-double number(const Napi::Object& o, const char* name) {
-  const Napi::Value v = member(o, name);
-  if (!v.IsNumber()) throw Error("INVALID_ARGUMENT", std::string(name) + " must be a number");
-  return v.As<Napi::Number>().DoubleValue();
-}
-size_t count(const Napi::Object& o, const char* name) { return static_cast<size_t>(number(o, name)); }
-int32_t integer(const Napi::Object& o, const char* name) { return static_cast<int32_t>(number(o, name)); }
-Napi::Object object(const Napi::Object& o, const char* name) {
-  const Napi::Value v = member(o, name);
-  if (!v.IsObject()) throw Error("INVALID_ARGUMENT", std::string(name) + " must be an object");
-  return v.As<Napi::Object>();
-}
-
-template <class T> constexpr napi_typedarray_type kArrayType = napi_int32_array;
-template <> constexpr napi_typedarray_type kArrayType<float> = napi_float32_array;
-template <> constexpr napi_typedarray_type kArrayType<double> = napi_float64_array;
-
-/** A copy: the caller may change the array at once, and the job runs later. */
-template <class T> std::vector<T> array(const Napi::Object& o, const char* name) {
-  const Napi::Value v = member(o, name);
-  if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != kArrayType<T>)
-    throw Error("DTYPE_MISMATCH", std::string(name) + " must be " + name_of(DTypeOf<T>::value));
-  const auto a = v.As<Napi::TypedArray>();
-  const auto* data = reinterpret_cast<const T*>(static_cast<const char*>(a.ArrayBuffer().Data()) + a.ByteOffset());
-  return std::vector<T>(data, data + a.ElementLength());
-}
 
 Config config_of(const Napi::Object& o) {
   const auto t = object(o, "text"), v = object(o, "vision");
@@ -63,35 +27,6 @@ Config config_of(const Napi::Object& o) {
   for (uint32_t i = 0; i < taps.Length(); i++) c.vision.taps.push_back(taps.Get(i).As<Napi::Number>().Int32Value());
   c.tied = member(o, "tied").ToBoolean();
   return c;
-}
-
-/** A packed batch with the memory behind its views. */
-template <class T> struct OwnedBatch {
-  Batch<T> batch;
-  std::vector<T> pixels;
-};
-
-template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o, const Config& c) {
-  auto b = std::make_shared<OwnedBatch<T>>();
-  auto& text = b->batch.text;
-  text.ids = array<int32_t>(o, "inputIds");
-  text.positions = array<int32_t>(o, "positionIds");
-  text.segment_starts = array<int32_t>(o, "segmentStarts");
-  text.segment_prefix = array<int32_t>(o, "segmentPrefix");
-  text.visual_rows = array<int32_t>(o, "visualRows");
-  text.visual_source = array<int32_t>(o, "visualSource");
-  b->batch.target_rows = array<int32_t>(o, "targetRows");
-  b->batch.target_ids = array<int32_t>(o, "targetIds");
-  b->pixels = array<T>(o, "pixels");
-  b->batch.vision.grids = array<int32_t>(o, "grids");
-  b->batch.vision.pixels = b->pixels.data();
-  b->batch.vision.patches = b->pixels.size() / c.vision.patch_size;
-  if (b->pixels.size() % c.vision.patch_size || b->batch.vision.grids.size() % 3)
-    throw Error("SHAPE_MISMATCH", "pixels must be rows of " + std::to_string(c.vision.patch_size) + ", grids rows of 3");
-  // the rows that features fill have no embedding
-  for (int32_t r : text.visual_rows)
-    if (r >= 0 && static_cast<size_t>(r) < text.ids.size()) text.ids[static_cast<size_t>(r)] = -1;
-  return b;
 }
 
 /** What a name stands for. */
@@ -127,21 +62,6 @@ template <class T> std::shared_ptr<TokenLoss<T>> loss_of(const Napi::Object& o) 
   return loss;
 }
 
-SamplingOptions sampling_of(const Napi::Object& o) {
-  SamplingOptions s{integer(o, "n"),          integer(o, "maxTokens"), number(o, "temperature"), number(o, "topP"),
-                    number(o, "repetitionPenalty"), integer(o, "topK"), integer(o, "seed"),       integer(o, "step"),
-                    integer(o, "rolloutOffset"), array<int32_t>(o, "stopIds"), array<int32_t>(o, "bannedIds")};
-  return s;
-}
-
-// --- to JavaScript ----------------------------------------------------------------------------------------------------
-
-template <class T> Napi::Value typed(Napi::Env env, const std::vector<T>& v) {
-  auto buffer = Napi::ArrayBuffer::New(env, v.size() * sizeof(T));
-  if (!v.empty()) std::memcpy(buffer.Data(), v.data(), v.size() * sizeof(T));
-  return Napi::TypedArrayOf<T>::New(env, v.size(), buffer, 0);
-}
-
 // --- the policy, in f32 or f64 ----------------------------------------------------------------------------------------
 
 class AnyPolicy {
@@ -151,9 +71,11 @@ class AnyPolicy {
   virtual Napi::Value forward_backward(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value logits(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value features(const Napi::CallbackInfo&) = 0;
-  virtual Napi::Value generate(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value submit(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value abort(const Napi::CallbackInfo&) = 0;
   virtual void zero_gradients(Napi::Env) = 0;
-  std::atomic<bool> stop{false};
+  /** What is under way fails; nothing else is asked. */
+  virtual void end(Napi::Env) = 0;
 };
 
 Keep keep_named(const std::string& recompute) {
@@ -166,8 +88,8 @@ Keep keep_named(const std::string& recompute) {
 template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shared_from_this<TypedPolicy<T>> {
  public:
   TypedPolicy(const Config& config, const ParameterMap<T>& parameters, std::vector<BufferRef> weights,
-              std::vector<BufferRef> gradients)
-      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)) {}
+              std::vector<BufferRef> gradients, EngineOptions options)
+      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), sampling_(policy_, weights_, options) {}
 
   Napi::Value forward(const Napi::CallbackInfo& info) override {
     auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
@@ -207,29 +129,12 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
                  });
   }
 
-  Napi::Value generate(const Napi::CallbackInfo& info) override {
-    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
-    auto delta = array<int32_t>(info[0].As<Napi::Object>(), "ropeDelta");
-    auto options = sampling_of(info[1].As<Napi::Object>());
-    auto out = std::make_shared<std::vector<Generation<T>>>();
-    stop = false;
-    // the context outlives its device, and so this job
-    const auto stopped = [self = this->shared_from_this(), &closing = context_of(info.Env()).closing] { return self->stop || closing; };
-    return start(info.Env(), [=](auto& policy, Stream& s) { *out = policy.generate(s, batch->batch, delta, options, stopped); },
-                 [out](Napi::Env env) {
-                   auto list = Napi::Array::New(env, out->size());
-                   for (uint32_t i = 0; i < out->size(); i++) {
-                     const auto& g = (*out)[i];
-                     auto o = Napi::Object::New(env);
-                     o["tokens"] = typed(env, g.tokens);
-                     o["logProbs"] = typed(env, g.log_probs);
-                     o["entropy"] = typed(env, g.entropy);
-                     o["finish"] = g.stopped ? "stop" : "length";
-                     list[i] = o;
-                   }
-                   return Napi::Value(list);
-                 });
+  Napi::Value submit(const Napi::CallbackInfo& info) override { return sampling_.submit(info, sampling()); }
+  Napi::Value abort(const Napi::CallbackInfo& info) override {
+    sampling_.abort(info, sampling());
+    return info.Env().Undefined();
   }
+  void end(Napi::Env env) override { sampling_.end(env, sampling()); }
 
   void zero_gradients(Napi::Env env) override {
     device_of(env).enqueue([self = this->shared_from_this()](Stream&) {
@@ -266,11 +171,17 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
         [result = std::move(result)](napi_env env) -> napi_value { return result(Napi::Env(env)); });
   }
 
+  std::shared_ptr<Sampling<T>> sampling() { return {this->shared_from_this(), &sampling_}; }
+
   Policy<T> policy_;
   std::vector<BufferRef> weights_, gradients_;
+  Sampling<T> sampling_;
 };
 
-/** new Policy(config, variant, names, weights, gradients, adapters): lists as long as each other; null where there is none */
+/**
+ * new Policy(config, variant, names, weights, gradients, adapters, engine): lists as long as each other, null where there is none;
+ * engine { pageTokens, cacheBytes (0: no limit), rollouts, promptRows }
+ */
 class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
  public:
   explicit PolicyWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PolicyWrap>(info) {
@@ -283,9 +194,10 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
                                      InstanceMethod("forwardBackward", &PolicyWrap::call<&AnyPolicy::forward_backward>),
                                      InstanceMethod("logits", &PolicyWrap::call<&AnyPolicy::logits>),
                                      InstanceMethod("features", &PolicyWrap::call<&AnyPolicy::features>),
-                                     InstanceMethod("generate", &PolicyWrap::call<&AnyPolicy::generate>),
+                                     InstanceMethod("submit", &PolicyWrap::call<&AnyPolicy::submit>),
+                                     InstanceMethod("abort", &PolicyWrap::call<&AnyPolicy::abort>),
                                      InstanceMethod("zeroGradients", &PolicyWrap::zero_gradients),
-                                     InstanceMethod("stop", &PolicyWrap::stop), InstanceMethod("release", &PolicyWrap::release)});
+                                     InstanceMethod("release", &PolicyWrap::release)});
   }
 
  private:
@@ -335,7 +247,7 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
       map[name] = p;
       w.push_back(std::move(weight));
     }
-    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g));
+    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g), engine_options<T>(info[6].As<Napi::Object>(), config));
   }
 
   AnyPolicy& policy() {
@@ -351,13 +263,12 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
       return info.Env().Undefined();
     });
   }
-  Napi::Value stop(const Napi::CallbackInfo& info) {
-    if (policy_) policy_->stop = true;
-    return info.Env().Undefined();
-  }
   Napi::Value release(const Napi::CallbackInfo& info) {
-    policy_.reset();
-    return info.Env().Undefined();
+    return guard(info.Env(), [&] {
+      if (policy_) policy_->end(info.Env());
+      policy_.reset();
+      return info.Env().Undefined();
+    });
   }
 
   std::shared_ptr<AnyPolicy> policy_;

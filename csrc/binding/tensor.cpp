@@ -47,6 +47,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream&) {
     std::memcpy(buffer->data, bytes.data(), bytes.size());
     buffer->failure = nullptr;
+    buffer->writes++;
   });
   return info.Env().Undefined();
 }

@@ -32,6 +32,12 @@ struct ThreadScratch {
   size_t top = 0;  // bytes taken
   size_t current = 0;
   bool counts = false;
+  /** what is kept, oldest first: where it begins, and whether it is still wanted */
+  struct Kept {
+    size_t mark;
+    bool wanted;
+  };
+  std::vector<Kept> kept;
   ~ThreadScratch() {
     for (auto& b : blocks) deallocate(b.data, b.size);
   }
@@ -77,6 +83,21 @@ void* allocate(size_t bytes) {
 
 void deallocate(void* data, size_t) { std::free(data); }
 
+void* allocate_counted(size_t bytes) {
+  claim_memory(bytes);
+  try {
+    return allocate(bytes);
+  } catch (...) {
+    yield_memory(bytes);
+    throw;
+  }
+}
+
+void deallocate_counted(void* data, size_t bytes) {
+  deallocate(data, bytes);
+  yield_memory(bytes);
+}
+
 void return_free_memory() {
 #if defined(__GLIBC__)
   malloc_trim(0);
@@ -107,6 +128,20 @@ void* scratch_take(size_t bytes) {
   t.current = t.blocks.size() - 1;
   t.top += bytes;
   return t.blocks.back().data;
+}
+
+void* KeptScratch::take_bytes(size_t bytes) {
+  tls.kept.push_back({tls.top, true});
+  number_ = tls.kept.size();
+  return scratch_take(bytes);
+}
+
+void KeptScratch::give_back() {
+  if (!taken()) return;
+  auto& kept = tls.kept;
+  kept[number_ - 1].wanted = false;
+  number_ = 0;
+  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(kept.back().mark);
 }
 
 size_t scratch_mark() { return tls.top; }

@@ -10,19 +10,24 @@ export interface Answer {
 
 /** A validation needs greedy answers and their scores; where they come from is the caller's. */
 export interface Answerer {
-  /** Greedy responses, one per prompt, or why the prompt could not be read. */
-  answer(prompts: readonly Prompt[]): Promise<(Answer | { skipped: string })[]>;
-  /** Rewards of responses, or why there is none. */
-  score(prompts: readonly Prompt[], responses: readonly string[]): Promise<(Reward | { failed: string })[]>;
+  /** Greedy responses, or why a prompt could not be read: tells of each as it is there, by the prompt's index. */
+  answer(
+    prompts: readonly Prompt[],
+    options: { batchPrompts: number; signal?: AbortSignal | undefined },
+    onAnswer: (index: number, answer: Answer | { skipped: string }) => Promise<void>,
+  ): Promise<void>;
+  /** The reward of a response, or why there is none. */
+  score(prompt: Prompt, response: string): Promise<Reward | { failed: string }>;
 }
 
 export interface ValidateOptions {
   /** optimizer updates before it */
   step: number;
-  /** prompts answered at a time */
+  /** prompts answered at a time; the next one begins when one has been answered */
   batchPrompts: number;
   /** generations to show; the same prompts every time, tasks in turn */
   samples: number;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -30,29 +35,29 @@ export interface ValidateOptions {
  * The macro average weighs tasks alike, however many prompts each has. Prompts that could not be read are in no mean.
  *
  * @throws NO_PROMPTS  none could be read
+ * @throws ABORTED  by the signal
  */
 export async function validate(
   prompts: readonly Prompt[],
   answerer: Answerer,
-  { step, batchPrompts, samples }: ValidateOptions,
+  { step, batchPrompts, samples, signal }: ValidateOptions,
 ): Promise<ValidationReport> {
+  const answers: (Scored | { skipped: string })[] = new Array(prompts.length);
+  await answerer.answer(prompts, { batchPrompts, signal }, async (index, answer) => {
+    const prompt = prompts[index]!;
+    answers[index] =
+      'skipped' in answer ? answer : { prompt, ...answer, reward: await answerer.score(prompt, answer.text) };
+  });
   const byTask = new Map<string, Scored[]>();
   const skipped: string[] = [];
-  for (let i = 0; i < prompts.length; i += batchPrompts) {
-    const part = prompts.slice(i, i + batchPrompts);
-    const answers = await answerer.answer(part);
-    skipped.push(...answers.flatMap((answer) => ('skipped' in answer ? [answer.skipped] : [])));
-    const answered = answers.flatMap((answer, k) => ('skipped' in answer ? [] : [{ prompt: part[k]!, ...answer }]));
-    const rewards = await answerer.score(
-      answered.map(({ prompt }) => prompt),
-      answered.map(({ text }) => text),
-    );
-    answered.forEach((each, k) => {
-      const scored = { ...each, reward: rewards[k]! };
-      const list = byTask.get(each.prompt.taskType);
-      if (list) list.push(scored);
-      else byTask.set(each.prompt.taskType, [scored]);
-    });
+  for (const answer of answers) {
+    if ('skipped' in answer) {
+      skipped.push(answer.skipped);
+      continue;
+    }
+    const list = byTask.get(answer.prompt.taskType);
+    if (list) list.push(answer);
+    else byTask.set(answer.prompt.taskType, [answer]);
   }
   if (skipped.length > 0 && byTask.size === 0)
     throw new G2rpoError(

@@ -90,49 +90,48 @@ export const attentionBackward = defineKernel({
 });
 
 /**
- * Attention of one new token per row: it sees prefixLength rows of the prefix cache from prefixStart on, which rows of one
- * prompt share, and the first ownLength entries of its own cache, where its own key already is. A row that sees nothing
- * gets 0.
+ * Attention of one new token per row over a cache whose pages hold C tokens each: it sees the first prefixLength[n] tokens of the pages
+ * that line n = prefix[b] of prefixPages names, which rows of one prompt share, and then the first ownLength of its own pages, where
+ * its own key already is. A prefix of −1 is none; a row that sees nothing gets 0. What lies behind the last token of a table is not
+ * looked at. The bits do not depend on C, nor on where pages lie.
  *
  * @throws SHAPE_MISMATCH    H is no multiple of G
- * @throws INVALID_ARGUMENT  a row's prefix is not inside the P rows, or ownLength is not in [0, C]
+ * @throws INVALID_ARGUMENT  prefix names no line; a length is more than its table holds; a page that is needed is not in [0, P)
+ * @source arXiv:2309.06180, block tables
  */
 export const decodeAttention = defineKernel({
   name: 'decode_attention',
   inputs: {
     query: real('B,H,D'),
-    prefixKey: real('P,G,D'),
-    prefixValue: real('P,G,D'),
-    prefixStart: i32('B'),
-    prefixLength: i32('B'),
-    ownKey: real('B,C,G,D'),
-    ownValue: real('B,C,G,D'),
+    key: real('P,C,G,D'),
+    value: real('P,C,G,D'),
+    prefix: i32('B'),
+    prefixPages: i32('N,E'),
+    prefixLength: i32('N'),
+    ownPages: i32('B,F'),
     ownLength: i32('B'),
   },
   scalars: { scale: number() },
   outputs: { output: real('B,H,D') },
-  reference(
-    { query, prefixKey, prefixValue, prefixStart, prefixLength, ownKey, ownValue, ownLength, scale, dims },
-    { output },
-  ) {
-    const [B, H, G, D, C] = [dims['B']!, dims['H']!, dims['G']!, dims['D']!, dims['C']!];
-    for (let b = 0; b < B; b++)
+  reference({ query, key, value, prefix, prefixPages, prefixLength, ownPages, ownLength, scale, dims }, { output }) {
+    const [B, H, G, D, C, E, F] = [dims['B']!, dims['H']!, dims['G']!, dims['D']!, dims['C']!, dims['E']!, dims['F']!];
+    const tokens = (pages: Int32Array, line: number, width: number, length: number) =>
+      Array.from({ length }, (_, j) => pages[line * width + Math.floor(j / C)]! * C + (j % C));
+    for (let b = 0; b < B; b++) {
+      const shared = prefix[b]! < 0 ? [] : tokens(prefixPages, prefix[b]!, E, prefixLength[prefix[b]!]!);
+      const seen = [...shared, ...tokens(ownPages, b, F, ownLength[b]!)];
       for (let h = 0; h < H; h++) {
-        const g = Math.floor(h / (H / G));
-        const seen: { keys: Float64Array; values: Float64Array; at: number }[] = [];
-        for (let n = 0; n < prefixLength[b]!; n++)
-          seen.push({ keys: prefixKey, values: prefixValue, at: ((prefixStart[b]! + n) * G + g) * D });
-        for (let n = 0; n < ownLength[b]!; n++)
-          seen.push({ keys: ownKey, values: ownValue, at: ((b * C + n) * G + g) * D });
-        const scores = seen.map(({ keys, at }) => scale * dot(query, (b * H + h) * D, keys, at, D));
+        const at = (token: number) => (token * G + Math.floor(h / (H / G))) * D;
+        const scores = seen.map((token) => scale * dot(query, (b * H + h) * D, key, at(token), D));
         const largest = Math.max(...scores);
         const weights = scores.map((s) => Math.exp(s - largest));
         const sum = weights.reduce((s, w) => s + w, 0);
-        seen.forEach(({ values, at }, n) => add(output, (b * H + h) * D, weights[n]! / sum, values, at, D));
+        seen.forEach((token, n) => add(output, (b * H + h) * D, weights[n]! / sum, value, at(token), D));
       }
+    }
   },
-  work: ({ B, H, G, D, C, P, keys = C! }) => ({
-    bytes: 8 * D! * (B! * H! + G! * (B! * C! + P!)),
+  work: ({ B, H, G, D, C, P, keys = 0 }) => ({
+    bytes: 8 * D! * (B! * H! + G! * P! * C!),
     flops: 4 * B! * H! * D! * keys,
   }),
 });

@@ -59,16 +59,22 @@ export async function createRewardRunner(options: RewardRunnerOptions = {}): Pro
     }
   }
 
+  let free = concurrency;
+  const waiting: (() => void)[] = [];
+  async function inTurn(input: RewardInput): Promise<Scored> {
+    if (free > 0) free--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await scoreOne(input);
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else free++;
+    }
+  }
+
   return {
-    async score(inputs) {
-      const scored = new Array<Scored>(inputs.length);
-      let next = 0;
-      const lane = async (): Promise<void> => {
-        for (let i = next++; i < inputs.length; i = next++) scored[i] = await scoreOne(inputs[i]!);
-      };
-      await Promise.all(Array.from({ length: Math.min(concurrency, inputs.length) }, lane));
-      return scored;
-    },
+    score: (inputs) => Promise.all(inputs.map(inTurn)),
     close: async () => workers?.close(),
   };
 }

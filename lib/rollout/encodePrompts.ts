@@ -37,3 +37,23 @@ export function encodePrompts(
     }),
   );
 }
+
+/** The same one by one: `together` are encoded at a time, and as many while those before them are worked on. @throws as `encodePrompts` */
+export async function* encodeInTurn(
+  policy: Pick<RolloutPolicy, 'encode'>,
+  prompts: readonly Prompt[],
+  options: EncodePromptsOptions,
+  together: number,
+): AsyncGenerator<EncodedOrSkipped> {
+  const part = (begin: number) => {
+    const results = encodePrompts(policy, prompts.slice(begin, begin + together), options);
+    results.catch(() => undefined); // thrown when it is its turn
+    return results;
+  };
+  let next = part(0);
+  for (let begin = 0; begin < prompts.length; begin += together) {
+    const results = await next;
+    next = part(begin + together);
+    yield* results;
+  }
+}

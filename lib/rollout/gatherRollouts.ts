@@ -1,10 +1,12 @@
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
+import type { Generated } from '../model/qwen3vl/sampler.ts';
 import type { RewardRunner, Scored } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { fateOf } from '../algorithms/index.ts';
 import type { Prompt, Reward, SamplingProgress, ScoredRollout } from '../types.ts';
-import { encodePrompts, type EncodePromptsOptions } from './encodePrompts.ts';
+import { encodeInTurn, type EncodePromptsOptions } from './encodePrompts.ts';
+import { answerAll } from './engine.ts';
 import { mean, type Group, type RolloutPolicy } from './group.ts';
 
 /** How prompts are sampled and scored. */
@@ -24,16 +26,19 @@ export interface RollOutOptions extends EncodePromptsOptions {
   batch: number;
   /** number of the first group; later ones follow */
   firstGroupId: number;
+  /** prompts whose rollouts are under way at a time; the next one begins as soon as as many rollouts as it has have ended */
+  batchPrompts: number;
+  signal?: AbortSignal | undefined;
+  /** is told of every prompt that has been answered and scored, or found unreadable, in the order in which they come to it */
+  onPrompt?: (group: Group | undefined) => void | Promise<void>;
 }
 
-export interface GatherOptions extends RollOutOptions {
+export interface GatherOptions extends Omit<RollOutOptions, 'onPrompt'> {
   /** prompts wanted after filtering */
   prompts: number;
-  /** prompts sampled at a time */
-  batchPrompts: number;
   filter: { low: number; high: number };
   maxTries: number;
-  /** is told how far it is, after each part of a draw and before the first */
+  /** is told how far it is: at the beginning of a draw, and after every prompt */
   onProgress?: (progress: SamplingProgress) => void | Promise<void>;
 }
 
@@ -69,12 +74,13 @@ export interface Gathered {
 /**
  * Samples n responses to prompts of the stream, scores them, and keeps the groups that can teach something: those whose mean
  * accuracy lies strictly between the bounds. Draws again until enough are left, as many as the share kept so far suggests;
- * what is left over is discarded.
+ * what is left over is discarded. Groups are looked at in the order in which they were drawn, whenever they were ready.
  *
  * A rollout whose reward function failed leaves its group, and a group of fewer than two leaves the batch; both are counted.
  *
  * @throws NO_PROMPTS  too few are left after `maxTries` draws; says what became of the others
  * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped
+ * @throws ABORTED  by the signal; the stream has been drawn from then
  * @source arXiv:2604.08539, dynamic filtering; bounds and tries of its released code
  */
 export async function gatherRollouts(
@@ -83,44 +89,43 @@ export async function gatherRollouts(
   rewards: RewardRunner,
   options: GatherOptions,
 ): Promise<Gathered> {
-  const { prompts: wanted, filter, maxTries } = options;
+  const { prompts: wanted, filter, maxTries, onProgress } = options;
   const groups: Group[] = [];
   const scored: ScoredRollout[] = [];
   const counts = noCounts();
+  const fate = ({ rollouts }: Group) =>
+    rollouts.length < 2
+      ? 'unscored'
+      : fateOf(
+          rollouts.map((r) => r.reward.accuracy),
+          filter,
+        );
   while (groups.length < wanted) {
     if (counts.tries === maxTries) throw tooFew(groups.length, wanted, counts);
     counts.tries++;
     const missing = wanted - groups.length;
     const share = counts.drawn === 0 ? 1 : Math.max(groups.length / counts.drawn, 0.1);
     const drawn = stream.next(Math.min(wanted, Math.ceil(missing / share)));
-    const before = counts.drawn + counts.skipped;
-    const tell = () =>
-      options.onProgress?.({
-        done: counts.drawn + counts.skipped,
-        drawn: before + drawn.length,
-        kept: groups.length,
-        wanted,
-      });
-    const sort = (group: Group) => {
-      scored.push(...group.rollouts);
-      if (group.rollouts.length < 2) {
-        counts.unscored++;
-        return;
-      }
-      const teaches = fateOf(
-        group.rollouts.map((r) => r.reward.accuracy),
-        filter,
-      );
-      const fate = teaches === 'kept' && groups.length === wanted ? 'surplus' : teaches;
-      counts[fate]++;
-      (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[fate]++;
-      if (fate === 'kept') groups.push(group);
-    };
+    let [done, kept] = [counts.drawn + counts.skipped, groups.length];
+    const all = done + drawn.length;
+    const tell = () => onProgress?.({ done, drawn: all, kept: Math.min(kept, wanted), wanted });
     await tell();
-    for (let i = 0; i < drawn.length; i += options.batchPrompts) {
-      const part = drawn.slice(i, i + options.batchPrompts);
-      (await rollOut(policy, rewards, part, options, counts)).forEach(sort);
-      await tell();
+    const onPrompt = (group: Group | undefined) => {
+      done++;
+      if (group && fate(group) === 'kept') kept++;
+      return tell();
+    };
+    for (const group of await rollOut(policy, rewards, drawn, { ...options, onPrompt }, counts)) {
+      scored.push(...group.rollouts);
+      const found = fate(group);
+      if (found === 'unscored') {
+        counts.unscored++;
+        continue;
+      }
+      const end = found === 'kept' && groups.length === wanted ? 'surplus' : found;
+      counts[end]++;
+      (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[end]++;
+      if (end === 'kept') groups.push(group);
     }
   }
   return { groups, scored, counts };
@@ -133,10 +138,22 @@ export const noCounts = (): GatherCounts => ({
   reasons: [],
 });
 
+/** What becomes of a prompt on its way. */
+interface Asked {
+  prompt: Prompt;
+  encoded: EncodedPrompt;
+  /** among those that could be encoded */
+  place: number;
+  responses?: Generated[];
+  greedy?: Generated;
+}
+
 /**
- * Encodes, samples and scores prompts. Prompts that are skipped have no group; `counts` is added to, and says where the draws go on.
+ * Encodes, samples and scores prompts, each scored as soon as it has been answered. The groups are in the order of the prompts;
+ * those that are skipped have none. `counts` is added to, and says where the draws go on.
  *
  * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped
+ * @throws ABORTED  by the signal
  */
 export async function rollOut(
   policy: RolloutPolicy,
@@ -145,87 +162,84 @@ export async function rollOut(
   options: RollOutOptions,
   counts: GatherCounts,
 ): Promise<Group[]> {
-  const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch } = options;
-  const part = await encodeAll(policy, prompts, options, counts);
-  const responses = await policy.generate(
-    part.map(({ encoded }) => encoded),
-    {
-      ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step: batch },
-      rolloutOffset: counts.drawn * n,
-    },
-  );
-  const texts = responses.map((group) =>
-    group.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true })),
-  );
-  const results = await rewards.score(
-    part.flatMap(({ prompt }, p) =>
-      texts[p]!.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
-    ),
-  );
-  const greedyRewards = options.greedy ? await scoreGreedy(policy, rewards, part, maxTokens) : [];
-  const groups = part.map(({ prompt, encoded }, p): Group => {
-    const groupId = options.firstGroupId + counts.drawn + p;
-    const rollouts = responses[p]!.flatMap(({ tokens, logProbs, entropy, finish }, j): ScoredRollout[] => {
-      const reward = results[p * n + j]!;
-      if ('failed' in reward) {
-        counts.failedRewards++;
-        if (counts.reasons.length < 3) counts.reasons.push(reward.failed);
-        return [];
+  const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch, batchPrompts, onPrompt } = options;
+  const groups: { group: Group; failed: string[] }[] = [];
+  const reasons: string[][] = prompts.map(() => []);
+  let skipped = 0;
+
+  async function* requests() {
+    let [index, place] = [0, 0];
+    for await (const result of encodeInTurn(policy, prompts, options, batchPrompts)) {
+      const prompt = prompts[index]!;
+      const why = reasons[index++]!;
+      if (result.skipped !== undefined) {
+        skipped++;
+        why.push(result.skipped);
+        await onPrompt?.(undefined);
+        continue;
       }
-      const rolloutLogProbs = Float32Array.from(logProbs);
-      const sampled = { groupId, prompt, tokens, text: texts[p]![j]!, rolloutLogProbs, finish };
-      const rollout = { ...sampled, entropy: mean([...entropy]), reward };
-      return [{ ...rollout, reward: options.shape?.(rollout) ?? reward }];
-    });
-    const greedy = greedyRewards[p];
-    if (greedy && 'failed' in greedy) {
-      // without it the others have nothing to be compared with
-      counts.failedRewards++;
-      if (counts.reasons.length < 3) counts.reasons.push(greedy.failed);
-      rollouts.length = 0;
+      const asked: Asked = { prompt, encoded: result.encoded, place };
+      const request = { prompt: result.encoded, maxTokens, asked, why };
+      yield {
+        ...request,
+        ...{ n, temperature, topP, topK, repetitionPenalty, seed, step: batch },
+        rolloutOffset: (counts.drawn + place) * n,
+        take: (responses: Generated[]) => void (asked.responses = responses),
+      };
+      if (options.greedy)
+        yield { ...request, n: 1, temperature: 0, take: ([answer]: Generated[]) => void (asked.greedy = answer!) };
+      place++;
     }
-    return {
-      ...{ groupId, prompt, encoded, rollouts },
-      ...(greedy && !('failed' in greedy) && { greedyReward: greedy.overall }),
-    };
+  }
+  await answerAll(policy, requests(), {
+    rollouts: batchPrompts * n,
+    signal: options.signal,
+    async onFinished({ asked, why, take }, responses) {
+      take(responses);
+      if (!asked.responses || (options.greedy && !asked.greedy)) return;
+      const found = await scoreAnswers(policy, rewards, asked, options.firstGroupId + counts.drawn + asked.place);
+      groups[asked.place] = found;
+      why.push(...found.failed);
+      const { rollouts } = found.group;
+      for (const rollout of rollouts) rollout.reward = options.shape?.(rollout) ?? rollout.reward;
+      await onPrompt?.(found.group);
+    },
   });
-  counts.drawn += part.length;
-  return groups;
+  counts.skipped += skipped;
+  counts.drawn += groups.length;
+  for (const { failed } of groups) counts.failedRewards += failed.length;
+  counts.reasons.push(...reasons.flat().slice(0, 3 - counts.reasons.length));
+  return groups.map(({ group }) => group);
 }
 
-/** What the greedy answers to some prompts earn, shaping left out. */
-async function scoreGreedy(
+/** The rewards of all answers to a prompt, as a group of those that have one, and why the others have none. */
+async function scoreAnswers(
   policy: RolloutPolicy,
   rewards: RewardRunner,
-  part: readonly { prompt: Prompt; encoded: EncodedPrompt }[],
-  maxTokens: number,
-): Promise<Scored[]> {
-  const answers = await policy.generate(
-    part.map(({ encoded }) => encoded),
-    { n: 1, maxTokens, temperature: 0 },
+  { prompt, encoded, responses = [], greedy }: Asked,
+  groupId: number,
+): Promise<{ group: Group; failed: string[] }> {
+  const answers = [...responses, ...(greedy ? [greedy] : [])];
+  const texts = answers.map(({ tokens }) => policy.tokenizer.decode(tokens, { skipSpecial: true }));
+  const results = await rewards.score(
+    texts.map((response) => ({ response, answer: prompt.answer, problemType: prompt.problemType, prompt })),
   );
-  return rewards.score(
-    part.map(({ prompt }, p) => ({
-      response: policy.tokenizer.decode(answers[p]![0]!.tokens, { skipSpecial: true }),
-      ...{ answer: prompt.answer, problemType: prompt.problemType, prompt },
-    })),
-  );
-}
-
-/** Those that can be encoded; the others are counted. */
-async function encodeAll(
-  policy: RolloutPolicy,
-  prompts: readonly Prompt[],
-  options: RollOutOptions,
-  counts: GatherCounts,
-): Promise<{ prompt: Prompt; encoded: EncodedPrompt }[]> {
-  const results = await encodePrompts(policy, prompts, options);
-  return results.flatMap((result, i) => {
-    if (result.skipped === undefined) return [{ prompt: prompts[i]!, encoded: result.encoded }];
-    counts.skipped++;
-    if (counts.reasons.length < 3) counts.reasons.push(result.skipped);
-    return [];
+  const failed = results.flatMap((result) => ('failed' in result ? [result.failed] : []));
+  const rollouts = responses.flatMap(({ tokens, logProbs, entropy, finish }, j): ScoredRollout[] => {
+    const reward = results[j]!;
+    if ('failed' in reward) return [];
+    const rolloutLogProbs = Float32Array.from(logProbs);
+    return [{ groupId, prompt, tokens, text: texts[j]!, rolloutLogProbs, finish, entropy: mean([...entropy]), reward }];
   });
+  const ofGreedy = greedy && results.at(-1)!;
+  if (ofGreedy && 'failed' in ofGreedy) rollouts.length = 0; // without it the others have nothing to be compared with
+  return {
+    group: {
+      ...{ groupId, prompt, encoded, rollouts },
+      ...(ofGreedy && !('failed' in ofGreedy) && { greedyReward: ofGreedy.overall }),
+    },
+    failed,
+  };
 }
 
 function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {

@@ -40,6 +40,8 @@ export interface Native {
     weights: NativeTensor[],
     gradients: (NativeTensor | null)[],
     adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
+    /** `cacheBytes` 0 is no limit */
+    engine: { pageTokens: number; cacheBytes: number; rollouts: number; promptRows: number },
   ) => NativePolicy;
   launch(
     name: string,
@@ -111,12 +113,14 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
   ): Promise<NativeScores<A>>;
   logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
   features(batch: NativeBatch): Promise<A[]>;
-  generate(
-    batch: NativeBatch & { ropeDelta: Int32Array },
-    options: object,
-  ): Promise<{ tokens: Int32Array; logProbs: A; entropy: A; finish: 'stop' | 'length' }[]>;
+  /** n promises for every prompt, and the number by which it can be aborted */
+  submit(
+    prompts: NativeBatch & { ropeDelta: Int32Array },
+    options: object[],
+  ): { id: number; responses: Promise<{ tokens: Int32Array; logProbs: A; entropy: A; finish: 'stop' | 'length' }>[] }[];
+  /** What has not been sampled of a request is rejected; nothing happens if it has come to its end. */
+  abort(id: number): void;
   zeroGradients(): void;
-  stop(): void;
   release(): void;
 }
 

@@ -1,6 +1,7 @@
 import type { Answerer } from '../eval/validate.ts';
 import type { RewardRunner } from '../rewards/index.ts';
-import { encodePrompts, type EncodePromptsOptions } from '../rollout/encodePrompts.ts';
+import { encodeInTurn, type EncodePromptsOptions } from '../rollout/encodePrompts.ts';
+import { answerAll } from '../rollout/engine.ts';
 import type { RolloutPolicy } from '../rollout/group.ts';
 
 /** Greedy answers of the policy as it is now, scored as in training. */
@@ -10,25 +11,28 @@ export function answererOf(
   { maxTokens, ...options }: EncodePromptsOptions & { maxTokens: number },
 ): Answerer {
   return {
-    async answer(prompts) {
-      const results = await encodePrompts(policy, prompts, options);
-      const encoded = results.flatMap((result) => (result.skipped === undefined ? [result.encoded] : []));
-      const responses = await policy.generate(encoded, { n: 1, maxTokens, temperature: 0 });
-      let next = 0;
-      return results.map((result) => {
-        if (result.skipped !== undefined) return { skipped: result.skipped };
-        const { tokens, finish } = responses[next++]![0]!;
-        return { text: policy.tokenizer.decode(tokens, { skipSpecial: true }), tokens: tokens.length, finish };
+    async answer(prompts, { batchPrompts, signal }, onAnswer) {
+      async function* requests() {
+        let index = 0;
+        for await (const result of encodeInTurn(policy, prompts, options, batchPrompts)) {
+          if (result.skipped === undefined)
+            yield { prompt: result.encoded, n: 1, maxTokens, temperature: 0, index: index++ };
+          else await onAnswer(index++, { skipped: result.skipped });
+        }
+      }
+      await answerAll(policy, requests(), {
+        rollouts: batchPrompts,
+        signal,
+        onFinished({ index }, [response]) {
+          const { tokens, finish } = response!;
+          const text = policy.tokenizer.decode(tokens, { skipSpecial: true });
+          return onAnswer(index, { text, tokens: tokens.length, finish });
+        },
       });
     },
-    score: (prompts, responses) =>
-      rewards.score(
-        prompts.map((prompt, i) => ({
-          response: responses[i]!,
-          answer: prompt.answer,
-          problemType: prompt.problemType,
-          prompt,
-        })),
-      ),
+    async score(prompt, response) {
+      const { answer, problemType } = prompt;
+      return (await rewards.score([{ response, answer, problemType, prompt }]))[0]!;
+    },
   };
 }

@@ -7,7 +7,7 @@ import { loadDataset } from '../data/dataset.ts';
 import { createPromptStream } from '../data/promptStream.ts';
 import type { RewardRunner } from '../rewards/index.ts';
 import { noCounts, rollOut } from '../rollout/gatherRollouts.ts';
-import type { Group, RolloutPolicy } from '../rollout/group.ts';
+import type { RolloutPolicy } from '../rollout/group.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 import { LARGEST_COUNT, type TrainConfig } from './config.ts';
@@ -55,7 +55,7 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
   checkOptions(options);
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
-  const policy = await loadPolicy(config.policy);
+  const policy = await loadPolicy(config);
   const rewards = await rewardRunnerOf(config);
   try {
     return await calibrateWith(policy, rewards, prompts, config, options);
@@ -88,9 +88,7 @@ export async function calibrateWith(
       ...{ n: options.n ?? rollout.n, maxPromptTokens: config.policy.maxPromptTokens, text: data },
       ...{ onBadRow: data.onBadRow, seed, batch: 0, firstGroupId: 0 },
     };
-    const groups: Group[] = [];
-    for (let i = 0; i < drawn.length; i += rollout.batchPrompts)
-      groups.push(...(await rollOut(policy, rewards, drawn.slice(i, i + rollout.batchPrompts), settings, counts)));
+    const groups = await rollOut(policy, rewards, drawn, settings, counts);
     const rollouts = groups.flatMap((group) => group.rollouts);
     const right = rollouts.filter(({ reward }) => reward.accuracy >= CORRECT);
     const lengths = sorted(right.map((each) => lengthOf(each, algorithm.lengthReward.unit)));

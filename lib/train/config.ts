@@ -85,6 +85,14 @@ const dataConfig = z.strictObject({
   ...textConfig,
 });
 
+const cacheMb = z
+  .number()
+  .positive()
+  .exactOptional()
+  .describe(
+    'MiB of keys and values at most; rollouts for which there is no room wait; default as many as are needed; changes memory, not results',
+  );
+
 const rolloutConfig = z.strictObject({
   prompts: positive.default(512).describe('prompts per rollout batch, after filtering; the value of the released code'),
   n: z
@@ -98,7 +106,12 @@ const rolloutConfig = z.strictObject({
   topP: z.number().gt(0).max(1).default(1),
   topK: z.int().min(0).max(LARGEST_COUNT).default(0).describe('0 is off'),
   repetitionPenalty: z.number().positive().default(1),
-  batchPrompts: positive.default(64).describe('prompts sampled at a time; changes memory, not results'),
+  batchPrompts: positive
+    .default(64)
+    .describe(
+      'prompts under way at a time: the next one begins as soon as n rollouts have ended; changes memory, not results',
+    ),
+  cacheMb,
   filter: z
     .strictObject({
       low: z
@@ -213,7 +226,7 @@ const evalConfig = z
   .strictObject({
     before: z.boolean().default(true).describe('validate before the first update'),
     everySteps: z.int().min(0).default(0).describe('validate after so many updates, and after the last; 0 only then'),
-    batchPrompts: positive.default(64),
+    batchPrompts: positive.default(64).describe('prompts under way at a time'),
     samples: z.int().min(0).default(3).describe('generations to show'),
   })
   .prefault({});
@@ -304,7 +317,7 @@ export const sftConfig = z
       .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
       .prefault({}),
     rollout: z
-      .strictObject({ maxTokens: positive.default(4096) })
+      .strictObject({ maxTokens: positive.default(4096), cacheMb })
       .prefault({})
       .describe('of validation'),
     rewards: rewardsConfig.prefault({}),

@@ -17,7 +17,7 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   if (!config.data.validation)
     throw new G2rpoError('INVALID_CONFIG', 'data.validation must name held-out prompts; it is not there');
   const { prompts, skipped } = loadDataset(config.data.validation, rowOptionsOf(config));
-  const policy = await loadPolicy(config.policy);
+  const policy = await loadPolicy(config);
   const rewards = await rewardRunnerOf(config);
   try {
     const { maxTokens } = config.rollout;

@@ -5,9 +5,17 @@ import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
+import { ENGINE_DEFAULTS } from '../model/qwen3vl/sampler.ts';
 import { loraTargets } from '../model/qwen3vl/lora.ts';
 import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
-import { activationBytes, cacheBytes, forwardFlops, packedBytes, type PassSize } from '../model/qwen3vl/workload.ts';
+import {
+  activationBytes,
+  cacheBytes,
+  forwardFlops,
+  packedBytes,
+  pixelBytes,
+  type PassSize,
+} from '../model/qwen3vl/workload.ts';
 import { encodePrompts } from '../rollout/encodePrompts.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
@@ -52,10 +60,10 @@ export interface RunPlan {
 
 const F32 = 4;
 const LOOKED_AT = 64;
-/** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/decode.cpp. */
+/** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
 const FEW_ROWS = 16;
-/** The first room of a rollout's own keys, which doubles as they grow: kFirstCapacity of the same file. */
-const FIRST_CAPACITY = 64;
+/** Rows whose logits are there at a time: kLogitRows of csrc/model/qwen3vl/decode.cpp. */
+const LOGIT_ROWS = 256;
 /** Bytes of threads that decode pictures, and of what JavaScript leaves lying until it is collected. Measured on the quick start. */
 const LEFT_LYING = 48e6;
 /** Of a step's time beside matrix products: norms, activation functions, softmax, waiting. Measured on the quick start. */
@@ -177,16 +185,18 @@ function phasesOf(
   const sampled = (prompts: number, each: number) => {
     const rows = prompts * each;
     const pass = passOf(prompt, prompts, 0, 1);
-    const prefill = activationBytes(model, { ...pass, targets: rows }, 'nothing');
-    // in the end there is room for the longest response; caches grow to it one after the other, each there twice meanwhile
-    const own = cacheBytes(model, rows * maxTokens);
-    const grown = maxTokens > FIRST_CAPACITY ? own / (2 * model.text.layers) : 0;
+    const chunk = scaled(pass, Math.min(1, ENGINE_DEFAULTS.promptRows / pass.rows));
+    const prefill = activationBytes(model, chunk, 'nothing') + pixelBytes(model, pass.patches - chunk.patches);
+    // in the end there is room for the longest response; the arrays of the cache grow one after the other, each there twice meanwhile
+    const tokens = prompts * inPages(prompt.tokens) + rows * inPages(maxTokens - 1);
+    const cache = Math.min(
+      cacheBytes(model, tokens),
+      rollout.cacheMb === undefined ? Infinity : rollout.cacheMb * 2 ** 20,
+    );
     const bytes =
       prefill +
-      cacheBytes(model, pass.rows) +
-      own +
-      grown +
-      F32 * rows * model.text.vocab +
+      cache * (1 + 1 / (2 * model.text.layers)) +
+      F32 * Math.min(rows, LOGIT_ROWS) * model.text.vocab +
       (rows > FEW_ROWS ? packedBytes(model) : 0);
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
@@ -223,6 +233,9 @@ function passOf(prompt: PromptShape, prompts: number, responses: number, each: n
     patchKeys: prompt.patchKeys,
   };
 }
+
+/** Tokens of as many whole pages of the cache. */
+const inPages = (tokens: number): number => Math.ceil(tokens / ENGINE_DEFAULTS.pageTokens) * ENGINE_DEFAULTS.pageTokens;
 
 const scaled = (size: PassSize, by: number): PassSize => ({
   ...size,

@@ -8,10 +8,15 @@ import { now, type Run } from './run.ts';
 import { scoresOf } from './scoring.ts';
 import { miniBatches, trainStep } from './trainStep.ts';
 
-/** One rollout batch: sample, score, keep what can teach, compare, then learn from it in mini-batches. */
+/**
+ * One rollout batch: sample, score, keep what can teach, compare, then learn from it in mini-batches.
+ *
+ * @throws ABORTED  the run's signal came while it was sampled: nothing has happened, the stream stands where it stood
+ */
 export async function rolloutStep(run: Run): Promise<StepReport[]> {
   const { config, counters } = run;
   const begin = now();
+  const place = run.stream.state();
   const gathered = await gatherRollouts(run.policy, run.stream, run.rewards, {
     ...config.rollout,
     maxPromptTokens: config.policy.maxPromptTokens,
@@ -22,7 +27,11 @@ export async function rolloutStep(run: Run): Promise<StepReport[]> {
     firstGroupId: counters.groups,
     shape: (rollout) => run.algorithm.shape(rollout, config.rollout),
     greedy: run.algorithm.needs.greedy,
+    signal: run.signal,
     onProgress: (progress) => run.reporter.sampling?.(progress),
+  }).catch((error: unknown) => {
+    run.stream.restore(place);
+    throw error;
   });
   await run.reporter.rollouts?.(counters.step + 1, gathered.scored);
   for (const reason of gathered.counts.reasons) await run.reporter.note(reason);

@@ -10,7 +10,7 @@ import type { RowBudget } from './rowBudget.ts';
 /** What training needs of a policy; the real one, or a stand-in of a test. */
 export type TrainedPolicy = Pick<
   Policy,
-  'encode' | 'generate' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'trained' | 'save'
+  'encode' | 'submit' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'trained' | 'save'
 > & {
   config: { vision: Pick<Policy['config']['vision'], 'merge'> };
   tokenizer: Pick<Policy['tokenizer'], 'decode'>;
@@ -30,6 +30,8 @@ export interface Run {
   reporter: Reporter;
   /** optimizer updates, rollout batches and groups so far */
   counters: { step: number; batch: number; groups: number };
+  /** ends the sampling of a rollout batch, which is begun anew when the run goes on */
+  signal?: AbortSignal | undefined;
 }
 
 /** Milliseconds since some moment; the differences are the timings of the metrics. */

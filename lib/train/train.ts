@@ -47,7 +47,8 @@ interface TrainState {
  * Trains a policy by reinforcement learning, from its checkpoint folder or from where an earlier run in `output` stopped.
  *
  * A run that was killed at any moment and started again with the same configuration ends with the same weights, byte for byte,
- * and reports the same metrics, times and memory aside. When `signal` aborts, the rollout batch under way is finished, the run
+ * and reports the same metrics, times and memory aside. When `signal` aborts, a rollout batch that is being sampled is dropped, to be
+ * sampled again when the run goes on; updates of one that was sampled, and a validation behind them, are finished. Then the run is
  * saved, and `stopped` is true.
  *
  * @throws INVALID_CONFIG  `output` holds a run of another configuration
@@ -66,7 +67,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
       'preset', // its values are compared as they are
       ...MEMORY_KEYS,
-      'rollout.batchPrompts',
+      ...['rollout.batchPrompts', 'rollout.cacheMb'],
       ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
     ]);
 
@@ -81,13 +82,14 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     config,
     policy,
     algorithm,
-    ...(algorithm.needs.reference && { reference: await loadPolicy(config.policy) }),
+    ...(algorithm.needs.reference && { reference: await loadPolicy(config) }),
     optimizer,
     budget: RowBudget.of(config.train, state, (text) => reporter.note(text)),
     stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
     rewards,
     reporter,
     counters: state?.counters ?? { step: 0, batch: 0, groups: 0 },
+    signal,
   };
   try {
     if (found && state) {
@@ -107,7 +109,10 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     });
     const validateNow = async () => {
       if (heldOut.length === 0) return;
-      after = await trainee.judged(() => validate(heldOut, answerer, { ...config.eval, step: run.counters.step }));
+      const { step } = run.counters;
+      // of the one before the first update a run that goes on knows that it is still to come
+      const options = { ...config.eval, step, signal: step === 0 ? signal : undefined };
+      after = await trainee.judged(() => validate(heldOut, answerer, options));
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -130,24 +135,29 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     };
 
     let saved = state ? run.counters.step : -1;
-    // a run that was stopped before its first update has been saved without it
-    if (run.counters.step === 0 && !before && config.eval.before && !signal?.aborted) await validateNow();
     const { steps, saveEverySteps } = config.train;
     const { everySteps } = config.eval;
-    while (run.counters.step < steps && !signal?.aborted) {
-      const from = run.counters.step;
-      await rolloutStep(run).catch((error: unknown) => {
-        throw diverged(error, run.counters.step);
-      });
-      const step = run.counters.step;
-      // validations and checkpoints stand between rollout batches: after the first batch that reaches their step
-      const reached = (every: number) => every > 0 && Math.floor(step / every) > Math.floor(from / every);
-      if (reached(everySteps) || step === steps) await validateNow();
-      if (reached(saveEverySteps) || step === steps) {
-        await save();
-        saved = step;
+    const goOn = async () => {
+      // a run that was stopped before its first update has been saved without it
+      if (run.counters.step === 0 && !before && config.eval.before && !signal?.aborted) await validateNow();
+      while (run.counters.step < steps && !signal?.aborted) {
+        const from = run.counters.step;
+        await rolloutStep(run).catch((error: unknown) => {
+          throw diverged(error, run.counters.step);
+        });
+        const step = run.counters.step;
+        // validations and checkpoints stand between rollout batches: after the first batch that reaches their step
+        const reached = (every: number) => every > 0 && Math.floor(step / every) > Math.floor(from / every);
+        if (reached(everySteps) || step === steps) await validateNow();
+        if (reached(saveEverySteps) || step === steps) {
+          await save();
+          saved = step;
+        }
       }
-    }
+    };
+    await goOn().catch((error: unknown) => {
+      if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
+    });
     const stopped = run.counters.step < steps;
     if (stopped && saved !== run.counters.step) await save();
     const exported = stopped ? undefined : await trainee.export(config.output);

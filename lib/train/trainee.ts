@@ -10,7 +10,11 @@ import { fingerprint } from './fingerprint.ts';
 import { createOptimizer, type Optimizer } from './optimizer.ts';
 import type { TrainResult } from './train.ts';
 
-type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
+type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & {
+  train: TrainConfig['train'] | SftConfig['train'];
+  rollout: SampledConfig;
+};
+type SampledConfig = Pick<TrainConfig['rollout'], 'cacheMb'>;
 
 /** A policy with what its training needs beside it. */
 export interface Trainee {
@@ -35,7 +39,7 @@ export interface Trainee {
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
   const { path, adapter } = config.policy;
-  const media = mediaOptions(config.policy);
+  const media = { ...mediaOptions(config.policy), engine: { cacheMb: config.rollout.cacheMb } };
   const policy = lora
     ? await Policy.load(path, {
         ...media,
@@ -124,8 +128,12 @@ async function wantFinite(policy: Policy): Promise<void> {
 }
 
 /** A policy to be asked, not trained: without gradients. */
-export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
-  return Policy.load(config.path, { ...mediaOptions(config), adapter: config.adapter, trained: false });
+export function loadPolicy({
+  policy,
+  rollout: { cacheMb },
+}: Pick<TrainConfig, 'policy'> & { rollout: SampledConfig }): Promise<Policy> {
+  const { path, adapter } = policy;
+  return Policy.load(path, { ...mediaOptions(policy), adapter, trained: false, engine: { cacheMb } });
 }
 
 /** What of a policy's configuration says how pictures and videos are read. */

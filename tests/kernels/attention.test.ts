@@ -204,98 +204,160 @@ it('carries NaN and lets it touch only what sees it', async () => {
 });
 
 interface DecodeSizes {
-  prefixes: [start: number, length: number][];
+  /** lengths of the prefixes, and which of them each row sees */
+  prefixes?: number[];
+  prefix?: number[];
   own: number[];
-  P?: number;
+  /** tokens of a page */
   C?: number;
   heads?: [H: number, G: number, D: number];
 }
-function decodeCase({ prefixes, own, P = 60, C = 40, heads: [H, G, D] = [4, 2, 8] }: DecodeSizes): Case {
+/** Keys by sequence and token, so that they are the same in pages of any size; pages lie about in no order. */
+function decodeCase({
+  own,
+  prefixes = [],
+  prefix = own.map(() => -1),
+  C = 8,
+  heads: [H, G, D] = [4, 2, 8],
+}: DecodeSizes): Case {
   const B = own.length;
+  const lengths = [...prefixes, ...own];
+  const pagesOf = (length: number) => Math.ceil(length / C);
+  const P = sum(lengths.map(pagesOf)) + 3;
+  const free = Array.from({ length: P }, (_, p) => p).sort((a, b) => ((a * 7919) % P) - ((b * 7919) % P));
+  const [key, value] = [
+    new Float64Array(P * C * G * D).fill(Number.NaN),
+    new Float64Array(P * C * G * D).fill(Number.NaN),
+  ];
+  const tables = lengths.map((length, sequence) => {
+    const pages = free.splice(0, pagesOf(length));
+    const [keys, values] = [randoms(2 * sequence + 2, length, G * D), randoms(2 * sequence + 3, length, G * D)];
+    for (let t = 0; t < length; t++) {
+      const at = (pages[Math.floor(t / C)]! * C + (t % C)) * G * D;
+      key.set(keys.subarray(t * G * D, (t + 1) * G * D), at);
+      value.set(values.subarray(t * G * D, (t + 1) * G * D), at);
+    }
+    return pages;
+  });
+  const matrix = (lines: number[][]) => {
+    const width = Math.max(1, ...lines.map((line) => line.length));
+    const all = lines.flatMap((line) => Array.from({ length: width }, (_, i) => line[i] ?? -1));
+    return shaped(Int32Array.from(all), lines.length, width);
+  };
   return {
     query: randoms(1, B, H, D),
-    prefixKey: randoms(2, P, G, D),
-    prefixValue: randoms(3, P, G, D),
-    prefixStart: Int32Array.from(prefixes, ([start]) => start),
-    prefixLength: Int32Array.from(prefixes, ([, length]) => length),
-    ownKey: randoms(4, B, C, G, D),
-    ownValue: randoms(5, B, C, G, D),
+    key: shaped(key, P, C, G, D),
+    value: shaped(value, P, C, G, D),
+    prefix: Int32Array.from(prefix),
+    prefixPages: matrix(tables.slice(0, prefixes.length)),
+    prefixLength: Int32Array.from(prefixes),
+    ownPages: matrix(tables.slice(prefixes.length)),
     ownLength: Int32Array.from(own),
     scale: 1 / Math.sqrt(D),
   };
 }
+const sum = (x: number[]) => x.reduce((a, b) => a + b, 0);
+const eight: DecodeSizes = {
+  prefixes: [170, 33],
+  prefix: [0, 0, 0, 0, 0, 0, 0, 0, 1],
+  own: [1, 2, 3, 17, 16, 15, 40, 33, 8],
+  heads: [8, 2, 32],
+};
 testKernel(decodeAttention, {
   cases: {
-    'rows of two prompts': decodeCase({
-      prefixes: [
-        [0, 20],
-        [0, 20],
-        [20, 31],
-        [20, 31],
-      ],
-      own: [1, 7, 40, 3],
+    'rows of two prompts': decodeCase({ prefixes: [20, 31], prefix: [0, 0, 1, 1], own: [1, 7, 40, 3] }),
+    'no prefix, an empty one, nothing of its own, nothing at all': decodeCase({
+      prefixes: [0, 9],
+      prefix: [-1, 0, 1, -1],
+      own: [5, 1, 0, 0],
     }),
-    'no prefix, nothing of its own, nothing at all': decodeCase({
-      prefixes: [
-        [0, 0],
-        [60, 0],
-        [3, 9],
-      ],
-      own: [5, 0, 0],
-    }),
-    'no rows': decodeCase({ prefixes: [], own: [] }),
-    'no prefix cache, one entry of its own': decodeCase({ prefixes: [[0, 0]], own: [1], P: 0, C: 1 }),
-    'a prompt with eight responses, 8 heads of 32 on 2': decodeCase({
-      prefixes: Array.from({ length: 9 }, (_, b) => (b < 8 ? [5, 170] : [0, 33])),
-      own: [1, 2, 3, 17, 16, 15, 40, 33, 8],
-      P: 180,
-      heads: [8, 2, 32],
-    }),
-    'odd everything: 3 heads of 5': decodeCase({
-      prefixes: [
-        [7, 11],
-        [0, 60],
-        [1, 59],
-      ],
+    'no rows': decodeCase({ own: [] }),
+    'one entry of its own': decodeCase({ own: [1], C: 1 }),
+    'a prompt with eight responses, 8 heads of 32 on 2': decodeCase({ ...eight, C: 16 }),
+    'odd everything: 3 heads of 5 in pages of 7': decodeCase({
+      prefixes: [11, 60, 59],
+      prefix: [0, 1, 2],
       own: [13, 21, 40],
       heads: [3, 1, 5],
+      C: 7,
     }),
-    'heads of 128 and 24': decodeCase({
-      prefixes: [
-        [0, 50],
-        [1, 51],
-      ],
-      own: [9, 10],
-      heads: [2, 2, 128],
-    }),
-    'heads of 24': decodeCase({
-      prefixes: [
-        [0, 50],
-        [1, 51],
-      ],
-      own: [9, 10],
+    'heads of 128 and 24': decodeCase({ prefixes: [50, 51], prefix: [0, 1], own: [9, 10], heads: [2, 2, 128] }),
+    'heads of 24, pages longer than a tile': decodeCase({
+      prefixes: [150, 51],
+      prefix: [0, 1],
+      own: [9, 110],
       heads: [4, 4, 24],
+      C: 100,
     }),
   },
   tolerance: { f32: 1e-5, f64: 1e-12 }, // weights sum to 1, values are below 1
 });
 
+it('decode_attention gives the same bits whatever the size of a page, and to a row alone', async () => {
+  const outputOf = async (sizes: DecodeSizes) =>
+    (await runKernel(decodeAttention, decodeCase(sizes), 'f32'))['output']!;
+  const whole = await outputOf({ ...eight, C: 1000 });
+  for (const C of [1, 7, 16, 64]) expect(await outputOf({ ...eight, C }), `pages of ${C}`).toEqual(whole);
+  const c = decodeCase(eight);
+  const [H, D] = [8, 32];
+  const width = (c['ownPages'] as unknown as { shape: number[] }).shape[1]!;
+  const alone = await runKernel(
+    decodeAttention,
+    {
+      ...c,
+      query: shaped((c['query'] as Float64Array).slice(3 * H * D, 4 * H * D), 1, H, D),
+      prefix: Int32Array.of(0),
+      ownPages: shaped((c['ownPages'] as Int32Array).slice(3 * width, 4 * width), 1, width),
+      ownLength: Int32Array.of(eight.own[3]!),
+    },
+    'f32',
+  );
+  expect(alone['output']).toEqual(whole.slice(3 * H * D, 4 * H * D));
+});
+
 describe('what decode_attention refuses', () => {
-  const refuse = (prefix: [number, number], own: number, message: RegExp) => () =>
-    expect(
-      runKernel(decodeAttention, decodeCase({ prefixes: [[0, 1], prefix], own: [1, own] }), 'f32'),
-    ).rejects.toMatchObject({
+  const refuse = (change: (c: Case) => Case, message: RegExp) => async () => {
+    const c = decodeCase({ prefixes: [20], prefix: [0, -1], own: [9, 3] });
+    await expect(runKernel(decodeAttention, { ...c, ...change(c) }, 'f32')).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringMatching(message) as string,
     });
-  it('a prefix beyond the cache', refuse([50, 11], 1, /inside the P rows/));
-  it('a prefix before the cache', refuse([-1, 2], 1, /inside the P rows/));
-  it('a negative prefix length', refuse([3, -1], 1, /inside the P rows/));
-  it('a sum of the two that overflows', refuse([2 ** 31 - 1, 2 ** 31 - 1], 1, /inside the P rows/));
-  it('more of its own than there is room for', refuse([0, 1], 41, /ownLength must be in/));
-  it('a negative length of its own', refuse([0, 1], -1, /ownLength must be in/));
+  };
+  const ints = (...x: number[]) => Int32Array.from(x);
+  const pages = (name: string, entry: number, page: number) => (c: Case) => {
+    const table = c[name] as Int32Array & { shape: [number, number] };
+    const changed = Int32Array.from(table);
+    changed[entry] = page;
+    return { [name]: shaped(changed, ...table.shape) };
+  };
+  it(
+    'a prefix that is not there',
+    refuse(() => ({ prefix: ints(1, -1) }), /prefix must be -1 or one/),
+  );
+  it(
+    'a prefix of −2',
+    refuse(() => ({ prefix: ints(0, -2) }), /prefix must be -1 or one/),
+  );
+  it(
+    'a prefix longer than its table',
+    refuse(() => ({ prefixLength: ints(25) }), /prefixLength must be in/),
+  );
+  it(
+    'a negative prefix length',
+    refuse(() => ({ prefixLength: ints(-1) }), /prefixLength must be in/),
+  );
+  it(
+    'more of its own than its table holds',
+    refuse(() => ({ ownLength: ints(17, 3) }), /ownLength must be in/),
+  );
+  it(
+    'a negative length of its own',
+    refuse(() => ({ ownLength: ints(9, -1) }), /ownLength must be in/),
+  );
+  it('a page of the prefix behind the last', refuse(pages('prefixPages', 2, 99), /in pages of \[0, P\)/));
+  it('a page of its own before the first', refuse(pages('ownPages', 1, -1), /in pages of \[0, P\)/));
   it('query heads that key heads do not divide', async () => {
-    const run = runKernel(decodeAttention, decodeCase({ prefixes: [[0, 1]], own: [1], heads: [3, 2, 8] }), 'f32');
+    const run = runKernel(decodeAttention, decodeCase({ own: [1], heads: [3, 2, 8] }), 'f32');
     await expect(run).rejects.toMatchObject({ code: 'SHAPE_MISMATCH' });
   });
 });
@@ -305,7 +367,8 @@ it('gives the same bits on one thread and on three', async () => {
   const c = backwardCase(cases['text: 8 heads of 32 on 2, shared prompts']!);
   const long = backwardCase({ lengths: [400, 300, 300, 5], prefix: [-1, 0, 0, 0], heads: [4, 2, 16] });
   const decode = decodeCase({
-    prefixes: Array.from({ length: 12 }, (_, b) => [b >> 2, 50]),
+    prefixes: [50, 50, 50],
+    prefix: Array.from({ length: 12 }, (_, b) => b >> 2),
     own: Array.from({ length: 12 }, (_, b) => b),
   });
   const runs = [];

@@ -23,13 +23,11 @@ const defaults: GatherOptions = {
 const counting: RolloutPolicy = {
   tokenizer: { decode: (ids: ArrayLike<number>) => String(ids[0]) },
   encode: async () => encodeLetters('abc'),
-  generate: async (prompts, { n = 1 }) =>
-    prompts.map(() =>
-      Array.from({ length: n }, (_, j) => {
-        const one = Float32Array.of(-1);
-        return { tokens: Int32Array.of(j), logProbs: one, entropy: one, finish: 'stop' as const };
-      }),
-    ),
+  submit: async ({ n = 1 }) =>
+    Array.from({ length: n }, (_, j) => {
+      const one = Float32Array.of(-1);
+      return { tokens: Int32Array.of(j), logProbs: one, entropy: one, finish: 'stop' as const };
+    }),
 };
 
 /** Accuracies[prompt][rollout]; undefined for a reward function that throws. */
@@ -78,15 +76,17 @@ describe('the filter', () => {
     expect(surplus.counts.tasks).toEqual({ ocr: { allWrong: 0, allRight: 1, surplus: 1, kept: 2 } });
   });
 
-  it('tells how far it is, part by part', async () => {
+  it('tells how far it is, prompt by prompt', async () => {
     const told: SamplingProgress[] = [];
     const options = { prompts: 3, batchPrompts: 2, onProgress: (each: SamplingProgress) => void told.push(each) };
     await gather([right, mixed, mixed, mixed], options);
     expect(told.map(({ done, drawn, kept, wanted }) => [done, drawn, kept, wanted])).toEqual([
       [0, 3, 0, 3],
+      [1, 3, 0, 3],
       [2, 3, 1, 3],
       [3, 3, 2, 3],
       [3, 5, 2, 3],
+      [4, 5, 3, 3],
       [5, 5, 3, 3],
     ]);
   });
@@ -110,6 +110,89 @@ describe('the filter', () => {
       /ocr 0 all wrong, 3 all right, 0 kept; math_reasoning 3 all wrong, 0 all right, 0 kept/,
     );
     expect(error.details).toMatchObject({ drawn: 6, allRight: 3, allWrong: 3, wanted: 2 });
+  });
+});
+
+describe('an engine that answers in any order', () => {
+  /** Answers when it is told to; the j-th response to a prompt is the text "j". */
+  function heldBack() {
+    const waiting = new Map<number, () => void>();
+    const policy: RolloutPolicy = {
+      ...counting,
+      async submit(request, { signal, onResponse } = {}) {
+        await new Promise<void>((resolve, reject) => {
+          waiting.set(request.rolloutOffset! / request.n!, resolve);
+          signal?.addEventListener('abort', () => reject(new G2rpoError('ABORTED', 'stopped')));
+        });
+        const responses = await counting.submit(request);
+        responses.forEach((response, j) => onResponse?.(response, j));
+        return responses;
+      },
+    };
+    const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+    return {
+      policy,
+      waiting: () => [...waiting.keys()],
+      async answer(...prompts: number[]) {
+        for (const p of prompts) {
+          waiting.get(p)!();
+          waiting.delete(p);
+          await settled();
+        }
+      },
+      settled,
+    };
+  }
+  const prompts = Array.from('abcdef', (letter, row) => fakePrompt(letter, { source: { file: 'f', row } }));
+  const start = async (engine: RolloutPolicy, options: Partial<GatherOptions> = {}, scoredRows: number[] = []) => {
+    const fn = ({ response, prompt }: RewardInput) => {
+      scoredRows.push(prompt.source.row);
+      return Number(response) % 2;
+    };
+    const stream = createPromptStream(prompts, { seed: 1, shuffle: false });
+    const all = { ...defaults, n: 2, prompts: 4, batchPrompts: 2, ...options };
+    return gatherRollouts(engine, stream, await createRewardRunner({ fn }), all);
+  };
+
+  it('has a prompt begin when one has ended, is scored meanwhile, and is kept in the order of drawing', async () => {
+    const { policy, answer, waiting, settled } = heldBack();
+    const rows: number[] = [];
+    const told: number[] = [];
+    const gathering = start(policy, { onProgress: ({ done }) => void told.push(done) }, rows);
+    await settled();
+    expect(waiting()).toEqual([0, 1]);
+    await answer(1);
+    expect(waiting()).toEqual([0, 2]);
+    expect(new Set(rows)).toEqual(new Set([1])); // while the first one is still being sampled
+    await answer(2, 3, 0);
+    const { groups, scored } = await gathering;
+    expect(groups.map(({ groupId }) => groupId)).toEqual([100, 101, 102, 103]);
+    expect(scored.map(({ prompt }) => prompt.source.row)).toEqual([0, 0, 1, 1, 2, 2, 3, 3]);
+    expect(told).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('is stopped by the signal, whatever it is doing', async () => {
+    const { policy, settled } = heldBack();
+    const stop = new AbortController();
+    const gathering = rejectionOf(start(policy, { signal: stop.signal }));
+    await settled();
+    stop.abort();
+    expect((await gathering).code).toBe('ABORTED');
+    expect((await rejectionOf(start(policy, { signal: AbortSignal.abort() }))).code).toBe('ABORTED');
+  });
+
+  it('is stopped by a failure, which is what comes out', async () => {
+    const { policy, settled } = heldBack();
+    let asked = 0;
+    const failing: RolloutPolicy = {
+      ...policy,
+      submit: (request, options) =>
+        ++asked === 2 ? Promise.reject(new G2rpoError('NON_FINITE', 'broken')) : policy.submit(request, options),
+    };
+    const gathering = rejectionOf(start(failing));
+    await settled();
+    expect(await gathering).toMatchObject({ code: 'NON_FINITE', message: 'broken' });
+    expect(asked).toBe(2);
   });
 });
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from '../../lib/kernels/policyLoss.ts';
 import type { EncodedPrompt } from '../../lib/model/qwen3vl/encodePrompt.ts';
 import type { PolicyBatch } from '../../lib/model/qwen3vl/policyBatch.ts';
+import { G2rpoError } from '../../lib/runtime/errors.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
 import type { TrainedPolicy } from '../../lib/train/run.ts';
 import type { Prompt } from '../../lib/types.ts';
@@ -73,34 +74,36 @@ export function fakePolicy({
     tokenizer: { decode: (ids) => Array.from(ids, (id) => LETTERS[id] ?? '').join('') },
     trained: [{ name: 'matrix', shape: [VOCAB, VOCAB], weight, gradient }],
     encode: async (parts) => encodeLetters(parts.map((part) => (part.type === 'text' ? part.text : '')).join('')),
-    async generate(prompts, { n = 1, maxTokens, temperature = 1, seed: key = 0, step = 0, rolloutOffset = 0 }) {
-      calls.push(`generate ${prompts.length}×${n}`);
+    async submit(
+      { prompt, n = 1, maxTokens, temperature = 1, seed: key = 0, step = 0, rolloutOffset = 0 },
+      { signal } = {},
+    ) {
+      calls.push(`submit ${n}`);
       const weights = await weight.read();
-      return prompts.map(({ inputIds }, p) =>
-        Array.from({ length: n }, (_, j) => {
-          const [tokens, logProbs, entropies]: number[][] = [[], [], []];
-          for (
-            let last = inputIds.at(-1)!;
-            tokens!.length < maxTokens && tokens!.at(-1) !== STOP;
-            last = tokens!.at(-1)!
-          ) {
-            const { logProbs: all, entropy } = distribution(weights as Float32Array, last, temperature || 1);
-            let left = uniform(key, step, rolloutOffset + p * n + j, tokens!.length);
-            let token = temperature === 0 ? all.indexOf(Math.max(...all)) : 0;
-            if (temperature > 0)
-              for (; token < STOP && left >= Math.exp(all[token]!); token++) left -= Math.exp(all[token]!);
-            tokens!.push(token);
-            logProbs!.push(all[token]!);
-            entropies!.push(entropy);
-          }
-          return {
-            tokens: Int32Array.from(tokens!),
-            logProbs: Float32Array.from(logProbs!),
-            entropy: Float32Array.from(entropies!),
-            finish: tokens!.at(-1) === STOP ? 'stop' : 'length',
-          };
-        }),
-      );
+      if (signal?.aborted) throw new G2rpoError('ABORTED', 'fake: stopped');
+      return Array.from({ length: n }, (_, j) => {
+        const [tokens, logProbs, entropies]: number[][] = [[], [], []];
+        for (
+          let last = prompt.inputIds.at(-1)!;
+          tokens!.length < maxTokens && tokens!.at(-1) !== STOP;
+          last = tokens!.at(-1)!
+        ) {
+          const { logProbs: all, entropy } = distribution(weights as Float32Array, last, temperature || 1);
+          let left = uniform(key, step, rolloutOffset + j, tokens!.length);
+          let token = temperature === 0 ? all.indexOf(Math.max(...all)) : 0;
+          if (temperature > 0)
+            for (; token < STOP && left >= Math.exp(all[token]!); token++) left -= Math.exp(all[token]!);
+          tokens!.push(token);
+          logProbs!.push(all[token]!);
+          entropies!.push(entropy);
+        }
+        return {
+          tokens: Int32Array.from(tokens!),
+          logProbs: Float32Array.from(logProbs!),
+          entropy: Float32Array.from(entropies!),
+          finish: tokens!.at(-1) === STOP ? 'stop' : 'length',
+        };
+      });
     },
     async forward(batch, { temperature = 1 } = {}) {
       calls.push(`forward ${batch.targetIds.length}`);

@@ -101,6 +101,12 @@ train: { steps: 4, updatePrompts: 12 }
     expect(await bytes('updates', { 'train.recompute': 'full' })).toBeLessThan((await bytes('updates')) / 2);
     expect(await bytes('updates', { 'train.microBatchTokens': 1000 })).toBeLessThan((await bytes('updates')) / 3);
     expect(await bytes('rollouts', { 'rollout.batchPrompts': 6 })).toBeLessThan(await bytes('rollouts'));
+    // 192 rollouts of 40 tokens behind 24 prompts: three pages of 16 tokens each, and some for every prompt
+    const cache = (await bytes('rollouts')) - (await bytes('rollouts', { 'rollout.cacheMb': 1 }));
+    const { layers, kvHeads, headDim } = config.text;
+    const pages = 192 * 3 + 24 * Math.ceil((await plan()).prompts.tokens / 16);
+    const all = 8 * layers * kvHeads * headDim * 16 * pages;
+    expect(cache / ((all - 2 ** 20) * (1 + 1 / (2 * layers)))).toBeCloseTo(1, 9);
     const names = async (changes: Record<string, unknown>) => (await plan(changes)).phases.map(({ name }) => name);
     expect(await names({})).toContain('old log-probabilities');
     expect(await names({ 'train.updatePrompts': 24 })).not.toContain('old log-probabilities');

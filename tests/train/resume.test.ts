@@ -141,6 +141,44 @@ describe('training', () => {
     expect(outcomeOf('moved')).toEqual(outcomeOf('straight'));
   });
 
+  it.each([0, 1])(
+    'that is asked to stop when %i prompts of a rollout batch are answered samples it again when it goes on',
+    async (answered) => {
+      const output = `stopped-while-sampling-${answered}`;
+      // what may be changed in between changes nothing
+      const configs = [{}, { batchPrompts: 1, cacheMb: 0.2 }].map((rollout) => {
+        const config = configOf(output);
+        return loadTrainConfig({ ...config, rollout: { ...config.rollout, ...rollout } });
+      });
+      const stop = new AbortController();
+      let batches = 0;
+      const first = await reported(output, (reporter) => {
+        const { sampling } = reporter;
+        reporter.sampling = async (progress) => {
+          await sampling?.(progress);
+          if (progress.done === 0) batches++;
+          if (batches === 3 && progress.done === answered) stop.abort();
+        };
+        return train(configs[0]!, reporter, stop.signal);
+      });
+      expect(first).toMatchObject({ step: 4, stopped: true });
+      const second = await reported(output, (reporter) => train(configs[1]!, reporter));
+      expect(second).toMatchObject({ step: 10, stopped: false });
+      expect(outcomeOf(output)).toEqual(outcomeOf('straight'));
+    },
+  );
+
+  it('that is asked to stop in the validation before its first update takes it again', async () => {
+    const output = 'stopped-while-validating';
+    const config = loadTrainConfig(configOf(output));
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(), 0); // the policy has been loaded by then or not
+    const first = await reported(output, (reporter) => train(config, reporter, stop.signal));
+    expect(first).toMatchObject({ step: 0, stopped: true, before: undefined });
+    await reported(output, (reporter) => train(config, reporter));
+    expect(outcomeOf(output)).toEqual(outcomeOf('straight'));
+  });
+
   it('moves rows behind the checkpoint aside', async () => {
     const config = loadTrainConfig(configOf('torn', { steps: 4 }));
     await reported('torn', (reporter) => train(config, reporter));

@@ -58,13 +58,12 @@ describe('a rollout step', () => {
     await rolloutStep(run);
     const kinds = calls.map((call) => call.split(' ')[0]);
     expect(kinds).toEqual([
-      'generate',
-      'generate',
+      ...['submit', 'submit', 'submit', 'submit'],
       'forward',
       ...['zeroGradients', 'forwardBackward'],
       ...['zeroGradients', 'forwardBackward'],
     ]);
-    expect(calls[0]).toBe('generate 2×4');
+    expect(calls[0]).toBe('submit 4');
     expect(run.counters).toEqual({ step: 2, batch: 1, groups: 4 });
     expect(steps.map(({ step }) => step)).toEqual([1, 2]);
     expect(rollouts.map(({ step, rollouts }) => [step, rollouts.length])).toEqual([[1, 16]]);

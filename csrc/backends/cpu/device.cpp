@@ -6,19 +6,9 @@
 
 namespace g2rpo {
 
-Buffer::Buffer(DType dtype, size_t count) : bytes(count * size_of(dtype)), dtype(dtype) {
-  claim_memory(bytes);
-  try {
-    data = allocate(bytes);
-  } catch (...) {
-    yield_memory(bytes);
-    throw;
-  }
-}
-Buffer::~Buffer() {
-  deallocate(data, bytes);
-  yield_memory(bytes);
-}
+Buffer::Buffer(DType dtype, size_t count)
+    : data(allocate_counted(count * size_of(dtype))), bytes(count * size_of(dtype)), dtype(dtype) {}
+Buffer::~Buffer() { deallocate_counted(data, bytes); }
 
 CpuDevice::CpuDevice(int threads)
     : threads_(threads), pool_(std::make_unique<ThreadPool>(threads)), thread_([this] { work(); }) {}

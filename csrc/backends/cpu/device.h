@@ -20,10 +20,12 @@ struct Buffer {
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  void* data = nullptr;
+  void* data;
   size_t bytes;
   DType dtype;
   std::shared_ptr<const Failure> failure;
+  /** how often it has been written since it is there; known on the device's thread */
+  uint64_t writes = 0;
 };
 using BufferRef = std::shared_ptr<Buffer>;
 

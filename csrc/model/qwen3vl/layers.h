@@ -24,9 +24,8 @@ void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, cons
   run(stream, op);
 }
 
-/** Lays a weight out for the products of many steps; valid as long as the weight stays what it is. */
-template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, Scratch& scratch) {
-  T* packed = scratch.take<T>(packed_weight_size(out, in));
+/** Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */
+template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, T* packed) {
   run(stream, Linear<T>{.weight = matrix<const T>(weight.weight, out, in), .pack_to = packed});
   weight.packed = packed;
 }

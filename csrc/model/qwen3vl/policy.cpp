@@ -55,7 +55,7 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
 }
 
 template <class T>
-T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch, const KeyValueSink<T>* sink) {
+T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch) {
   VisualFeatures<T> features;
   if (batch.vision.patches) {
     vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
@@ -63,7 +63,7 @@ T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scra
     features.levels = {vision_.merged};
     features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
   }
-  return text_.forward(stream, batch.text, features, keep, scratch, sink);
+  return text_.forward(stream, batch.text, features, keep, scratch);
 }
 
 template <class T>

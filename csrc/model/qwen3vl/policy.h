@@ -1,6 +1,5 @@
 // The policy: vision tower, splice, language model and head, forward and backward, over one packed batch.
 #pragma once
-#include <functional>
 #include <vector>
 
 #include "../../ops/policy_loss/op.h"
@@ -33,20 +32,6 @@ template <class T> struct Scores {
   std::vector<int32_t> clipped;       // [N], from forward_backward
 };
 
-struct SamplingOptions {
-  int32_t rollouts, max_tokens;  // per prompt
-  double temperature, top_p, repetition_penalty;
-  int32_t top_k;
-  int32_t seed, step, rollout_offset;
-  std::vector<int32_t> stop_ids, banned_ids;
-};
-
-template <class T> struct Generation {
-  std::vector<int32_t> tokens;
-  std::vector<T> log_probs, entropy;
-  bool stopped;
-};
-
 template <class T> class Policy {
  public:
   Policy(Config config, const ParameterMap<T>& parameters)
@@ -59,16 +44,15 @@ template <class T> class Policy {
   std::vector<T> logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows);
   /** Tower output: merged, then deepstack levels, each [tokens, hidden]. */
   std::vector<std::vector<T>> features(Stream& stream, const VisionInput<T>& input);
-  /** `prompts` holds one segment per prompt; result [prompts · rollouts]. `stop` is polled between tokens. */
-  std::vector<Generation<T>> generate(Stream& stream, const Batch<T>& prompts, const std::vector<int32_t>& rope_delta,
-                                      const SamplingOptions& options, const std::function<bool()>& stop);
+  /** @throws INVALID_ARGUMENT  the batch contradicts itself */
+  void check(const Batch<T>& batch) const;
 
   const Config& config() const { return c_; }
+  const Weights<T>& weights() const { return w_; }
 
  private:
-  void check(const Batch<T>& batch) const;
   /** Hidden rows before the final norm. */
-  T* hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch, const KeyValueSink<T>* sink = nullptr);
+  T* hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch);
   /** Final-normed hidden states of the target rows. */
   struct Gathered {
     T *rows, *normed, *rstd;

@@ -64,7 +64,7 @@ template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& 
 }
 
 template <class T>
-void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products) {
+void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products, size_t past) {
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
@@ -78,10 +78,12 @@ void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const T
   rope(stream, n, t.heads, cosine_, sine_, s.q_roped, false);
   rope(stream, n, t.kv_heads, cosine_, sine_, s.k_roped, false);
   if (products) {
-    run(stream, Attention<T>{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped, n, t.kv_heads, d),
-                             cube<const T>(s.v, n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix), true,
-                             1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
-                             matrix(s.log_sum_exp, n, t.heads)});
+    Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),
+                           cube<const T>(s.v - past * ks, past + n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix),
+                           true, 1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
+                           matrix(s.log_sum_exp, n, t.heads)};
+    attention.keys_before = past;
+    run(stream, attention);
     linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
   }
   rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
@@ -95,9 +97,9 @@ void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const T
 
 template <class T>
 T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Keep keep, Scratch& scratch,
-                         const KeyValueSink<T>* sink) {
+                         const CachedRows<T>* cached) {
   const auto& t = c_.text;
-  const size_t n = input.rows(), h = t.hidden, d = t.head_dim;
+  const size_t n = input.rows(), h = t.hidden, ks = t.key_size(), d = t.head_dim, past = cached ? cached->past() : 0;
   keep_ = keep;
 
   T* x = scratch.take<T>(n * h);
@@ -113,6 +115,10 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   if (keep < Keep::products) take_products(n, shared, scratch);
   if (keep < Keep::everything) take_rowwise(n, shared, scratch);
   T* other = keep == Keep::nothing ? scratch.take<T>(n * h) : nullptr;
+  if (past) {
+    shared.k_roped = scratch.take<T>((past + n) * ks) + past * ks;
+    shared.v = scratch.take<T>((past + n) * ks) + past * ks;
+  }
 
   layers_.clear();
   for (size_t l = 0; l < t.layers; l++) {
@@ -121,11 +127,9 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     s.x = x;
     if (keep >= Keep::products) take_products(n, s, scratch);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch);
-    if (sink) {
-      s.k_roped = sink->keys[l];
-      s.v = sink->values[l];
-    }
-    layer_forward(stream, input, w, s, true);
+    if (past) cached->load(l, s.k_roped - past * ks, s.v - past * ks);
+    layer_forward(stream, input, w, s, true, past);
+    if (cached) cached->store(l, s.k_roped, s.v);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);
     if (t.moe.experts) moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);

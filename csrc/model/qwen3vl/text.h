@@ -4,6 +4,7 @@
 
 #include "../../core/arena.h"
 #include "../../core/stream.h"
+#include "kv_cache.h"
 #include "moe.h"
 #include "weights.h"
 
@@ -35,18 +36,16 @@ template <class T> struct TextLayerState {
   MoeState<T> moe;  // in the place of gate, up and activated where there are experts
 };
 
-/** Where the keys and values of a layer are to be kept for decoding. */
-template <class T> struct KeyValueSink {
-  std::vector<T*> keys, values;  // per layer, [S, kv heads, head dim]
-};
-
 template <class T> class TextModel {
  public:
   TextModel(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
 
-  /** Hidden rows before the final norm, in `scratch`, which also keeps what the backward is to find. */
+  /**
+   * Hidden rows before the final norm, in `scratch`, which also keeps what the backward is to find. Of a pass whose rows are `cached`
+   * keys and values are kept there, and those before them are found there: its segments begin with as many rows that are not computed.
+   */
   T* forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Keep keep, Scratch& scratch,
-             const KeyValueSink<T>* sink = nullptr);
+             const CachedRows<T>* cached = nullptr);
   /**
    * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
    * one per level, if there are visual rows; none are given where nothing of the tower is trained. Ends at the lowest layer
@@ -63,7 +62,7 @@ template <class T> class TextModel {
   void take_products(size_t rows, State& s, Scratch& scratch) const;
   void take_rowwise(size_t rows, State& s, Scratch& scratch) const;
   /** All of a layer but its last product. Without `products` these are there already, and only what follows from them is computed. */
-  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products);
+  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products, size_t past = 0);
 
   const Config& c_;
   const Weights<T>& w_;

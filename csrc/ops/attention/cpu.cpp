@@ -21,7 +21,7 @@ KERNEL_REAL(cpu, Attention) {
   const size_t rows = kRunLanes / s.group > 0 ? kRunLanes / s.group : 1;
   Scratch scratch;
   Run* runs = scratch.take<Run>(op.segmentPrefix.size + s.rows / rows);
-  const size_t count = find_runs(op, rows, true, runs);
+  const size_t count = find_runs(op, s.first, rows, true, runs);
   // the last block of a long segment sees most and goes first
   parallel_for(stream, count * s.key_heads, [&](size_t i) {
     forward_run<T>(op, s, runs[count - 1 - i / s.key_heads], i % s.key_heads);
@@ -39,7 +39,7 @@ KERNEL_REAL(cpu, AttentionBackward) {
   const size_t segments = op.segmentPrefix.size;
   Scratch scratch;
   Run* runs = scratch.take<Run>(segments);
-  const size_t count = find_runs(op, kRunLanes / s.group, false, runs);
+  const size_t count = find_runs(op, 0, kRunLanes / s.group, false, runs);
   // the runs that see a prefix, in order; each leaves its part of the prefix's gradients, which are added in that order
   Run** first = scratch.take<Run*>(segments);
   Run** last = scratch.take<Run*>(segments);
@@ -74,34 +74,26 @@ KERNEL_REAL(cpu, AttentionBackward) {
 
 KERNEL_REAL(cpu, DecodeAttention) {
   const size_t batch = op.query.dim[0], heads = op.query.dim[1], width = op.query.dim[2];
-  const size_t prefix_rows = op.prefixKey.dim[0], key_heads = op.prefixKey.dim[1], capacity = op.ownKey.dim[1];
+  const size_t page = op.key.dim[1], key_heads = op.key.dim[2];
   if (batch > 0 && (key_heads == 0 || heads == 0 || heads % key_heads != 0))
     return fail(stream, "SHAPE_MISMATCH", "decode_attention: H must be a multiple of G");
-  for (size_t b = 0; b < batch; b++) {
-    const int64_t start = op.prefixStart[b], length = op.prefixLength[b], own = op.ownLength[b];
-    if (start < 0 || length < 0 || start + length > static_cast<int64_t>(prefix_rows))
-      return fail(stream, "INVALID_ARGUMENT", "decode_attention: prefixStart and prefixLength must lie inside the P rows of prefixKey");
-    if (own < 0 || own > static_cast<int64_t>(capacity))
-      return fail(stream, "INVALID_ARGUMENT", "decode_attention: ownLength must be in [0, C]");
-  }
+  if (const char* problem = problem_of(op)) return fail(stream, "INVALID_ARGUMENT", problem);
   if (batch == 0) return;
   constexpr size_t L = kLanes<T>;
   const size_t group = heads / key_heads;
   // a run is a few rows with the same prefix
-  size_t* runs = nullptr;
   Scratch scratch;
-  runs = scratch.take<size_t>(batch + 1);
+  size_t* runs = scratch.take<size_t>(batch + 1);
   size_t count = 0;
   for (size_t b = 0; b < batch; b++)
-    if (b == 0 || op.prefixStart[b] != op.prefixStart[b - 1] || op.prefixLength[b] != op.prefixLength[b - 1] ||
-        (b - runs[count - 1] + 1) * group > kDecodeRows)
-      runs[count++] = b;
+    if (b == 0 || op.prefix[b] != op.prefix[b - 1] || (b - runs[count - 1] + 1) * group > kDecodeRows) runs[count++] = b;
   runs[count] = batch;
   parallel_for(stream, count * key_heads, [&](size_t item) {
     const size_t begin = runs[item / key_heads], g = item % key_heads, rows = (runs[item / key_heads + 1] - begin) * group;
     Scratch own;
     Decoder<T> d;
-    d.width = width, d.even = round_up(width, 4), d.padded = round_up(width, L), d.key_stride = key_heads * width;
+    d.width = width, d.even = round_up(width, 4), d.padded = round_up(width, L), d.key_stride = key_heads * width, d.page = page;
+    d.key = op.key.data + g * width, d.value = op.value.data + g * width;
     d.query = own.take<T>(round_up(rows, 4) * d.even + 4 * d.even + L);
     d.out = own.take<T>(rows * d.padded);
     d.top = own.take<T>(rows);
@@ -120,12 +112,10 @@ KERNEL_REAL(cpu, DecodeAttention) {
       const T* q = op.query.data + ((begin + r / group) * heads + g * group + r % group) * width;
       for (size_t k = 0; k < width; k++) d.query[r * d.even + k] = q[k] * scale;
     }
-    const size_t prefix = static_cast<size_t>(op.prefixStart[begin]) * d.key_stride + g * width;
-    d.meet(0, rows, op.prefixKey.data + prefix, op.prefixValue.data + prefix, static_cast<size_t>(op.prefixLength[begin]));
-    for (size_t b = begin; b < begin + rows / group; b++) {
-      const size_t at = b * capacity * d.key_stride + g * width;
-      d.meet((b - begin) * group, group, op.ownKey.data + at, op.ownValue.data + at, static_cast<size_t>(op.ownLength[b]));
-    }
+    if (const int32_t p = op.prefix[begin]; p >= 0)
+      d.meet(0, rows, op.prefixPages.data + static_cast<size_t>(p) * op.prefixPages.dim[1], static_cast<size_t>(op.prefixLength[static_cast<size_t>(p)]));
+    for (size_t b = begin; b < begin + rows / group; b++)
+      d.meet((b - begin) * group, group, op.ownPages.data + b * op.ownPages.dim[1], static_cast<size_t>(op.ownLength[b]));
     for (size_t r = 0; r < rows; r++) {
       const T factor = d.sum[r] == 0 ? T(0) : 1 / d.sum[r];
       T* out = op.output.data + ((begin + r / group) * heads + g * group + r % group) * width;

@@ -9,7 +9,7 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kTile = 128;  // keys of a tile
+constexpr size_t kTile = kAttentionTile;
 
 /** What a run keeps while it meets the keys. */
 template <class T> struct Queries {
@@ -135,7 +135,7 @@ template <class T> void forward_run(const Attention<T>& op, const Shape& s, cons
     to_rows<T>(q.out + w * s.even * L, s.width, 1 / sum, rows);
     const Vec<T> total = simd::fma(simd::load(q.top + w * L), simd::splat(static_cast<T>(kLn2)), log<T>(sum));
     each_lane<T>(columns[w], s.group, [&](size_t l, bool there, size_t row, size_t h) {
-      if (there) op.logSumExp[row * s.heads + g * s.group + h] = total[l];
+      if (there) op.logSumExp[(row - s.first) * s.heads + g * s.group + h] = total[l];
     });
   }
 }

@@ -3,6 +3,9 @@
 
 namespace g2rpo {
 
+/** Keys of a tile of the forward pass, counted from the beginning of a segment. */
+constexpr size_t kAttentionTile = 128;
+
 /** softmax(scale · q·kᵀ)·v inside segments; segment z sees all keys of segment segmentPrefix[z] (or of none, −1) and its own: up to itself if causal, else all. Query head h uses key head h / (H / G). */
 template <class T> struct Attention {
   using Real = T;
@@ -22,6 +25,11 @@ template <class T> struct Attention {
   View<T> logSumExp;
   /** elements from one row to the next of query and dQuery, and of key, value and their gradients; 0: contiguous */
   size_t query_stride = 0, key_stride = 0;
+  /**
+   * Of the S rows that segments are made of the first ones are keys alone: query, output and logSumExp begin behind them, and no segment
+   * is on both sides. A segment whose prefix holds whole tiles of it has the bits that both would have as one.
+   */
+  size_t keys_before = 0;
   G2_INLINE static Attention read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -56,21 +64,23 @@ template <class T> struct AttentionBackward {
   }
 };
 
-/** One new token per row against the cached keys and values of its prompt (rows prefixStart… of the prefix cache) and the first ownLength of its own. */
+/**
+ * One new token per row against cached keys and values, which lie in pages of C: first those of prefix[b], a line of prefixPages, then
+ * the row's own. Of either the length says how many there are.
+ */
 template <class T> struct DecodeAttention {
   using Real = T;
   static constexpr auto kName = "decode_attention";
   static constexpr auto kSignature =
-      "query {f32|f64}[B,H,D], prefixKey {f32|f64}[P,G,D], prefixValue {f32|f64}[P,G,D], prefixStart "
-      "i32[B], prefixLength i32[B], ownKey {f32|f64}[B,C,G,D], ownValue {f32|f64}[B,C,G,D], ownLength "
-      "i32[B], scale f64 -> output {f32|f64}[B,H,D]";
+      "query {f32|f64}[B,H,D], key {f32|f64}[P,C,G,D], value {f32|f64}[P,C,G,D], prefix i32[B], prefixPages "
+      "i32[N,E], prefixLength i32[N], ownPages i32[B,F], ownLength i32[B], scale f64 -> output {f32|f64}[B,H,D]";
   View<const T> query;
-  View<const T> prefixKey;
-  View<const T> prefixValue;
-  View<const int32_t> prefixStart;
+  View<const T> key;
+  View<const T> value;
+  View<const int32_t> prefix;
+  View<const int32_t> prefixPages;
   View<const int32_t> prefixLength;
-  View<const T> ownKey;
-  View<const T> ownValue;
+  View<const int32_t> ownPages;
   View<const int32_t> ownLength;
   double scale;
   View<T> output;

@@ -11,7 +11,8 @@ constexpr size_t kRunLanes = 512;  // queries of a run, unless a single segment 
 
 /** Sizes of a call; strides are between rows. */
 struct Shape {
-  size_t rows, heads, key_heads, width, query_stride, key_stride;
+  size_t rows, first;  // rows of keys; those before the first have no query
+  size_t heads, key_heads, width, query_stride, key_stride;
   size_t group;   // query heads of a key head
   size_t even;    // width rounded up to 4: as rows of a product
   size_t padded;  // width in whole vectors: as columns of one
@@ -19,7 +20,9 @@ struct Shape {
 };
 template <class T, class Op> Shape shape_of(const Op& op) {
   Shape s;
-  s.rows = op.query.dim[0], s.heads = op.query.dim[1], s.width = op.query.dim[2], s.key_heads = op.key.dim[1];
+  s.first = 0;
+  if constexpr (requires { op.keys_before; }) s.first = op.keys_before;
+  s.rows = s.first + op.query.dim[0], s.heads = op.query.dim[1], s.width = op.query.dim[2], s.key_heads = op.key.dim[1];
   s.query_stride = op.query_stride ? op.query_stride : s.heads * s.width;
   s.key_stride = op.key_stride ? op.key_stride : s.key_heads * s.width;
   s.group = s.key_heads ? s.heads / s.key_heads : 0;
@@ -54,14 +57,14 @@ struct Run {
   Run* next;        // backward: the next run that sees the same prefix
 };
 
-/** Cuts the segments into runs of at most `rows` rows; longer segments are cut too if `cut`, else are runs by themselves. */
-template <class Op> size_t find_runs(const Op& op, size_t rows, bool cut, Run* runs) {
+/** Cuts the segments from row `first` on into runs of at most `rows` rows; longer segments are cut too if `cut`, else are runs by themselves. */
+template <class Op> size_t find_runs(const Op& op, size_t first, size_t rows, bool cut, Run* runs) {
   size_t count = 0;
   const size_t segments = op.segmentPrefix.size;
   int32_t last_prefix = -1;
   for (size_t z = 0; z < segments; z++) {
     const size_t begin = static_cast<size_t>(op.segmentStarts[z]), end = static_cast<size_t>(op.segmentStarts[z + 1]);
-    if (begin == end) continue;
+    if (begin == end || begin < first) continue;
     const int32_t p = op.segmentPrefix[z];
     if (p >= 0 && p == last_prefix && end - runs[count - 1].begin <= rows) {
       runs[count - 1].last = z + 1;
@@ -110,11 +113,11 @@ template <class T, class Visit> G2_INLINE void each_lane(const Column& c, size_t
   }
 }
 
-/** Where the vectors of a column's queries lie in `data`; null where there is no query. */
+/** Where the vectors of a column's queries lie in `data`, which begins with row `first`; null where there is no query. */
 template <class T, class P>
 void pointers(const Column& c, const Shape& s, size_t g, P* data, size_t stride, P* (&rows)[kLanes<T>]) {
   each_lane<T>(c, s.group, [&](size_t l, bool there, size_t row, size_t h) {
-    rows[l] = there ? data + row * stride + (g * s.group + h) * s.width : nullptr;
+    rows[l] = there ? data + (row - s.first) * stride + (g * s.group + h) * s.width : nullptr;
   });
 }
 

@@ -13,6 +13,16 @@ import { loadParameters, type ParameterOptions, type ParameterSet } from './para
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
 import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
+import {
+  engineOptions,
+  Sampler,
+  type EngineOptions,
+  type Generated,
+  type Reals,
+  type SamplingOptions,
+  type SamplingRequest,
+  type SubmitOptions,
+} from './sampler.ts';
 import { tensorNames } from './tensorNames.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
@@ -20,7 +30,7 @@ import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
-export type Reals = Float32Array | Float64Array;
+export type { EngineOptions, Generated, Reals, SamplingOptions, SamplingRequest, SubmitOptions } from './sampler.ts';
 
 /** Which activations the backward pass computes again instead of finding them. */
 export type Recompute = 'none' | 'selective' | 'full';
@@ -37,35 +47,15 @@ export interface LossScores extends Scores {
   clipped: Int32Array;
 }
 
-export interface GenerateOptions {
-  /** responses per prompt */
-  n?: number;
-  /** at most so many tokens, the stop token included */
-  maxTokens: number;
-  /** 0 takes the most probable token */
-  temperature?: number;
-  topP?: number;
-  topK?: number;
-  repetitionPenalty?: number;
-  /** the draws are a pure function of seed, step, rolloutOffset + rollout and token */
-  seed?: number;
-  step?: number;
-  rolloutOffset?: number;
-  signal?: AbortSignal;
-}
-
-/** A sampled response. */
-export interface Generated {
-  tokens: Int32Array;
-  /** of softmax(logits / temperature) over the whole vocabulary, whatever the filters; at temperature 1 when greedy */
-  logProbs: Reals;
-  entropy: Reals;
-  finish: 'stop' | 'length';
+export interface GenerateOptions extends SamplingOptions {
+  signal?: AbortSignal | undefined;
 }
 
 export interface PolicyOptions extends MediaOptions, ParameterOptions {
   /** how the checkpoint stores experts, if their shapes are not to be asked */
   expertLayout?: ExpertLayout;
+  /** how much is sampled at a time */
+  engine?: EngineOptions;
 }
 
 interface PolicyParts extends Required<PromptEncoder> {
@@ -95,6 +85,7 @@ export class Policy {
   readonly #set: ParameterSet;
   readonly #lora: LoraOptions | undefined;
   readonly #native: NativePolicy;
+  readonly #sampler: Sampler;
 
   private constructor(parts: PolicyParts, native: NativePolicy) {
     this.dir = parts.dir;
@@ -110,6 +101,7 @@ export class Policy {
     this.#set = parts.set;
     this.#lora = parts.lora;
     this.#native = native;
+    this.#sampler = new Sampler(native, parts, parts.dtype);
   }
 
   /**
@@ -119,7 +111,8 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype = 'f32', trained, lora, adapter, expertLayout, ...media } = options;
+    const { dtype = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
+    const limits = engineOptions(engine);
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
     const [files, encoder] = await Promise.all([sideFiles(dir), readPromptEncoder(checkpoint, media)]);
@@ -153,6 +146,7 @@ export class Policy {
               scale,
             };
           }),
+          limits,
         ),
     );
     return new Policy({ dir, files, ...encoder, set, lora, dtype }, native);
@@ -221,35 +215,33 @@ export class Policy {
   }
 
   /**
-   * Samples n responses per prompt: [prompts][n]. Prompts and pictures are computed once, whatever n. Ids of the vision
-   * placeholders are never sampled.
+   * Samples n responses to a prompt, together with whatever else is under way: requests that are submitted while others are sampled
+   * begin as soon as there is room for them, in the order of arrival. Prompt and pictures are computed once, whatever n. Ids of the
+   * vision placeholders are never sampled. The weights must stay as they are as long as anything is under way.
    *
-   * @throws ABORTED  by the signal
+   * @throws INVALID_ARGUMENT  an option outside its domain; more tokens than the cache can hold; weights were written meanwhile
+   * @throws NON_FINITE        logits of a response are NaN or infinite
+   * @throws ABORTED           by the signal
+   * @throws DISPOSED          the policy has been disposed
    */
-  async generate(prompts: readonly EncodedPrompt[], options: GenerateOptions): Promise<Generated[][]> {
-    const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = options;
-    const { seed = 0, step = 0, rolloutOffset = 0, signal } = options;
-    const batch = await toNative(packPrompts(prompts, this.config.vision.merge), this, this.dtype);
-    const { ids } = this.config;
-    const banned = [ids.image, ids.video, ids.visionStart, ids.visionEnd, this.tokenizer.idOf('<|vision_pad|>')];
-    const settings = { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, step, rolloutOffset };
-    const stop = () => this.#native.stop();
-    signal?.throwIfAborted();
-    signal?.addEventListener('abort', stop);
+  submit(request: SamplingRequest, options: SubmitOptions = {}): Promise<Generated[]> {
+    return this.#sampler.submit(request, options);
+  }
+
+  /** The same for several prompts: [prompts][n]. Rollouts are numbered through. @throws as `submit`; the others are stopped then */
+  async generate(prompts: readonly EncodedPrompt[], { signal, ...options }: GenerateOptions): Promise<Generated[][]> {
+    const { n = 1, rolloutOffset = 0 } = options;
+    const failed = new AbortController();
+    const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+    const all = prompts.map((prompt, p) =>
+      this.submit({ ...options, prompt, rolloutOffset: rolloutOffset + p * n }, { signal: either }),
+    );
     try {
-      const all = await this.#call<Generated[]>(() =>
-        this.#native.generate(
-          { ...batch, ropeDelta: Int32Array.from(prompts, (p) => p.ropeDelta) },
-          {
-            ...settings,
-            stopIds: Int32Array.from(this.tokenizer.stopIds),
-            bannedIds: Int32Array.from(banned.filter((id) => id !== undefined)),
-          },
-        ),
-      );
-      return prompts.map((_, p) => all.slice(p * n, (p + 1) * n));
-    } finally {
-      signal?.removeEventListener('abort', stop);
+      return await Promise.all(all);
+    } catch (error) {
+      failed.abort();
+      await Promise.allSettled(all);
+      throw error;
     }
   }
 
@@ -288,7 +280,7 @@ export class Policy {
     await writePeft(dir, this.#set.adapters, { base: this.dir, alpha: this.#lora.alpha, tensors });
   }
 
-  /** Frees the weights. */
+  /** Frees the weights. What is being sampled is rejected. */
   dispose(): void {
     this.#native.release();
     for (const { weight, gradient } of [...this.parameters, ...this.trained]) {

@@ -87,6 +87,9 @@ export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys'
 
 const patchSize = ({ vision: v }: ModelConfig) => 3 * v.temporalPatch * v.patch ** 2;
 
+/** Bytes of pixel rows that wait for the tower. */
+export const pixelBytes = (config: ModelConfig, patches: number): number => F32 * patchSize(config) * patches;
+
 /** Bytes of the keys and values of so many tokens, in f32. */
 export const cacheBytes = ({ text }: ModelConfig, tokens: number): number =>
   F32 * 2 * text.layers * text.kvHeads * text.headDim * tokens;

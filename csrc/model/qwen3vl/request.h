@@ -1,0 +1,68 @@
+// What the engine is asked: a prompt with its pictures, and how it is to be answered.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "../../core/thread_pool.h"
+#include "policy.h"
+
+namespace g2rpo::qwen3vl {
+
+/** How the next token is chosen: rows that have it in common are sampled together. */
+struct Choice {
+  double temperature, top_p, repetition_penalty;
+  int32_t top_k;
+  std::vector<int32_t> banned_ids;
+  bool operator==(const Choice&) const = default;
+};
+
+struct SamplingOptions {
+  int32_t rollouts, max_tokens;
+  Choice choice;
+  int32_t seed, step, rollout_offset;
+  std::vector<int32_t> stop_ids;
+  std::vector<std::vector<int32_t>> stop_sequences;  // tokens at whose end a response ends too
+};
+
+template <class T> struct Generation {
+  std::vector<int32_t> tokens;
+  std::vector<T> log_probs, entropy;
+  bool stopped = false;
+};
+
+/** Patches of a picture or video; prompts that show the same one share it. */
+template <class T> struct Picture {
+  const T* pixels;                    // [patches, patch_size], held by …
+  std::shared_ptr<const void> owner;
+  int32_t grid[3];                    // (t, h, w) in patches
+  size_t patches() const { return static_cast<size_t>(grid[0]) * static_cast<size_t>(grid[1]) * static_cast<size_t>(grid[2]); }
+};
+
+template <class T> struct Prompt {
+  std::vector<int32_t> ids;            // −1 where a visual feature stands
+  std::vector<int32_t> positions;      // [3, rows]
+  std::vector<int32_t> visual_rows;    // rows, rising …
+  std::vector<int32_t> visual_source;  // … and the feature that stands there: its row among those of all pictures
+  std::vector<std::shared_ptr<const Picture<T>>> pictures;
+  int32_t rope_delta = 0;
+  size_t rows() const { return ids.size(); }
+};
+
+template <class T> struct Request {
+  Prompt<T> prompt;
+  SamplingOptions sampling;
+  /** Called once for every rollout, the one or the other. */
+  std::function<void(size_t rollout, Generation<T>&&)> ended;
+  std::function<void(size_t rollout, const Failure&)> failed;
+};
+
+/**
+ * The segments of a batch that has been checked, as prompts that keep its owner as long as they need its pixels.
+ * @throws INVALID_ARGUMENT  a prompt without tokens, or ropeDelta for others
+ */
+template <class T>
+std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, std::shared_ptr<const void> owner, const std::vector<int32_t>& rope_delta,
+                                  const VisionConfig& vision);
+
+}  // namespace g2rpo::qwen3vl

@@ -1,0 +1,181 @@
+import { G2rpoError } from '../../runtime/errors.ts';
+import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
+import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
+import { packPrompts, toNative } from './policyBatch.ts';
+
+export type Reals = Float32Array | Float64Array;
+
+/** How a prompt is to be answered. */
+export interface SamplingOptions {
+  /** responses per prompt */
+  n?: number;
+  /** at most so many tokens, the stop token included */
+  maxTokens: number;
+  /** 0 takes the most probable token */
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  repetitionPenalty?: number;
+  /** ids that end a response; default those of the tokenizer */
+  stopIds?: readonly number[];
+  /** tokens that end a response as well when they are its last; they stay in it */
+  stopSequences?: readonly (readonly number[])[];
+  /** the draws are a pure function of seed, step, rolloutOffset + rollout and token; all are taken modulo 2³² */
+  seed?: number;
+  step?: number;
+  rolloutOffset?: number;
+}
+
+/** A prompt with how it is to be answered. */
+export interface SamplingRequest extends SamplingOptions {
+  prompt: EncodedPrompt;
+}
+
+/** A sampled response. */
+export interface Generated {
+  tokens: Int32Array;
+  /** of softmax(logits / temperature) over the whole vocabulary, whatever the filters; at temperature 1 when greedy */
+  logProbs: Reals;
+  entropy: Reals;
+  finish: 'stop' | 'length';
+}
+
+export interface SubmitOptions {
+  signal?: AbortSignal | undefined;
+  /** is told of every response as it ends, in any order */
+  onResponse?: (response: Generated, index: number) => void;
+}
+
+/** What bounds the memory of sampling; no result depends on it. */
+export interface EngineOptions {
+  /** MiB of keys and values at most; without it as many as are needed */
+  cacheMb?: number | undefined;
+  /** responses sampled at a time, at most */
+  rollouts?: number;
+  /** tokens of a page of the cache */
+  pageTokens?: number;
+  /** rows of prompts in a forward pass, at most; a multiple of 128 */
+  promptRows?: number;
+}
+export const ENGINE_DEFAULTS = { rollouts: 1024, pageTokens: 16, promptRows: 2048 };
+
+/** What the native side takes. @throws INVALID_ARGUMENT  cacheMb is not positive */
+export function engineOptions({ cacheMb, ...others }: EngineOptions) {
+  if (cacheMb !== undefined && !(cacheMb > 0))
+    throw new G2rpoError('INVALID_ARGUMENT', `engine: cacheMb must be above 0; got ${cacheMb}`, { got: cacheMb });
+  return { ...ENGINE_DEFAULTS, ...others, cacheBytes: (cacheMb ?? 0) * 2 ** 20 };
+}
+
+type Submitted = ReturnType<NativePolicy['submit']>[number];
+interface Waiting {
+  request: SamplingRequest;
+  signal: AbortSignal | undefined;
+  begin: (submitted: Submitted) => void;
+  refuse: (reason: unknown) => void;
+}
+
+const listeners = new WeakMap<AbortSignal, Set<() => void>>();
+
+/** Calls `stop` when the signal aborts; returns how to forget it. Many may wait for one signal, which has one listener for all. */
+function whenAborted(signal: AbortSignal, stop: () => void): () => void {
+  const all = listeners.get(signal) ?? new Set();
+  if (!listeners.has(signal)) {
+    listeners.set(signal, all);
+    signal.addEventListener('abort', () => all.forEach((each) => each()), { once: true });
+  }
+  all.add(stop);
+  return () => void all.delete(stop);
+}
+
+const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');
+
+/** Hands requests to the native engine: those that come together go together, so that a picture which several show is computed once. */
+export class Sampler {
+  readonly #native: NativePolicy;
+  readonly #encoder: PromptEncoder;
+  readonly #dtype: 'f32' | 'f64';
+  readonly #bannedIds: Int32Array;
+  #waiting: Waiting[] = [];
+  #handingOver = false;
+
+  constructor(native: NativePolicy, encoder: PromptEncoder, dtype: 'f32' | 'f64') {
+    const { ids } = encoder.config;
+    const placeholders = [
+      ids.image,
+      ids.video,
+      ids.visionStart,
+      ids.visionEnd,
+      encoder.tokenizer.idOf('<|vision_pad|>'),
+    ];
+    this.#bannedIds = Int32Array.from(placeholders.filter((id) => id !== undefined));
+    this.#native = native;
+    this.#encoder = encoder;
+    this.#dtype = dtype;
+  }
+
+  /** See `Policy.submit`. */
+  async submit(request: SamplingRequest, { signal, onResponse }: SubmitOptions = {}): Promise<Generated[]> {
+    let id: number | undefined;
+    const stop = () => void (id !== undefined && this.#native.abort(id));
+    const forget = signal && whenAborted(signal, stop);
+    try {
+      const submitted = await new Promise<Submitted>((begin, refuse) => {
+        this.#waiting.push({ request, signal, begin, refuse });
+        if (!this.#handingOver) void this.#handOver();
+      });
+      id = submitted.id;
+      if (signal?.aborted) stop(); // before it had a number
+      return await Promise.all(
+        submitted.responses.map(async (promise, index) => {
+          const response = await promise;
+          onResponse?.(response, index);
+          return response;
+        }),
+      );
+    } catch (error) {
+      throw fromNative(error);
+    } finally {
+      forget?.();
+    }
+  }
+
+  async #handOver(): Promise<void> {
+    this.#handingOver = true;
+    await new Promise(setImmediate); // what is asked for in one go
+    while (this.#waiting.length > 0) {
+      const together = this.#waiting.splice(0);
+      // what is wrong with one request is not the fault of the others
+      await this.#begin(together).catch(async (reason: unknown) => {
+        if (together.length === 1) together[0]!.refuse(reason);
+        else for (const one of together) await this.#begin([one]).catch(one.refuse);
+      });
+    }
+    this.#handingOver = false;
+  }
+
+  async #begin(all: readonly Waiting[]): Promise<void> {
+    for (const { signal, refuse } of all) if (signal?.aborted) refuse(stopped());
+    const wanted = all.filter(({ signal }) => !signal?.aborted);
+    if (wanted.length === 0) return;
+    const { vision } = this.#encoder.config;
+    const prompts = wanted.map(({ request }) => request.prompt);
+    const batch = await toNative(packPrompts(prompts, vision.merge), this.#encoder, this.#dtype);
+    const ropeDelta = Int32Array.from(prompts, (prompt) => prompt.ropeDelta);
+    const options = wanted.map(({ request }) => this.#nativeOptions(request));
+    const submitted = callNative(() => this.#native.submit({ ...batch, ropeDelta }, options));
+    wanted.forEach(({ begin }, i) => begin(submitted[i]!));
+  }
+
+  #nativeOptions(request: SamplingRequest) {
+    const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = request;
+    const { stopIds = this.#encoder.tokenizer.stopIds, stopSequences = [] } = request;
+    const { seed = 0, step = 0, rolloutOffset = 0 } = request;
+    return {
+      ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty },
+      ...{ seed: seed | 0, step: step | 0, rolloutOffset: rolloutOffset | 0 },
+      stopIds: Int32Array.from(stopIds),
+      stopSequences: stopSequences.map((sequence) => Int32Array.from(sequence)),
+      bannedIds: this.#bannedIds,
+    };
+  }
+}
