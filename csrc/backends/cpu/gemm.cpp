@@ -175,52 +175,111 @@ template <class T> G2_INLINE void transpose(Vec<T>* x) {
   }
 }
 
-/** x[k] holds element k of the columns of B, whose elements are neighbours in memory; of n ≤ L columns and m ≤ L elements. */
-template <class T> G2_INLINE void load_transposed(const T* b, size_t col, size_t n, size_t m, Vec<T>* x) {
-  constexpr size_t L = lanes<T>;
-  if (n == L && m == L) {
+/**
+ * Up to as many columns of B as a vector has lanes, side by side; their elements are neighbours in memory. Of bf16 a lane holds two
+ * elements of its column, so that half as many shuffles do.
+ */
+template <class T, class W> struct Columns {
+  static constexpr size_t L = lanes<T>;
+  static constexpr size_t depth = L * sizeof(T) / sizeof(W);  // elements of a column that a vector holds
+  Vec<T> x[L];
+
+  /** Of n ≤ L columns m ≤ depth elements, the others are 0. */
+  G2_INLINE void load(const W* b, size_t col, size_t n, size_t m) {
+    if (n == L && m == depth) {
 #pragma GCC unroll 16
-    for (size_t i = 0; i < L; i++) x[i] = load<T>(b + i * col);
-  } else {
-    for (size_t i = 0; i < L; i++) x[i] = i < n ? load_n<T>(b + i * col, m) : Vec<T>{};
+      for (size_t i = 0; i < L; i++) x[i] = whole(b + i * col);
+    } else {
+      for (size_t i = 0; i < L; i++) x[i] = i < n ? part(b + i * col, m) : Vec<T>{};
+    }
+    transpose<T>(x);
   }
-  transpose<T>(x);
+  /** Element k of every column. */
+  G2_INLINE Vec<T> operator[](size_t k) const {
+    if constexpr (__is_same(T, W)) return x[k];
+    else return k % 2 ? simd::second_of_pairs((simd::Words)x[k / 2]) : simd::first_of_pairs((simd::Words)x[k / 2]);
+  }
+
+ private:
+  static G2_INLINE Vec<T> whole(const T* p) { return simd::load(p); }
+  static G2_INLINE Vec<T> whole(const bf16* p) { return (Vec<T>)simd::load_words(p); }
+  static G2_INLINE Vec<T> part(const T* p, size_t m) { return load_n<T>(p, m); }
+  static G2_INLINE Vec<T> part(const bf16* p, size_t m) {
+    Vec<T> pairs{};
+    __builtin_memcpy(&pairs, p, m * sizeof(bf16));
+    return pairs;
+  }
+};
+
+/** Columns j of a panel in blocks: body(j, k, x, m) where x holds m elements from k on. */
+template <class T, class W, class F> G2_INLINE void each_columns(const W* b, size_t col, size_t depth, size_t cols, F&& body) {
+  constexpr size_t L = lanes<T>;
+  for (size_t j = 0; j < kCols<T>; j += L) {
+    const size_t n = j < cols ? least(L, cols - j) : 0;
+    for (size_t k = 0; k < depth; k += Columns<T, W>::depth) {
+      const size_t m = least(Columns<T, W>::depth, depth - k);
+      Columns<T, W> x;
+      for (size_t i = 0; i < L; i++) __builtin_prefetch(b + ((j + L + i) * col + k), 0, 2);  // the next columns
+      x.load(b + (j * col + k), col, n, m);
+      body(j, k, x, m);
+    }
+  }
 }
 
 /** A panel of B: `depth` rows of kCols elements, zeros behind the last column. */
-template <class T> void pack_panel(const T* b, size_t row, size_t col, size_t depth, size_t cols, T* to) {
-  constexpr size_t L = lanes<T>, W = kCols<T>;
+template <class T, class W> void pack_panel(const W* b, size_t row, size_t col, size_t depth, size_t cols, T* to) {
+  constexpr size_t L = lanes<T>, P = kCols<T>;
   if (col == 1) {
-    if (cols == W) {
-      for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * W, b + k * row, W * sizeof(T));
+    if (__is_same(T, W) && cols == P) {
+      for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * P, b + k * row, P * sizeof(T));
       return;
     }
-    for (size_t k = 0; k < depth; k++, b += row, to += W)
+    for (size_t k = 0; k < depth; k++, b += row, to += P)
 #pragma GCC unroll 4
-      for (size_t j = 0; j < W; j += L)
-        store(to + j, j + L <= cols ? load<T>(b + j) : j < cols ? load_n<T>(b + j, cols - j) : Vec<T>{});
+      for (size_t j = 0; j < P; j += L)
+        store(to + j, j + L <= cols ? load(b + j) : j < cols ? load_n(b + j, cols - j) : Vec<T>{});
     return;
   }
-  if (row == 1) {
-    for (size_t j = 0; j < W; j += L) {
-      const size_t n = j < cols ? least(L, cols - j) : 0;
-      for (size_t k = 0; k < depth; k += L) {
-        const size_t m = least(L, depth - k);
-        Vec<T> x[L];
-        for (size_t i = 0; i < L; i++) __builtin_prefetch(b + ((j + L + i) * col + k), 0, 2);  // the next columns
-        load_transposed(b + (j * col + k), col, n, m, x);
-        if (m == L) {
-#pragma GCC unroll 16
-          for (size_t i = 0; i < L; i++) store(to + (k + i) * W + j, x[i]);
-        } else {
-          for (size_t i = 0; i < m; i++) store(to + (k + i) * W + j, x[i]);
-        }
+  if (row == 1)
+    return each_columns<T>(b, col, depth, cols, [&](size_t j, size_t k, const auto& x, size_t m) __attribute__((always_inline)) {
+      if (m == x.depth) {
+#pragma GCC unroll 32
+        for (size_t i = 0; i < x.depth; i++) store(to + (k + i) * P + j, x[i]);
+      } else {
+        for (size_t i = 0; i < m; i++) store(to + (k + i) * P + j, x[i]);
       }
-    }
-    return;
-  }
+    });
   for (size_t k = 0; k < depth; k++)
-    for (size_t j = 0; j < W; j++) to[k * W + j] = j < cols ? b[k * row + j * col] : T(0);
+    for (size_t j = 0; j < P; j++) to[k * P + j] = j < cols ? widen(b[k * row + j * col]) : T(0);
+}
+
+/** Rows that a panel is stored with: those of bf16 come in pairs, element by element, so that they widen without a shuffle. */
+template <class S> G2_INLINE size_t stored_depth(size_t depth) { return __is_same(S, bf16) ? round_up(depth, 2) : depth; }
+
+/** The same in bf16, pairs of rows interleaved. */
+void pack_panel(const bf16* b, size_t row, size_t col, size_t depth, size_t cols, bf16* to) {
+  constexpr size_t P = kCols<float>;
+  if (row == 1)
+    return each_columns<float>(b, col, depth, cols, [&](size_t j, size_t k, const auto& x, size_t m) __attribute__((always_inline)) {
+      for (size_t i = 0; i < m; i += 2) simd::store_words(to + (k + i) * P + 2 * j, (simd::Words)x.x[i / 2]);
+    });
+  for (size_t k = 0; k < stored_depth<bf16>(depth); k++)
+    for (size_t j = 0; j < P; j++) to[(k - k % 2) * P + 2 * j + k % 2] = k < depth && j < cols ? b[k * row + j * col] : bf16{0};
+}
+
+/** A packed panel in the type of the arithmetic: as it is, or widened into `to`. */
+template <class T> G2_INLINE const T* real_panel(const T* panel, size_t, T*) { return panel; }
+G2_INLINE const float* real_panel(const bf16* panel, size_t depth, float* to) {
+  constexpr size_t L = lanes<float>, P = kCols<float>;
+  float* out = to;
+  for (size_t k = 0; k < depth; k += 2, panel += 2 * P, out += 2 * P)
+#pragma GCC unroll 4
+    for (size_t j = 0; j < P; j += L) {
+      const simd::Words pairs = simd::load_words(panel + 2 * j);
+      store(out + j, simd::first_of_pairs(pairs));
+      store(out + P + j, simd::second_of_pairs(pairs));
+    }
+  return to;
 }
 
 /** Items on all threads; a single one without leaving this one. */
@@ -235,15 +294,16 @@ struct Part {
   size_t j0, cols;
 };
 
-template <class T> void pack_b(Stream& stream, const Gemm<T>& op, const Part& part, T* packed) {
-  constexpr size_t W = kCols<T>;
-  const size_t panels = ceil_div(part.cols, W);
+/** Into panels of T, or as a weight is kept, where products to come read it from there. */
+template <class T, class W, class S> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, S* packed) {
+  constexpr size_t P = kCols<T>;
+  const size_t panels = ceil_div(part.cols, P);
   const auto pack = [&](size_t p) {
-    const size_t j = p * W;
+    const size_t j = p * P;
     for (size_t k = 0; k < part.depth; k += part.chunk) {
       const size_t depth = least(part.chunk, part.depth - k);
       pack_panel(op.b.data + (part.k0 + k) * op.b_row + (part.j0 + j) * op.b_col, op.b_row, op.b_col, depth,
-                 least(W, part.cols - j), packed + k * panels * W + p * depth * W);
+                 least(P, part.cols - j), packed + k * panels * P + p * stored_depth<S>(depth) * P);
     }
   };
   if (part.depth * part.cols < kTileWork / 16) {
@@ -254,21 +314,23 @@ template <class T> void pack_b(Stream& stream, const Gemm<T>& op, const Part& pa
 }
 
 /** What is added to a block of C that starts at row i and column j, by the chunk that comes first or by a later one. */
-template <class T> G2_INLINE Block<T> block_of(const Gemm<T>& op, size_t i, size_t j, size_t rows, size_t cols, bool first) {
+template <class T, class W>
+G2_INLINE Block<T> block_of(const Gemm<T, W>& op, size_t i, size_t j, size_t rows, size_t cols, bool first) {
   const size_t at = i * op.c_row + j;
   return {op.c.data + at, op.c_row, rows, cols, op.accumulate || !first, first && op.bias ? op.bias + j : nullptr,
           first && op.residual ? op.residual + at : nullptr};
 }
 
 /** The tile [i0, i0 + rows) × panels [p0, p1) of C, over one part of B. */
-template <class T, bool ByColumn>
-void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i0, size_t rows, size_t p0, size_t p1) {
-  constexpr size_t W = kCols<T>;
-  const size_t panels = ceil_div(part.cols, W);
+template <bool ByColumn, class T, class W, class S>
+void compute_tile(const Gemm<T, W>& op, const Part& part, const S* packed, size_t i0, size_t rows, size_t p0, size_t p1) {
+  constexpr size_t P = kCols<T>;
+  const size_t panels = ceil_div(part.cols, P);
   Scratch scratch;
   T* a = scratch.take<T>((round_up(rows, kRows) + 1) * kRowStride);
+  T* widened = __is_same(S, T) ? nullptr : scratch.take<T>(kDepth * P);
   for (size_t k = 0; k < part.depth || k == 0; k += part.chunk) {
-    const size_t depth = least(part.chunk, part.depth - k);
+    const size_t depth = least(part.chunk, part.depth - k), stored = stored_depth<S>(depth);
     const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
     // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
     const size_t direct = ByColumn && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
@@ -276,61 +338,62 @@ void compute_tile(const Gemm<T>& op, const Part& part, const T* packed, size_t i
     else pack_rows(from, op.a_row, op.a_col, rows, depth, a);
     const bool first = part.k0 + k == 0;
     for (size_t p = p0; p < p1; p++) {
-      const size_t j = part.j0 + p * W;
-      const T* b = packed + k * panels * W + p * depth * W;
+      const size_t j = part.j0 + p * P;
+      const S* panel = packed + k * panels * P + p * stored * P;
+      const T* b = real_panel(panel, depth, widened);
       // the next panel comes nearer while this one is used
-      const size_t lines = depth * W * sizeof(T) / 64 / ceil_div(rows, kRows) + 1;
-      const char* next = reinterpret_cast<const char*>(b + depth * W);
+      const size_t lines = stored * P * sizeof(S) / 64 / ceil_div(rows, kRows) + 1;
+      const char* next = reinterpret_cast<const char*>(panel + stored * P);
       for (size_t i = 0; i < rows; i += kRows) {
         if (p + 1 < p1)
           for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
         const T* row = i < direct ? from + i : a + i * (ByColumn ? kDepth : kRowStride);
         compute_block<T, ByColumn>(row, i < direct ? op.a_col : kRows, b, depth,
-                                   block_of(op, i0 + i, j, least(kRows, rows - i), least(W, part.cols - p * W), first));
+                                   block_of(op, i0 + i, j, least(kRows, rows - i), least(P, part.cols - p * P), first));
       }
     }
   }
 }
 
 /**
- * A product of few rows where B's columns lie along memory: a vector's worth of columns is transposed in registers and used
+ * A product of few rows where they and B's columns lie along memory: a vector's worth of columns is transposed in registers and used
  * at once, since packing would cost more than the product. The chains of multiply-adds are those of the micro-kernel.
  */
-template <class T, int R> void few_rows(const Gemm<T>& op, size_t chunk, size_t j, size_t i0, size_t k0) {
-  constexpr size_t L = lanes<T>;
+template <int R, class T, class W> void few_rows(const Gemm<T, W>& op, size_t chunk, size_t j, size_t i0, size_t k0) {
+  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
   const size_t cols = least(L, op.n - j), rows = least(R, op.m - i0), end = least(op.k, k0 + chunk);
   const T* a[R];
   for (size_t i = 0; i < R; i++) a[i] = op.a.data + (i0 + least(i, rows - 1)) * op.a_row;
   Vec<T> acc[R][1] = {};
-  for (size_t k = k0; k < end; k += L) {
-    const size_t m = least(L, end - k);
-    Vec<T> x[L];
-    const T* b = op.b.data + j * op.b_col + k;
+  for (size_t k = k0; k < end; k += D) {
+    const size_t m = least(D, end - k);
+    Columns<T, W> x;
+    const W* b = op.b.data + j * op.b_col + k;
     for (size_t l = 0; l < L; l++) __builtin_prefetch(b + (L + l) * op.b_col);  // the next columns
-    load_transposed(b, op.b_col, cols, m, x);
-    if (m == L) {
-#pragma GCC unroll 16
-      for (size_t l = 0; l < L; l++)
+    x.load(b, op.b_col, cols, m);
+    if (m == D) {
+#pragma GCC unroll 32
+      for (size_t l = 0; l < D; l++)
 #pragma GCC unroll 8
-        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
+        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][k + l]), x[l], acc[i][0]);
     } else {
       for (size_t l = 0; l < m; l++)
 #pragma GCC unroll 8
-        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][(k + l) * op.a_col]), x[l], acc[i][0]);
+        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][k + l]), x[l], acc[i][0]);
     }
   }
   finish(acc, block_of(op, i0, j, rows, cols, k0 == 0));
 }
 
 /** All rows of a vector's worth of columns: chunk by chunk of k, whose part of B the rows after the first eight find in the cache. */
-template <class T> void few_rows_of(const Gemm<T>& op, size_t chunk, size_t j) {
+template <class T, class W> void few_rows_of(const Gemm<T, W>& op, size_t chunk, size_t j) {
   for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk)
     for (size_t i = 0; i < op.m; i += 8) {
       const size_t rows = op.m - i;
-      if (rows == 1) few_rows<T, 1>(op, chunk, j, i, k0);
-      else if (rows == 2) few_rows<T, 2>(op, chunk, j, i, k0);
-      else if (rows <= 4) few_rows<T, 4>(op, chunk, j, i, k0);
-      else few_rows<T, 8>(op, chunk, j, i, k0);
+      if (rows == 1) few_rows<1>(op, chunk, j, i, k0);
+      else if (rows == 2) few_rows<2>(op, chunk, j, i, k0);
+      else if (rows <= 4) few_rows<4>(op, chunk, j, i, k0);
+      else few_rows<8>(op, chunk, j, i, k0);
     }
 }
 
@@ -354,13 +417,13 @@ G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block, s
 
 }  // namespace
 
-KERNEL_REAL(cpu, Gemm) {
-  constexpr size_t W = kCols<T>;
+KERNEL_WEIGHT(cpu, Gemm) {
+  constexpr size_t P = kCols<T>;
   if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth) : 1;
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 16) : 16;
   const size_t few = op.n * op.k > kLarge ? kFewRowsOfLarge : kFewRows;
-  if (op.m <= few && op.b_row == 1 && !op.packed && !op.pack_to) {
+  if (op.m <= few && op.a_col == 1 && op.b_row == 1 && !op.packed && !op.pack_to) {
     constexpr size_t L = lanes<T>;
     const size_t vectors = ceil_div(op.n, L), together = ceil_div(kTileWork, op.m * (op.k + 1) * L);
     return each(stream, ceil_div(vectors, together), [&](size_t t) {
@@ -368,30 +431,33 @@ KERNEL_REAL(cpu, Gemm) {
     });
   }
   const size_t deep = least(op.k, chunk * kDeepChunks);
-  const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * W);
+  const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * P);
   const size_t wide = least(op.n, widest);
+  const auto compute = [&](const Part& part, const auto* packed) {
+    const size_t panels = ceil_div(part.cols, P);
+    const TileShape tile = tile_shape(op.m, panels, kRows * P * (part.depth + 1), static_cast<size_t>(threads_of(stream)));
+    const size_t down = ceil_div(op.m, tile.rows);
+    each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
+      const size_t i0 = t % down * tile.rows, p0 = t / down * tile.panels;
+      const size_t rows = least(tile.rows, op.m - i0), p1 = least(panels, p0 + tile.panels);
+      if (op.a_row == 1 && op.a_col != 1) compute_tile<true>(op, part, packed, i0, rows, p0, p1);
+      else compute_tile<false>(op, part, packed, i0, rows, p0, p1);
+    });
+  };
   Scratch scratch;
-  T* own = op.packed || op.pack_to ? nullptr : scratch.take<T>(deep * round_up(wide, W));
+  T* own = op.packed || op.pack_to ? nullptr : scratch.take<T>(deep * round_up(wide, P));
   size_t before = 0;  // elements of the parts that came first
   for (size_t j0 = 0; j0 < op.n; j0 += wide) {
     for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += op.k ? deep : 1) {
       const Part part{k0, least(deep, op.k - k0), chunk, j0, least(wide, op.n - j0)};
-      const size_t panels = ceil_div(part.cols, W), at = before;
-      before += panels * W * part.depth;
-      if (op.pack_to) {
-        pack_b(stream, op, part, op.pack_to + at);
-        continue;
+      const size_t at = before;
+      before += round_up(part.cols, P) * stored_depth<W>(part.depth);
+      if (op.pack_to) pack_b(stream, op, part, op.pack_to + at);
+      else if (op.packed) compute(part, op.packed + at);
+      else {
+        pack_b(stream, op, part, own);
+        compute(part, static_cast<const T*>(own));
       }
-      if (own) pack_b(stream, op, part, own);
-      const T* packed = own ? own : op.packed + at;
-      const TileShape tile = tile_shape(op.m, panels, kRows * W * (part.depth + 1), static_cast<size_t>(threads_of(stream)));
-      const size_t down = ceil_div(op.m, tile.rows);
-      each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
-        const size_t i0 = t % down * tile.rows, p0 = t / down * tile.panels;
-        const size_t rows = least(tile.rows, op.m - i0), p1 = least(panels, p0 + tile.panels);
-        if (op.a_row == 1 && op.a_col != 1) compute_tile<T, true>(op, part, packed, i0, rows, p0, p1);
-        else compute_tile<T, false>(op, part, packed, i0, rows, p0, p1);
-      });
     }
   }
 }

@@ -3,14 +3,15 @@
 
 namespace g2rpo {
 
-/** C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. */
-template <class T> struct Gemm {
+/** C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. B may be kept in bf16: the bits of C are those of B widened. */
+template <class T, class W = T> struct Gemm {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "gemm";
   static constexpr auto kSignature =
-      "a {f32|f64}[M,K], b {f32|f64}[K,N] -> c {f32|f64}[M,N]";
+      "a {f32|f64}[M,K], b {f32|f64|bf16}[K,N] -> c {f32|f64}[M,N]";
   View<const T> a;
-  View<const T> b;
+  View<const W> b;
   View<T> c;
   // For calls from C++: element strides of a row and of a column step; 0 means contiguous as the signature says.
   size_t m = c.dim[0], n = c.dim[1], k = a.dim[1];
@@ -21,9 +22,9 @@ template <class T> struct Gemm {
   /** added to C if present: [M, N] with row stride c_row; may be C itself */
   const T* residual = nullptr;
   /** B as an earlier call left it in its `pack_to`, on this machine; b is then not looked at */
-  const T* packed = nullptr;
-  /** nothing is computed: B is laid out here for calls with `packed`; holds (n + 64) · k elements, which is enough for panels of any instruction set */
-  T* pack_to = nullptr;
+  const W* packed = nullptr;
+  /** nothing is computed: B is laid out here for calls with `packed`; holds (n + 64) · (k + 1) elements, which is enough for panels of any instruction set */
+  W* pack_to = nullptr;
   G2_INLINE static Gemm read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }

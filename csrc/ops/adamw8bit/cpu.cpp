@@ -12,17 +12,9 @@ constexpr size_t kScaled = 256;     // elements that share a scale
 constexpr float kTop = 1.875f;      // of the largest code
 constexpr float kRandoms = 1 << 20; // roundings are decided by 20 bits, the upper 16 of them random
 
-typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Signed __attribute__((vector_size(kVectorBytes)));
 constexpr size_t kLanes = static_cast<size_t>(lanes<float>);
 
-G2_INLINE Words words(uint32_t x) { return x - Words{}; }
-G2_INLINE Words load_words(const uint32_t* p) {
-  Words v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-G2_INLINE void store_words(uint32_t* p, Words v) { __builtin_memcpy(p, &v, sizeof v); }
 
 /** A mixer of two multiplications: every bit of x moves half of the bits of the result. */
 template <class V> G2_INLINE V mixed(V x) {
