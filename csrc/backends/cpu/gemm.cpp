@@ -6,7 +6,7 @@
 // on the number of threads nor on how many other rows and columns there are.
 #include "../../core/arena.h"
 #include "gemm.h"
-#include "simd.h"
+#include "lanes.h"
 
 namespace g2rpo {
 
@@ -38,9 +38,7 @@ constexpr size_t kTileRows = 252 / kRows * kRows;      // whose chunk stays in t
 constexpr size_t kDeepChunks = 8;                      // chunks of k packed together
 constexpr size_t kPackedBytes = size_t{8} << 20;       // of B; it is read once per tile of rows, from far away
 constexpr size_t kTileWork = size_t{1} << 20;          // multiply-adds that are worth waking a thread for
-constexpr size_t kFewRows = 8;                         // up to which B is not packed if its columns lie along memory …
-constexpr size_t kFewRowsOfLarge = 16;                 // … or up to so many if B is too large for a cache
-constexpr size_t kLarge = size_t{1} << 20;             // elements of such a B
+constexpr size_t kFewRows = 8;                         // up to which B is not packed if its columns lie along memory
 constexpr size_t kDirectPanels = 8;                    // up to which packing columns of A costs more than it saves
 constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
@@ -184,13 +182,12 @@ template <class T, class W> struct Columns {
   static constexpr size_t depth = L * sizeof(T) / sizeof(W);  // elements of a column that a vector holds
   Vec<T> x[L];
 
-  /** Of n ≤ L columns m ≤ depth elements, the others are 0. */
-  G2_INLINE void load(const W* b, size_t col, size_t n, size_t m) {
-    if (n == L && m == depth) {
-#pragma GCC unroll 16
-      for (size_t i = 0; i < L; i++) x[i] = whole(b + i * col);
-    } else {
-      for (size_t i = 0; i < L; i++) x[i] = i < n ? part(b + i * col, m) : Vec<T>{};
+  G2_INLINE Columns(const W* b, size_t col) {
+    for (size_t i = 0; i < L; i += 4, b += 4 * col) {
+      x[i] = whole(b);
+      if (L > 1) x[i + 1] = whole(b + col);
+      if (L > 2) x[i + 2] = whole(b + 2 * col);
+      if (L > 2) x[i + 3] = whole(b + 3 * col);
     }
     transpose<T>(x);
   }
@@ -203,26 +200,26 @@ template <class T, class W> struct Columns {
  private:
   static G2_INLINE Vec<T> whole(const T* p) { return simd::load(p); }
   static G2_INLINE Vec<T> whole(const bf16* p) { return (Vec<T>)simd::load_words(p); }
-  static G2_INLINE Vec<T> part(const T* p, size_t m) { return load_n<T>(p, m); }
-  static G2_INLINE Vec<T> part(const bf16* p, size_t m) {
-    Vec<T> pairs{};
-    __builtin_memcpy(&pairs, p, m * sizeof(bf16));
-    return pairs;
-  }
 };
 
-/** Columns j of a panel in blocks: body(j, k, x, m) where x holds m elements from k on. */
-template <class T, class W, class F> G2_INLINE void each_columns(const W* b, size_t col, size_t depth, size_t cols, F&& body) {
-  constexpr size_t L = lanes<T>;
-  for (size_t j = 0; j < kCols<T>; j += L) {
-    const size_t n = j < cols ? least(L, cols - j) : 0;
-    for (size_t k = 0; k < depth; k += Columns<T, W>::depth) {
-      const size_t m = least(Columns<T, W>::depth, depth - k);
-      Columns<T, W> x;
-      for (size_t i = 0; i < L; i++) __builtin_prefetch(b + ((j + L + i) * col + k), 0, 2);  // the next columns
-      x.load(b + (j * col + k), col, n, m);
-      body(j, k, x, m);
-    }
+/** Columns at the edge of B: n of them, m elements each, with zeros up to what Columns reads. */
+template <class T, class W> __attribute__((noinline)) void copy_edge(const W* b, size_t col, size_t n, size_t m, W* to) {
+  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
+  for (size_t i = 0; i < L; i++)
+    for (size_t k = 0; k < D; k++) to[i * D + k] = i < n && k < m ? b[i * col + k] : W{};
+}
+
+/** body(k, x, m) where x holds, of n ≤ L columns of B, m elements from k on; for all `depth` of them, in order. */
+template <class T, class W, class F> G2_INLINE void each_columns(const W* b, size_t col, size_t depth, size_t n, F&& body) {
+  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
+  alignas(64) W edge[L * D];
+  for (size_t k = 0; k < depth; k += D) {
+    const size_t m = least(D, depth - k);
+    const W* next = b + L * col + k;  // the next columns
+    for (size_t i = 0; i < L; i++, next += col) __builtin_prefetch(next, 0, 2);
+    const bool whole = n == L && m == D;
+    if (!whole) copy_edge<T>(b + k, col, n, m, edge);
+    body(k, Columns<T, W>(whole ? b + k : edge, whole ? col : D), m);
   }
 }
 
@@ -240,46 +237,19 @@ template <class T, class W> void pack_panel(const W* b, size_t row, size_t col, 
         store(to + j, j + L <= cols ? load(b + j) : j < cols ? load_n(b + j, cols - j) : Vec<T>{});
     return;
   }
-  if (row == 1)
-    return each_columns<T>(b, col, depth, cols, [&](size_t j, size_t k, const auto& x, size_t m) __attribute__((always_inline)) {
-      if (m == x.depth) {
+  if (row == 1) {
+    for (size_t j = 0; j < P; j += L)
+      each_columns<T>(b + j * col, col, depth, j < cols ? least(L, cols - j) : 0, [&](size_t k, const auto& x, size_t m) G2_INLINED {
 #pragma GCC unroll 32
-        for (size_t i = 0; i < x.depth; i++) store(to + (k + i) * P + j, x[i]);
-      } else {
-        for (size_t i = 0; i < m; i++) store(to + (k + i) * P + j, x[i]);
-      }
-    });
+        for (size_t i = 0; i < x.depth; i++) {
+          if (i >= m) break;
+          store(to + (k + i) * P + j, x[i]);
+        }
+      });
+    return;
+  }
   for (size_t k = 0; k < depth; k++)
     for (size_t j = 0; j < P; j++) to[k * P + j] = j < cols ? widen(b[k * row + j * col]) : T(0);
-}
-
-/** Rows that a panel is stored with: those of bf16 come in pairs, element by element, so that they widen without a shuffle. */
-template <class S> G2_INLINE size_t stored_depth(size_t depth) { return __is_same(S, bf16) ? round_up(depth, 2) : depth; }
-
-/** The same in bf16, pairs of rows interleaved. */
-void pack_panel(const bf16* b, size_t row, size_t col, size_t depth, size_t cols, bf16* to) {
-  constexpr size_t P = kCols<float>;
-  if (row == 1)
-    return each_columns<float>(b, col, depth, cols, [&](size_t j, size_t k, const auto& x, size_t m) __attribute__((always_inline)) {
-      for (size_t i = 0; i < m; i += 2) simd::store_words(to + (k + i) * P + 2 * j, (simd::Words)x.x[i / 2]);
-    });
-  for (size_t k = 0; k < stored_depth<bf16>(depth); k++)
-    for (size_t j = 0; j < P; j++) to[(k - k % 2) * P + 2 * j + k % 2] = k < depth && j < cols ? b[k * row + j * col] : bf16{0};
-}
-
-/** A packed panel in the type of the arithmetic: as it is, or widened into `to`. */
-template <class T> G2_INLINE const T* real_panel(const T* panel, size_t, T*) { return panel; }
-G2_INLINE const float* real_panel(const bf16* panel, size_t depth, float* to) {
-  constexpr size_t L = lanes<float>, P = kCols<float>;
-  float* out = to;
-  for (size_t k = 0; k < depth; k += 2, panel += 2 * P, out += 2 * P)
-#pragma GCC unroll 4
-    for (size_t j = 0; j < P; j += L) {
-      const simd::Words pairs = simd::load_words(panel + 2 * j);
-      store(out + j, simd::first_of_pairs(pairs));
-      store(out + P + j, simd::second_of_pairs(pairs));
-    }
-  return to;
 }
 
 /** Items on all threads; a single one without leaving this one. */
@@ -294,16 +264,19 @@ struct Part {
   size_t j0, cols;
 };
 
-/** Into panels of T, or as a weight is kept, where products to come read it from there. */
-template <class T, class W, class S> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, S* packed) {
+template <class T, class W> G2_INLINE void pack_one(const Gemm<T, W>& op, const Part& part, size_t k, size_t p, size_t depth, T* to) {
+  const size_t j = p * kCols<T>;
+  pack_panel(op.b.data + (part.k0 + k) * op.b_row + (part.j0 + j) * op.b_col, op.b_row, op.b_col, depth,
+             least(kCols<T>, part.cols - j), to);
+}
+
+template <class T, class W> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, T* packed) {
   constexpr size_t P = kCols<T>;
   const size_t panels = ceil_div(part.cols, P);
   const auto pack = [&](size_t p) {
-    const size_t j = p * P;
     for (size_t k = 0; k < part.depth; k += part.chunk) {
       const size_t depth = least(part.chunk, part.depth - k);
-      pack_panel(op.b.data + (part.k0 + k) * op.b_row + (part.j0 + j) * op.b_col, op.b_row, op.b_col, depth,
-                 least(P, part.cols - j), packed + k * panels * P + p * stored_depth<S>(depth) * P);
+      pack_one(op, part, k, p, depth, packed + k * panels * P + p * depth * P);
     }
   };
   if (part.depth * part.cols < kTileWork / 16) {
@@ -321,16 +294,48 @@ G2_INLINE Block<T> block_of(const Gemm<T, W>& op, size_t i, size_t j, size_t row
           first && op.residual ? op.residual + at : nullptr};
 }
 
+/** Panels of a part of B that was packed beforehand. */
+template <class T> struct PackedPanels {
+  static constexpr size_t room = 0;  // elements that `at` may use
+  const T* packed;
+  size_t panels;
+
+  G2_INLINE const T* at(size_t k, size_t p, size_t depth, T*) const { return packed + (k * panels + p * depth) * kCols<T>; }
+  /** Bytes of the next panel come nearer while this one is used, a share at each of `times`. */
+  struct Ahead {
+    const char* next;
+    size_t lines;
+    G2_INLINE void operator()() {
+      for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
+    }
+  };
+  G2_INLINE Ahead ahead(size_t k, size_t p, size_t depth, size_t times) const {
+    return {reinterpret_cast<const char*>(at(k, p + 1, depth, nullptr)), depth * kCols<T> * sizeof(T) / 64 / times + 1};
+  }
+};
+
+/** Panels that are packed when they are wanted: where all rows are one tile, nobody wants them twice. */
+template <class T, class W> struct FreshPanels {
+  static constexpr size_t room = kDepth * kCols<T>;
+  const Gemm<T, W>& op;
+  const Part& part;
+
+  G2_INLINE const T* at(size_t k, size_t p, size_t depth, T* to) const {
+    pack_one(op, part, k, p, depth, to);
+    return to;
+  }
+  G2_INLINE auto ahead(size_t, size_t, size_t, size_t) const { return [] {}; }
+};
+
 /** The tile [i0, i0 + rows) × panels [p0, p1) of C, over one part of B. */
-template <bool ByColumn, class T, class W, class S>
-void compute_tile(const Gemm<T, W>& op, const Part& part, const S* packed, size_t i0, size_t rows, size_t p0, size_t p1) {
+template <bool ByColumn, class T, class W, class Panels>
+void compute_tile(const Gemm<T, W>& op, const Part& part, const Panels& source, size_t i0, size_t rows, size_t p0, size_t p1) {
   constexpr size_t P = kCols<T>;
-  const size_t panels = ceil_div(part.cols, P);
   Scratch scratch;
   T* a = scratch.take<T>((round_up(rows, kRows) + 1) * kRowStride);
-  T* widened = __is_same(S, T) ? nullptr : scratch.take<T>(kDepth * P);
+  T* room = scratch.take<T>(source.room);
   for (size_t k = 0; k < part.depth || k == 0; k += part.chunk) {
-    const size_t depth = least(part.chunk, part.depth - k), stored = stored_depth<S>(depth);
+    const size_t depth = least(part.chunk, part.depth - k);
     const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
     // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
     const size_t direct = ByColumn && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
@@ -339,14 +344,10 @@ void compute_tile(const Gemm<T, W>& op, const Part& part, const S* packed, size_
     const bool first = part.k0 + k == 0;
     for (size_t p = p0; p < p1; p++) {
       const size_t j = part.j0 + p * P;
-      const S* panel = packed + k * panels * P + p * stored * P;
-      const T* b = real_panel(panel, depth, widened);
-      // the next panel comes nearer while this one is used
-      const size_t lines = stored * P * sizeof(S) / 64 / ceil_div(rows, kRows) + 1;
-      const char* next = reinterpret_cast<const char*>(panel + stored * P);
+      const T* b = source.at(k, p, depth, room);
+      auto ahead = source.ahead(k, p, depth, ceil_div(rows, kRows));
       for (size_t i = 0; i < rows; i += kRows) {
-        if (p + 1 < p1)
-          for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
+        if (p + 1 < p1) ahead();
         const T* row = i < direct ? from + i : a + i * (ByColumn ? kDepth : kRowStride);
         compute_block<T, ByColumn>(row, i < direct ? op.a_col : kRows, b, depth,
                                    block_of(op, i0 + i, j, least(kRows, rows - i), least(P, part.cols - p * P), first));
@@ -359,42 +360,48 @@ void compute_tile(const Gemm<T, W>& op, const Part& part, const S* packed, size_
  * A product of few rows where they and B's columns lie along memory: a vector's worth of columns is transposed in registers and used
  * at once, since packing would cost more than the product. The chains of multiply-adds are those of the micro-kernel.
  */
-template <int R, class T, class W> void few_rows(const Gemm<T, W>& op, size_t chunk, size_t j, size_t i0, size_t k0) {
-  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
-  const size_t cols = least(L, op.n - j), rows = least(R, op.m - i0), end = least(op.k, k0 + chunk);
-  const T* a[R];
-  for (size_t i = 0; i < R; i++) a[i] = op.a.data + (i0 + least(i, rows - 1)) * op.a_row;
+template <int R, class T, class W> void few_rows(const Gemm<T, W>& op, const T* a, size_t chunk, size_t j, size_t k0) {
+  constexpr size_t L = lanes<T>;
+  const size_t cols = least(L, op.n - j);
   Vec<T> acc[R][1] = {};
-  for (size_t k = k0; k < end; k += D) {
-    const size_t m = least(D, end - k);
-    Columns<T, W> x;
-    const W* b = op.b.data + j * op.b_col + k;
-    for (size_t l = 0; l < L; l++) __builtin_prefetch(b + (L + l) * op.b_col);  // the next columns
-    x.load(b, op.b_col, cols, m);
-    if (m == D) {
+  each_columns<T>(op.b.data + j * op.b_col + k0, op.b_col, least(chunk, op.k - k0), cols, [&](size_t k, const auto& x, size_t m) G2_INLINED {
+    const T* at = a + k;
+    const auto step = [&](size_t l) G2_INLINED {
+#pragma GCC unroll 8
+      for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(at[i * kRowStride + l]), x[l], acc[i][0]);
+    };
+    if (m == x.depth) {
 #pragma GCC unroll 32
-      for (size_t l = 0; l < D; l++)
-#pragma GCC unroll 8
-        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][k + l]), x[l], acc[i][0]);
+      for (size_t l = 0; l < x.depth; l++) step(l);
     } else {
-      for (size_t l = 0; l < m; l++)
-#pragma GCC unroll 8
-        for (int i = 0; i < R; i++) acc[i][0] = simd::fma(splat(a[i][k + l]), x[l], acc[i][0]);
+#pragma GCC unroll 32
+      for (size_t l = 0; l < x.depth; l++) {
+        if (l >= m) break;
+        step(l);
+      }
     }
-  }
-  finish(acc, block_of(op, i0, j, rows, cols, k0 == 0));
+  });
+  finish(acc, block_of(op, 0, j, op.m, cols, k0 == 0));
 }
 
-/** All rows of a vector's worth of columns: chunk by chunk of k, whose part of B the rows after the first eight find in the cache. */
-template <class T, class W> void few_rows_of(const Gemm<T, W>& op, size_t chunk, size_t j) {
-  for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk)
-    for (size_t i = 0; i < op.m; i += 8) {
-      const size_t rows = op.m - i;
-      if (rows == 1) few_rows<1>(op, chunk, j, i, k0);
-      else if (rows == 2) few_rows<2>(op, chunk, j, i, k0);
-      else if (rows <= 4) few_rows<4>(op, chunk, j, i, k0);
-      else few_rows<8>(op, chunk, j, i, k0);
-    }
+/** Few rows of A: chunk by chunk of k, rows kRowStride apart. */
+template <class T> const T* pack_few(const T* a, size_t row, size_t rows, size_t k, size_t chunk, Scratch& scratch) {
+  constexpr size_t stride = kFewRows * kRowStride;
+  T* packed = scratch.take<T>(ceil_div(k, chunk) * stride);
+  for (size_t at = 0, c = 0; at < k; at += chunk, c++)
+    for (size_t i = 0; i < rows; i++)
+      __builtin_memcpy(packed + c * stride + i * kRowStride, a + i * row + at, least(chunk, k - at) * sizeof(T));
+  return packed;
+}
+
+/** All rows of a vector's worth of columns. */
+template <class T, class W> void few_rows_of(const Gemm<T, W>& op, const T* a, size_t chunk, size_t j) {
+  for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk, a += kFewRows * kRowStride) {
+    if (op.m == 1) few_rows<1>(op, a, chunk, j, k0);
+    else if (op.m == 2) few_rows<2>(op, a, chunk, j, k0);
+    else if (op.m <= 4) few_rows<4>(op, a, chunk, j, k0);
+    else few_rows<8>(op, a, chunk, j, k0);
+  }
 }
 
 /** Rows and panels of a tile: halved while there are too few tiles for the threads and each has work enough for two. */
@@ -421,43 +428,44 @@ KERNEL_WEIGHT(cpu, Gemm) {
   constexpr size_t P = kCols<T>;
   if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth) : 1;
-  const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 16) : 16;
-  const size_t few = op.n * op.k > kLarge ? kFewRowsOfLarge : kFewRows;
-  if (op.m <= few && op.a_col == 1 && op.b_row == 1 && !op.packed && !op.pack_to) {
+  const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 32) : 32;  // whole vectors of columns, of bf16 too
+  if (op.m <= kFewRows && op.a_col == 1 && op.b_row == 1 && !op.packed && !op.pack_to) {
     constexpr size_t L = lanes<T>;
+    Scratch scratch;
+    const T* a = pack_few(op.a.data, op.a_row, op.m, op.k, chunk, scratch);
     const size_t vectors = ceil_div(op.n, L), together = ceil_div(kTileWork, op.m * (op.k + 1) * L);
     return each(stream, ceil_div(vectors, together), [&](size_t t) {
-      for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) few_rows_of(op, chunk, v * L);
+      for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) few_rows_of(op, a, chunk, v * L);
     });
   }
   const size_t deep = least(op.k, chunk * kDeepChunks);
   const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * P);
   const size_t wide = least(op.n, widest);
-  const auto compute = [&](const Part& part, const auto* packed) {
+  const auto compute = [&](const Part& part, const auto& source) {
     const size_t panels = ceil_div(part.cols, P);
     const TileShape tile = tile_shape(op.m, panels, kRows * P * (part.depth + 1), static_cast<size_t>(threads_of(stream)));
     const size_t down = ceil_div(op.m, tile.rows);
     each(stream, down * ceil_div(panels, tile.panels), [&](size_t t) {
       const size_t i0 = t % down * tile.rows, p0 = t / down * tile.panels;
       const size_t rows = least(tile.rows, op.m - i0), p1 = least(panels, p0 + tile.panels);
-      if (op.a_row == 1 && op.a_col != 1) compute_tile<true>(op, part, packed, i0, rows, p0, p1);
-      else compute_tile<false>(op, part, packed, i0, rows, p0, p1);
+      if (op.a_row == 1 && op.a_col != 1) compute_tile<true>(op, part, source, i0, rows, p0, p1);
+      else compute_tile<false>(op, part, source, i0, rows, p0, p1);
     });
   };
+  if (op.m <= kTileRows && !op.packed && !op.pack_to) {
+    const Part all{0, op.k, chunk, 0, op.n};
+    return compute(all, FreshPanels<T, W>{op, all});
+  }
   Scratch scratch;
   T* own = op.packed || op.pack_to ? nullptr : scratch.take<T>(deep * round_up(wide, P));
   size_t before = 0;  // elements of the parts that came first
   for (size_t j0 = 0; j0 < op.n; j0 += wide) {
     for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += op.k ? deep : 1) {
       const Part part{k0, least(deep, op.k - k0), chunk, j0, least(wide, op.n - j0)};
-      const size_t at = before;
-      before += round_up(part.cols, P) * stored_depth<W>(part.depth);
-      if (op.pack_to) pack_b(stream, op, part, op.pack_to + at);
-      else if (op.packed) compute(part, op.packed + at);
-      else {
-        pack_b(stream, op, part, own);
-        compute(part, static_cast<const T*>(own));
-      }
+      const size_t at = before, panels = ceil_div(part.cols, P);
+      before += panels * P * part.depth;
+      if (!op.packed) pack_b(stream, op, part, op.pack_to ? op.pack_to + at : own);
+      if (!op.pack_to) compute(part, PackedPanels<T>{op.packed ? op.packed + at : own, panels});
     }
   }
 }

@@ -22,9 +22,9 @@ template <class T, class W = T> struct Gemm {
   /** added to C if present: [M, N] with row stride c_row; may be C itself */
   const T* residual = nullptr;
   /** B as an earlier call left it in its `pack_to`, on this machine; b is then not looked at */
-  const W* packed = nullptr;
-  /** nothing is computed: B is laid out here for calls with `packed`; holds (n + 64) · (k + 1) elements, which is enough for panels of any instruction set */
-  W* pack_to = nullptr;
+  const T* packed = nullptr;
+  /** nothing is computed: B is laid out here for calls with `packed`; holds (n + 64) · k elements, which is enough for panels of any instruction set */
+  T* pack_to = nullptr;
   G2_INLINE static Gemm read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }

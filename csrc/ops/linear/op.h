@@ -18,16 +18,16 @@ template <class T, class W = T> struct Linear {
   View<T> y;
   // For calls from C++:
   /** the weight as an earlier call left it in its `pack_to`; so many rows need not pack it anew */
-  const W* packed = nullptr;
+  const T* packed = nullptr;
   /** nothing but the weight is looked at: it is laid out here; holds packed_weight_size(N, K) elements */
-  W* pack_to = nullptr;
+  T* pack_to = nullptr;
   G2_INLINE static Linear read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};
   }
 };
 
 /** Elements that a packed weight [N, K] takes at most, whatever the instruction set. */
-constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * (k + 1); }
+constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
 
 /** dX = dY·W, or dX += dY·W. */
 template <class T, class W = T> struct LinearBackwardInput {
