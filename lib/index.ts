@@ -23,6 +23,7 @@ export { normalQuantile } from './kernels/normalQuantile.ts';
 export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
+export { roundBf16 } from './kernels/roundBf16.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
 export { expertGroups, router, routerBackward } from './kernels/router.ts';
 export { sample } from './kernels/sample.ts';

@@ -28,7 +28,13 @@ export interface KernelDeclaration<I extends Tensors, U extends Tensors, S exten
   outputs: O;
   /** f64, slow and obvious: fills the outputs (zeros before) and changes the updates */
   reference(
-    args: ReferenceArrays<I> & ReferenceArrays<U> & ScalarValues<S> & { dims: Dims },
+    args: ReferenceArrays<I> &
+      ReferenceArrays<U> &
+      ScalarValues<S> & {
+        dims: Dims;
+        /** what arguments that are `stored` are kept in, where that changes more than their values */
+        kept?: DType;
+      },
     outputs: ReferenceArrays<O>,
   ): void;
   /** bytes that must move and floating-point operations that must happen; dimensions of lists are sums over their tensors */

@@ -38,6 +38,7 @@ export const f32 = spec(['f32']);
 export const f64 = spec(['f64']);
 export const i32 = spec(['i32']);
 export const u8 = spec(['u8']);
+export const bf16 = spec(['bf16']);
 /** f32 or f64; all arguments declared so must agree. */
 export const real = spec(['f32', 'f64']);
 /** As `real`, or bf16 where the reals are f32: what weights may be kept in. All arguments declared so must agree. */

@@ -83,14 +83,14 @@ function joined<A extends { length: number; set(from: never, at: number): void }
 }
 
 /** Runs the f64 reference on a case: outputs and updated tensors by name, tensors of a list one behind the other. */
-export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64Array | Int32Array> {
+export function runReference(kernel: AnyKernel, c: Case, kept?: Variant): Record<string, Float64Array | Int32Array> {
   const d = kernel.declaration;
   const { dims, arrays, lists, scalars } = prepare(kernel, c);
   const wide = (spec: TensorSpec, data: number[] | number) =>
     spec.dtypes.includes('i32') || spec.dtypes.includes('u8')
       ? Int32Array.from(typeof data === 'number' ? { length: data } : data)
       : Float64Array.from(typeof data === 'number' ? { length: data } : data);
-  const args: Record<string, unknown> = { ...scalars, dims };
+  const args: Record<string, unknown> = { ...scalars, dims, kept };
   const out: Record<string, Float64Array | Int32Array> = {};
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>))
     if (lists[name]) args[name] = lists[name].map(({ data }) => wide(spec, data));
@@ -151,7 +151,7 @@ async function readWide(t: Tensor): Promise<TypedArray> {
 export interface KernelTest {
   cases: Record<string, Case>;
   /** |kernel − reference| ≤ tolerance · max(1, |reference|); for each variant that the kernel has. State the reason beside it. */
-  tolerance: number | { f32: number; f64: number };
+  tolerance: number | { f32: number; f64: number; bf16?: number };
 }
 
 /** A kernel against its f64 reference, in every variant; inputs are rounded to what it gets first, so that only the arithmetic is judged. */
@@ -167,9 +167,9 @@ export function testKernel(kernel: AnyKernel, { cases, tolerance }: KernelTest):
       for (const [name, given] of Object.entries(cases))
         it(`${name}${variants.length > 1 ? ` (${variant})` : ''}`, async () => {
           const rounded = roundCase(kernel, given, variant);
-          const expected = runReference(kernel, rounded);
+          const expected = runReference(kernel, rounded, variant);
           const actual = await runKernel(kernel, rounded, variant);
-          const bound = typeof tolerance === 'number' ? tolerance : tolerance[variant === 'f64' ? 'f64' : 'f32'];
+          const bound = typeof tolerance === 'number' ? tolerance : (tolerance[variant] ?? tolerance.f32);
           for (const [key, want] of Object.entries(expected))
             expectClose(`${d.name}.${key}`, actual[key]!, want, bound);
         });
