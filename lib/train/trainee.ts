@@ -33,8 +33,8 @@ export interface Trainee {
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
-  const { path, adapter } = config.policy;
-  const media = mediaOptions(config.policy);
+  const { path, adapter, weights: dtype } = config.policy;
+  const media = { ...mediaOptions(config.policy), dtype };
   const policy = lora
     ? await Policy.load(path, {
         ...media,
@@ -56,11 +56,11 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     );
   }
   const { ema } = config.train;
-  const average = ema && createAverage(policy.trained, ema.decay);
   const optimizer = createOptimizer(policy.trained, config.train, () => {
     average?.follow();
     policy.refresh();
   });
+  const average = ema && createAverage(policy.trained, ema.decay, optimizer.moved);
   await found?.restoreOptimizer(optimizer);
   if (average) await found?.restoreAverage(average.state);
   const exchange = () => {
@@ -112,8 +112,13 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
 /** @throws NON_FINITE  the weights, changes of LoRA included, are such as nobody would want to keep */
 async function wantFinite(policy: Policy): Promise<void> {
   const weights = new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight));
-  using sum = squaredNorm({ x: [...weights].map((weight) => weight.reshape([weight.size])) }).sum;
-  if (Number.isFinite((await sum.read())[0])) return;
+  let total = 0;
+  for (const kept of ['f32', 'bf16']) {
+    const kind = [...weights].filter(({ dtype }) => dtype === kept);
+    using sum = squaredNorm({ x: kind.map((weight) => weight.reshape([weight.size])) }).sum;
+    total += (await sum.read())[0]!;
+  }
+  if (Number.isFinite(total)) return;
   throw new G2rpoError(
     'NON_FINITE',
     'the weights are no longer finite: the training has diverged. They are not saved; what was saved before stays as it is. Try a lower ' +
@@ -123,7 +128,8 @@ async function wantFinite(policy: Policy): Promise<void> {
 
 /** A policy to be asked, not trained: without gradients. */
 export function loadPolicy(config: TrainConfig['policy']): Promise<Policy> {
-  return Policy.load(config.path, { ...mediaOptions(config), adapter: config.adapter, trained: false });
+  const { path, adapter, weights: dtype } = config;
+  return Policy.load(path, { ...mediaOptions(config), dtype, adapter, trained: false });
 }
 
 /** What of a policy's configuration says how pictures and videos are read. */

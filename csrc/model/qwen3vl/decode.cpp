@@ -5,7 +5,6 @@
 
 #include "../../core/status.h"
 #include "../../ops/attention/op.h"
-#include "../../ops/embedding/op.h"
 #include "../../ops/sample/op.h"
 #include "../../ops/swiglu/op.h"
 #include "../../ops/visual_splice/op.h"
@@ -211,7 +210,7 @@ std::vector<Generation<T>> Policy<T>::generate(Stream& stream, const Batch<T>& p
     std::vector<int32_t> positions(3 * n), own_length(n, step + 1);
     for (size_t i = 0; i < n; i++) positions[i] = positions[n + i] = positions[2 * n + i] = s.position[i] + step;
     text_.rope_table(stream, positions.data(), n, cosine, sine);
-    run(stream, Embedding<T>{list(tokens), matrix<const T>(w_.embedding.weight, vocab, h), matrix(x, n, h)});
+    embed(stream, list(tokens), w_.embedding, vocab, h, x);
     for (size_t l = 0; l < t.layers; l++) {
       const auto& w = layers[l];
       rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
