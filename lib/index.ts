@@ -25,6 +25,7 @@ export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './k
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';
 export { rotary, rotaryTable } from './kernels/rotary.ts';
+export { roundBf16 } from './kernels/roundBf16.ts';
 export { expertGroups, router, routerBackward } from './kernels/router.ts';
 export { sample } from './kernels/sample.ts';
 export { segmentStatistics } from './kernels/segmentStatistics.ts';

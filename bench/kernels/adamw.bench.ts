@@ -1,25 +1,28 @@
 import { adamw } from '../../lib/kernels/adamw.ts';
+import { toBf16 } from '../../lib/runtime/bf16.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel } from '../support/benchKernel.ts';
 
 const f32 = (seed: number, n: number) => Float32Array.from(randoms(seed, n));
 
+const given = (tensors: number, N: number) => {
+  const list = (seed: number) => Array.from({ length: tensors }, (_, k) => f32(seed + 10 * k, N / tensors));
+  return {
+    gradients: list(1),
+    parameters: list(2),
+    firstMoments: list(3),
+    secondMoments: list(4).map((moment) => moment.map(Math.abs)),
+    learningRate: 1e-6,
+    weightDecay: 0.01,
+    step: 10,
+  };
+};
+
 /** Updates of so many tensors, which hold N numbers together. */
 const benchOf = (tensors: number, sizes: { N: number }[]) =>
   benchKernel(adamw, {
     sizes,
-    generate: ({ N }) => {
-      const list = (seed: number) => Array.from({ length: tensors }, (_, k) => f32(seed + 10 * k, N! / tensors));
-      return {
-        gradients: list(1),
-        parameters: list(2),
-        firstMoments: list(3),
-        secondMoments: list(4).map((moment) => moment.map(Math.abs)),
-        learningRate: 1e-6,
-        weightDecay: 0.01,
-        step: 10,
-      };
-    },
+    generate: ({ N }) => given(tensors, N!),
     peers: [
       {
         name: 'TypeScript',
@@ -46,6 +49,13 @@ const benchOf = (tensors: number, sizes: { N: number }[]) =>
 
 export default async () => {
   await benchOf(1, [{ N: 10_000 }, { N: 3_000_000 }, { N: 16_777_216 }]);
+  await benchKernel(adamw, {
+    sizes: [{ N: 10_000 }, { N: 3_000_000 }],
+    generate({ N }) {
+      const wide = given(1, N!);
+      return { ...wide, parameters: wide.parameters.map(toBf16) };
+    },
+  });
   console.log('the same of 400 tensors, as many as a policy may have:');
   await benchOf(400, [{ N: 3_000_000 }]);
 };

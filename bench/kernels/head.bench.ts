@@ -1,5 +1,6 @@
 import { head, headPolicyLoss } from '../../lib/kernels/head.ts';
 import type { Dims } from '../../lib/kernels/defineKernel.ts';
+import { toBf16 } from '../../lib/runtime/bf16.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel } from '../support/benchKernel.ts';
 
@@ -20,6 +21,13 @@ const large = [
 /** The pass that log-probabilities alone take, and the one that training makes; headBackward is a part of the latter. */
 export default async () => {
   await benchKernel(head, { sizes: [{ N: 6000, H: 128, V: 384 }, ...large], generate: inputs });
+  await benchKernel(head, {
+    sizes: large,
+    generate(dims) {
+      const wide = inputs(dims);
+      return { ...wide, weight: toBf16(wide.weight) };
+    },
+  });
   await benchKernel(headPolicyLoss, {
     sizes: [
       { N: 200, H: 128, V: 384 },

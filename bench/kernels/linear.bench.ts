@@ -1,4 +1,5 @@
 import type { Dims } from '../../lib/kernels/defineKernel.ts';
+import { toBf16 } from '../../lib/runtime/bf16.ts';
 import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel, type Peer } from '../support/benchKernel.ts';
@@ -31,8 +32,14 @@ const generate = ({ M, N, K }: Dims) => ({
 });
 
 export default async () => {
-  // a large policy decodes; the TypeScript would take seconds
-  await benchKernel(linear, { sizes: [1, 4, 16, 64].map((M) => ({ M, N: 4096, K: 4096 })), generate });
+  // a large policy decodes, with weights in f32 and in bf16; the TypeScript would take seconds
+  const decoding = [1, 4, 8, 16, 64].map((M) => ({ M, N: 4096, K: 4096 }));
+  const narrow = (dims: Dims) => {
+    const args = generate(dims);
+    return { ...args, weight: toBf16(args.weight) };
+  };
+  for (const dims of decoding)
+    for (const given of [generate, narrow]) await benchKernel(linear, { sizes: [dims], generate: given });
   await benchKernel(linear, {
     sizes,
     generate,

@@ -63,7 +63,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     });
     const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
     const peak = { flops: median(peaks.map((p) => p.flops)), bytes: median(peaks.map((p) => p.bytes)) };
-    console.log(row(kernel, dims, variantOf(kernel, plain), median(own), peak, ratios));
+    console.log(row(kernel, dims, variantOf(kernel, plain), savedBytes(plain), median(own), peak, ratios));
   }
 }
 
@@ -105,12 +105,18 @@ function tensorsOf(
   );
 }
 
-/** f64 if what `real` arguments were given as, or all that the kernel takes, is f64. */
-function variantOf(kernel: AnyKernel, plain: Record<string, unknown>): 'f32' | 'f64' {
+/** f64 if what `real` arguments were given as, or all that the kernel takes, is f64; bf16 if weights are. */
+function variantOf(kernel: AnyKernel, plain: Record<string, unknown>): 'f32' | 'f64' | 'bf16' {
   const specs = { ...kernel.declaration.inputs, ...kernel.declaration.updates } as Record<string, TensorSpec>;
   const wide = (name: string) => specs[name]?.dtypes.includes('f64') && [plain[name]].flat()[0] instanceof Float64Array;
-  return Object.keys(plain).some(wide) ? 'f64' : 'f32';
+  return Object.keys(plain).some(wide) ? 'f64' : savedBytes(plain) > 0 ? 'bf16' : 'f32';
 }
+
+/** What weights in bf16 are smaller by than those of f32, which `work` counts. */
+const savedBytes = (plain: Record<string, unknown>): number =>
+  Object.values(plain)
+    .flat()
+    .reduce((sum: number, each) => sum + (each instanceof Uint16Array ? 2 * each.length : 0), 0);
 
 /** benny drives the rounds and keeps the record; the figures are ours, because it knows wall time only. */
 async function inRounds(title: string, round: () => Promise<void>): Promise<void> {
@@ -135,13 +141,15 @@ async function inRounds(title: string, round: () => Promise<void>): Promise<void
 function row(
   kernel: AnyKernel,
   dims: Dims,
-  variant: 'f32' | 'f64',
+  variant: 'f32' | 'f64' | 'bf16',
+  saved: number,
   time: number,
   peak: Peaks,
   ratios: { name: string; ratio: number }[],
 ): string {
   const d = kernel.declaration;
-  const { bytes, flops } = d.work(dims);
+  const work = d.work(dims);
+  const [bytes, flops] = [work.bytes - saved, work.flops];
   // of the first thing that the kernel writes
   const [written, spec] = Object.entries({ ...d.outputs, ...d.updates } as Record<string, TensorSpec>)[0]!;
   const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1); // of a list: N is that of all its tensors

@@ -78,7 +78,7 @@ void add_list(Launch& job, KernelArgs::Slot& slot, const Napi::Array& tensors, b
 Launch launch_of(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
   const std::string variant = info[1].As<Napi::String>();
-  const DType dtype = variant == "f64" ? DType::f64 : DType::f32;
+  const DType dtype = variant == "f64" ? DType::f64 : variant == "bf16" ? DType::bf16 : DType::f32;
   const auto arguments = info[2].As<Napi::Array>();
   const auto dims = info[3].As<Napi::Float64Array>();
   const auto written = info[4].As<Napi::Uint8Array>();

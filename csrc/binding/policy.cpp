@@ -210,7 +210,7 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
 
   template <class T> static T* data_of(const std::string& name, const BufferRef& b, size_t bytes) {
     if (b->dtype != DTypeOf<T>::value || b->bytes != bytes)
-      throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + ", weight and gradient alike");
+      throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + ", weight and gradient alike; weights of f32 may be bf16");
     return static_cast<T*>(b->data);
   }
 
@@ -238,10 +238,13 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
     for (uint32_t i = 0; i < names.Length(); i++) {
       const std::string name = names.Get(i).ToString();
       BufferRef weight = buffer_of(weights.Get(i));
-      Parameter<T> p{data_of<T>(name, weight, weight->bytes), nullptr, weight->bytes / sizeof(T)};
+      Parameter<T> p;
+      p.size = weight->bytes / size_of(weight->dtype);
+      if (__is_same(T, float) && weight->dtype == DType::bf16) p.narrow = static_cast<bf16*>(weight->data);
+      else p.weight = data_of<T>(name, weight, weight->bytes);
       if (const Napi::Value given = gradients.Get(i); !given.IsNull()) {
         g.push_back(buffer_of(given));
-        p.gradient = data_of<T>(name, g.back(), weight->bytes);
+        p.gradient = data_of<T>(name, g.back(), p.size * sizeof(T));
       }
       if (const Napi::Value given = adapters.Get(i); !given.IsNull()) p.adapter = adapter_of<T>(name, given.As<Napi::Object>(), p.size, w, g);
       map[name] = p;

@@ -9,9 +9,9 @@ namespace {
 const napi_type_tag kBufferTag = {0x6732727062756666, 0x3f1d5a7c9e024b68};
 
 DType dtype_named(const std::string& name) {
-  for (DType t : {DType::f32, DType::f64, DType::i32, DType::u8})
+  for (DType t : {DType::f32, DType::f64, DType::i32, DType::u8, DType::bf16})
     if (name == name_of(t)) return t;
-  throw Error("DTYPE_MISMATCH", "a tensor must be f32, f64, i32 or u8; got " + name);
+  throw Error("DTYPE_MISMATCH", "a tensor must be f32, f64, i32, u8 or bf16; got " + name);
 }
 
 /** allocate(dtype, count, zero) */

@@ -39,8 +39,10 @@ class KernelArgs {
   const Slot* at_;
 };
 
-/** Which of a signature's alternatives, as in {f32|f64}, an op type stands for; f32 where there is no choice. */
+/** Which of a signature's alternatives, as in {f32|f64|bf16}, an op type stands for; f32 where there is no choice. Bf16 is f32 with weights of bf16. */
 template <class Op> constexpr DType variant_of() {
+  if constexpr (requires { typename Op::Weight; })
+    if (DTypeOf<typename Op::Weight>::value == DType::bf16) return DType::bf16;
   if constexpr (requires { typename Op::Real; }) return DTypeOf<typename Op::Real>::value;
   else return DType::f32;
 }
@@ -112,6 +114,17 @@ template <class Op> inline void run(Stream& stream, const Op& op) {
   G2_REGISTER_AS(backend_, isa_, Op<float>, G2_CAT(kernel_, id)<float>, G2_CAT(id, _f32))           \
   G2_REGISTER_AS(backend_, isa_, Op<double>, G2_CAT(kernel_, id)<double>, G2_CAT(id, _f64))         \
   template <class T> static void G2_CAT(kernel_, id)([[maybe_unused]] ::g2rpo::Stream & stream, const Op<T>& op)
+/** The same for an op over a real type and one that weights are kept in; `T` and `W` are in scope, and bf16 under f32 is registered too. */
+#define KERNEL_WEIGHT(backend_, Op) G2_KERNEL_WEIGHT(backend_, G2_ISA, Op, __COUNTER__)
+#define G2_KERNEL_WEIGHT(backend_, isa_, Op, id)                                                                  \
+  template <class O, class T = typename O::Real, class W = typename O::Weight>                                     \
+  static void G2_CAT(kernel_, id)(::g2rpo::Stream & stream, const O& op);                                          \
+  using G2_CAT(Bf16_, id) = Op<float, ::g2rpo::bf16>;                                                              \
+  G2_REGISTER_AS(backend_, isa_, Op<float>, G2_CAT(kernel_, id)<Op<float>>, G2_CAT(id, _f32))                      \
+  G2_REGISTER_AS(backend_, isa_, Op<double>, G2_CAT(kernel_, id)<Op<double>>, G2_CAT(id, _f64))                    \
+  G2_REGISTER_AS(backend_, isa_, G2_CAT(Bf16_, id), G2_CAT(kernel_, id)<G2_CAT(Bf16_, id)>, G2_CAT(id, _bf16))     \
+  template <class O, class T, class W>                                                                             \
+  static void G2_CAT(kernel_, id)([[maybe_unused]] ::g2rpo::Stream & stream, const O& op)
 #define G2_REGISTER_AS(backend_, isa_, Op, fn, id)                                                                \
   __attribute__((used, section("g2rpo_kernels"))) constinit static ::g2rpo::KernelEntry G2_CAT(entry_, id) = {               \
       Op::kName, Op::kSignature, ::g2rpo::Backend::backend_, ::g2rpo::Isa::isa_, ::g2rpo::variant_of<Op>(),        \

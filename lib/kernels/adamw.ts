@@ -1,4 +1,5 @@
-import { defineKernel, integer, many, number, real } from './defineKernel.ts';
+import { parameterWord, roundAtRandom } from './rounding.ts';
+import { defineKernel, integer, many, number, real, stored } from './defineKernel.ts';
 
 /**
  * One AdamW update, in place, of all parameters and both moments of each: one launch, however many tensors there are.
@@ -10,6 +11,10 @@ import { defineKernel, integer, many, number, real } from './defineKernel.ts';
  * Decay is of the parameter before the update and does not pass through the moments. Gradients that are not finite make
  * parameters that are not finite; whether to take such a step is for the caller to decide.
  *
+ * Parameters of bf16 are computed in f32 and become one of their two neighbours in bf16, by 16 random bits and with the probability
+ * that keeps them in the mean: a step is often smaller than half the distance between neighbours and would be lost otherwise. The
+ * random numbers are a pure function of step, place of the tensor and of the element.
+ *
  * @throws SHAPE_MISMATCH    the lists are not of one length
  * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
  * @source arXiv:1711.05101, algorithm 2
@@ -17,7 +22,7 @@ import { defineKernel, integer, many, number, real } from './defineKernel.ts';
 export const adamw = defineKernel({
   name: 'adamw',
   inputs: { gradients: many(real('N')) },
-  updates: { parameters: many(real('N')), firstMoments: many(real('N')), secondMoments: many(real('N')) },
+  updates: { parameters: many(stored('N')), firstMoments: many(real('N')), secondMoments: many(real('N')) },
   scalars: {
     learningRate: number(),
     beta1: number(0.9),
@@ -30,7 +35,7 @@ export const adamw = defineKernel({
     gradientScale: number(1),
   },
   outputs: {},
-  reference({ gradients, parameters, firstMoments, secondMoments, ...s }) {
+  reference({ gradients, parameters, firstMoments, secondMoments, kept, ...s }) {
     gradients.forEach((gradient, k) => {
       const [parameter, firstMoment, secondMoment] = [parameters[k]!, firstMoments[k]!, secondMoments[k]!];
       gradient.forEach((unscaled, i) => {
@@ -40,6 +45,7 @@ export const adamw = defineKernel({
         const mean = firstMoment[i]! / (1 - s.beta1 ** s.step);
         const root = Math.sqrt(secondMoment[i]! / (1 - s.beta2 ** s.step));
         parameter[i]! -= s.learningRate * (s.weightDecay * parameter[i]! + mean / (root + s.epsilon));
+        if (kept === 'bf16') parameter[i] = roundAtRandom(parameter[i]!, parameterWord(s.step, k, i));
       });
     });
   },

@@ -1,5 +1,6 @@
 import { adamw } from './adamw.ts';
-import { defineKernel, f32, many, real, u8 } from './defineKernel.ts';
+import { parameterWord, roundAtRandom, roundingWord } from './rounding.ts';
+import { defineKernel, f32, many, real, stored, u8 } from './defineKernel.ts';
 
 /** Elements that share a scale. */
 export const SCALED_ELEMENTS = 256;
@@ -17,7 +18,7 @@ export const SCALED_ELEMENTS = 256;
  * average that moves by a thousandth per step would never move if it were rounded to the nearest. The second moment alone is
  * never rounded down to 0, because the first is divided by its root. The parameter moves by the moments before rounding.
  *
- * The random numbers are a pure function of step, place of the tensor and of the element.
+ * The random numbers are a pure function of step, place of the tensor and of the element. Parameters of bf16 are rounded as by `adamw`.
  *
  * @throws SHAPE_MISMATCH    the lists are not of one length, or scales are missing
  * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
@@ -27,7 +28,7 @@ export const adamw8bit = defineKernel({
   name: 'adamw8bit',
   inputs: { gradients: many(real('N')) },
   updates: {
-    parameters: many(real('N')),
+    parameters: many(stored('N')),
     firstCodes: many(u8('N')),
     secondCodes: many(u8('N')),
     /** B is ⌈N / 256⌉ */
@@ -36,7 +37,7 @@ export const adamw8bit = defineKernel({
   },
   scalars: adamw.declaration.scalars!,
   outputs: {},
-  reference({ gradients, parameters, firstCodes, secondCodes, firstScales, secondScales, ...s }) {
+  reference({ gradients, parameters, firstCodes, secondCodes, firstScales, secondScales, kept, ...s }) {
     gradients.forEach((gradient, k) => {
       const [first, second] = [firstCodes[k]!, secondCodes[k]!];
       const at = (scales: Float64Array, i: number) => scales[Math.floor(i / SCALED_ELEMENTS)]!;
@@ -44,6 +45,8 @@ export const adamw8bit = defineKernel({
       const v = Float64Array.from(second, (c, i) => SECOND[c]! * at(secondScales[k]!, i));
       const lists = { gradients: [gradient], parameters: [parameters[k]!], firstMoments: [m], secondMoments: [v] };
       adamw.declaration.reference({ ...lists, ...s }, {});
+      if (kept === 'bf16')
+        parameters[k]!.forEach((x, i, all) => (all[i] = roundAtRandom(x, parameterWord(s.step, k, i))));
       for (let begin = 0; begin < gradient.length; begin += SCALED_ELEMENTS) {
         const block = begin / SCALED_ELEMENTS;
         const end = Math.min(begin + SCALED_ELEMENTS, gradient.length);
@@ -76,16 +79,4 @@ function roundTo(values: readonly number[], y: number, random: number): number {
   if (lower + 1 === values.length) return lower;
   const place = (y - values[lower]!) / (values[lower + 1]! - values[lower]!);
   return place + random >= 1 ? lower + 1 : lower;
-}
-
-/** 32 bits for an element. */
-function roundingWord(step: number, tensor: number, element: number): number {
-  const key = (mixed(step) + mixed(tensor ^ 0x9e3779b9)) >>> 0;
-  return mixed((Math.imul(element, 0x9e3779b9) + key) >>> 0);
-}
-
-function mixed(x: number): number {
-  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
-  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
-  return (x ^ (x >>> 16)) >>> 0;
 }

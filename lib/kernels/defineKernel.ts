@@ -1,7 +1,7 @@
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
 import { callNative, fromNative, native, type NativeTensor } from '../runtime/native.ts';
 import { dtypeOf, empty, Tensor, tensor, type DType, type TypedArray } from '../runtime/tensor.ts';
-import { bindDims, shapeOf, specText, type Dims, type ScalarSpec, type TensorSpec } from './signature.ts';
+import { bindDims, isStored, shapeOf, specText, type Dims, type ScalarSpec, type TensorSpec } from './signature.ts';
 
 export * from './signature.ts';
 
@@ -28,7 +28,13 @@ export interface KernelDeclaration<I extends Tensors, U extends Tensors, S exten
   outputs: O;
   /** f64, slow and obvious: fills the outputs (zeros before) and changes the updates */
   reference(
-    args: ReferenceArrays<I> & ReferenceArrays<U> & ScalarValues<S> & { dims: Dims },
+    args: ReferenceArrays<I> &
+      ReferenceArrays<U> &
+      ScalarValues<S> & {
+        dims: Dims;
+        /** what arguments that are `stored` are kept in, where that changes more than their values */
+        kept?: DType;
+      },
     outputs: ReferenceArrays<O>,
   ): void;
   /** bytes that must move and floating-point operations that must happen; dimensions of lists are sums over their tensors */
@@ -194,9 +200,8 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
   const temporary: Tensor[] = [];
   const resolved = new Map<string, Tensor | readonly Tensor[] | number | null>();
   const placeDims: Dims[] = [];
-  let variant: DType = 'f32';
   let first: Tensor | undefined;
-  let chosen: DType | undefined;
+  const chosen: Chosen = {};
   const values: (Tensor | readonly Tensor[] | number | null)[] = [];
 
   for (const { name: key, spec, role } of plan) {
@@ -213,7 +218,7 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
     }
     if (spec.list) {
       const tensors = listOf(name, key, spec, given, chosen, placeDims);
-      if (spec.dtypes.length > 1 && tensors[0]) chosen = variant = tensors[0].dtype;
+      if (tensors[0]) choose(chosen, spec, tensors[0].dtype);
       first ??= tensors[0];
       resolved.set(key, tensors);
       continue;
@@ -229,7 +234,7 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
     const dtype = isTensor ? given.dtype : dtypeOf(given);
     const shape = isTensor ? given.shape : [(given as TypedArray).length];
     checkDtype(name, key, spec, dtype, shape, chosen);
-    if (spec.dtypes.length > 1) chosen = variant = dtype;
+    choose(chosen, spec, dtype);
     bindDims(name, key, spec, shape, dims);
     const value = isTensor ? given : tensor(given as TypedArray);
     if (!isTensor) temporary.push(value);
@@ -240,7 +245,7 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
   const outputs: Record<string, Tensor> = {};
   for (const { name: key, spec, role } of plan) {
     if (role !== 'output' || spec.kind !== 'tensor') continue;
-    const dtype = spec.dtypes.length > 1 ? variant : spec.dtypes[0]!;
+    const dtype = spec.dtypes.length > 1 ? (chosen.real ?? 'f32') : spec.dtypes[0]!;
     resolved.set(key, (outputs[key] = empty(dtype, shapeOf(name, key, spec, dims), first?.scope)));
   }
   const written = new Uint8Array(plan.length);
@@ -254,7 +259,27 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
   const handles = values.map((v) =>
     v instanceof Tensor ? v.handle : typeof v === 'object' && v !== null ? v.map((t) => t.handle) : v,
   );
+  const variant = chosen.stored === 'bf16' ? 'bf16' : (chosen.real ?? 'f32');
   return { variant, handles, sizes, written, outputs, temporary };
+}
+
+/** What the arguments so far have decided among alternatives. */
+interface Chosen {
+  real?: DType;
+  stored?: DType;
+}
+
+function choose(chosen: Chosen, spec: TensorSpec, dtype: DType): void {
+  if (spec.dtypes.length === 1) return;
+  if (isStored(spec)) chosen.stored = dtype;
+  chosen.real = dtype === 'bf16' ? 'f32' : dtype;
+}
+
+/** The element types that an argument may have. */
+function allowed(spec: TensorSpec, { real, stored }: Chosen): readonly DType[] {
+  if (spec.dtypes.length === 1) return spec.dtypes;
+  if (isStored(spec) && stored) return [stored];
+  return spec.dtypes.filter((dtype) => !real || dtype === real || (dtype === 'bf16' && real === 'f32'));
 }
 
 function checkDtype(
@@ -263,9 +288,9 @@ function checkDtype(
   spec: TensorSpec,
   got: DType,
   shape: readonly number[],
-  chosen: DType | undefined,
+  chosen: Chosen,
 ): void {
-  const wanted: readonly DType[] = chosen && spec.dtypes.length > 1 ? [chosen] : spec.dtypes;
+  const wanted = allowed(spec, chosen);
   if (!wanted.includes(got))
     throw new G2rpoError(
       'DTYPE_MISMATCH',
@@ -280,14 +305,16 @@ function listOf(
   key: string,
   spec: TensorSpec,
   given: unknown,
-  chosen: DType | undefined,
+  before: Chosen,
   placeDims: Dims[],
 ): readonly Tensor[] {
   if (!Array.isArray(given) || !given.every((t) => t instanceof Tensor))
     throw new G2rpoError('INVALID_ARGUMENT', `${kernel}: ${specText(key, spec)} must be a list of Tensors`);
   const tensors = given as readonly Tensor[];
+  const chosen = { ...before };
   tensors.forEach(({ dtype, shape }, i) => {
-    checkDtype(kernel, `${key}[${i}]`, spec, dtype, shape, chosen ?? (i > 0 ? tensors[0]!.dtype : undefined));
+    checkDtype(kernel, `${key}[${i}]`, spec, dtype, shape, chosen);
+    choose(chosen, spec, dtype);
     bindDims(kernel, `${key}[${i}]`, spec, shape, (placeDims[i] ??= {}));
   });
   return tensors;

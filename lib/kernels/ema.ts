@@ -1,4 +1,4 @@
-import { defineKernel, many, number, real } from './defineKernel.ts';
+import { defineKernel, many, number, real, stored } from './defineKernel.ts';
 
 /**
  * Moves averages towards values, for all tensors in one launch.
@@ -10,7 +10,7 @@ import { defineKernel, many, number, real } from './defineKernel.ts';
  */
 export const ema = defineKernel({
   name: 'ema',
-  inputs: { values: many(real('N')) },
+  inputs: { values: many(stored('N')) },
   updates: { averages: many(real('N')) },
   scalars: { decay: number() },
   outputs: {},
@@ -24,7 +24,7 @@ export const ema = defineKernel({
 export const emaExchange = defineKernel({
   name: 'ema_exchange',
   inputs: {},
-  updates: { a: many(real('N')), b: many(real('N')) },
+  updates: { a: many(stored('N')), b: many(stored('N')) },
   outputs: {},
   reference({ a, b }) {
     a.forEach((tensor, k) => {

@@ -1,4 +1,4 @@
-import { defineKernel, i32, real } from './defineKernel.ts';
+import { defineKernel, i32, real, stored } from './defineKernel.ts';
 
 /**
  * The rows of the table that token ids name.
@@ -11,7 +11,7 @@ import { defineKernel, i32, real } from './defineKernel.ts';
  */
 export const embedding = defineKernel({
   name: 'embedding',
-  inputs: { ids: i32('S'), table: real('V,H') },
+  inputs: { ids: i32('S'), table: stored('V,H') },
   outputs: { x: real('S,H') },
   reference({ ids, table, dims }, { x }) {
     const H = dims['H']!;

@@ -1,4 +1,4 @@
-import { defineKernel, i32, real } from './defineKernel.ts';
+import { defineKernel, i32, real, stored } from './defineKernel.ts';
 
 /** Bytes and multiply-adds of the products, which the three kernels share. Every expert that has a row is read. */
 const work = ({ P, K, N, E }: Record<string, number>) => ({
@@ -22,7 +22,7 @@ function eachRow(starts: Int32Array, visit: (e: number, p: number) => void): voi
  */
 export const expertLinear = defineKernel({
   name: 'expert_linear',
-  inputs: { x: real('P,K'), starts: i32('E+1'), weight: real('E,K,N') },
+  inputs: { x: real('P,K'), starts: i32('E+1'), weight: stored('E,K,N') },
   outputs: { y: real('P,N') },
   reference({ x, starts, weight, dims }, { y }) {
     const [K, N] = [dims['K']!, dims['N']!];
@@ -43,7 +43,7 @@ export const expertLinear = defineKernel({
  */
 export const expertLinearBackwardInput = defineKernel({
   name: 'expert_linear_backward_input',
-  inputs: { dY: real('P,N'), starts: i32('E+1'), weight: real('E,K,N') },
+  inputs: { dY: real('P,N'), starts: i32('E+1'), weight: stored('E,K,N') },
   outputs: { dX: real('P,K') },
   reference({ dY, starts, weight, dims }, { dX }) {
     const [K, N] = [dims['K']!, dims['N']!];

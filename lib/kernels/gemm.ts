@@ -1,4 +1,4 @@
-import { defineKernel, real } from './defineKernel.ts';
+import { defineKernel, real, stored } from './defineKernel.ts';
 
 /**
  * The product of two matrices.
@@ -6,11 +6,11 @@ import { defineKernel, real } from './defineKernel.ts';
  *   cᵢⱼ = Σₖ aᵢₖ·bₖⱼ
  *
  * A row of c depends on the bits of its row of a and on b, and on nothing else: not on the threads, not on the other rows.
- * With K = 0 every element is 0.
+ * With K = 0 every element is 0. A b of bf16 gives the bits that its widened values give.
  */
 export const gemm = defineKernel({
   name: 'gemm',
-  inputs: { a: real('M,K'), b: real('K,N') },
+  inputs: { a: real('M,K'), b: stored('K,N') },
   outputs: { c: real('M,N') },
   reference({ a, b, dims }, { c }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];

@@ -1,4 +1,4 @@
-import { defineKernel, i32, integer, number, real } from './defineKernel.ts';
+import { defineKernel, i32, integer, number, real, stored } from './defineKernel.ts';
 import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from './policyLoss.ts';
 
 /**
@@ -14,7 +14,7 @@ import { KL_KINDS, POLICY_LOSS_KINDS, weightedLossReference } from './policyLoss
  */
 export const head = defineKernel({
   name: 'head',
-  inputs: { hidden: real('N,H'), weight: real('V,H'), targets: i32('N') },
+  inputs: { hidden: real('N,H'), weight: stored('V,H'), targets: i32('N') },
   scalars: { temperature: number(1) },
   outputs: { logProbs: real('N'), entropy: real('N'), logSumExp: real('N') },
   reference({ hidden, weight, targets, temperature, dims }, out) {
@@ -44,7 +44,7 @@ export const headBackward = defineKernel({
     dLogProbs: real('N'),
     dEntropy: real('N'),
     hidden: real('N,H'),
-    weight: real('V,H'),
+    weight: stored('V,H'),
     targets: i32('N'),
     logSumExp: real('N'),
     entropy: real('N'),
@@ -95,7 +95,7 @@ export const headPolicyLoss = defineKernel({
   name: 'head_policy_loss',
   inputs: {
     hidden: real('N,H'),
-    weight: real('V,H'),
+    weight: stored('V,H'),
     targets: i32('N'),
     /** of the proximal policy; where there are none it is the policy itself, and every ratio 1 */
     oldLogProbs: real('N?'),

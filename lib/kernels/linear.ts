@@ -1,4 +1,4 @@
-import { defineKernel, real } from './defineKernel.ts';
+import { defineKernel, real, stored } from './defineKernel.ts';
 
 /** Bytes of three matrices of f32 and the multiply-adds of their product, which the three kernels share. */
 const work = ({ M, N, K }: Record<string, number>) => ({
@@ -11,11 +11,11 @@ const work = ({ M, N, K }: Record<string, number>) => ({
  *
  *   y = x·Wᵀ + bias + residual
  *
- * W is kept as checkpoints keep it: one row per output.
+ * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give.
  */
 export const linear = defineKernel({
   name: 'linear',
-  inputs: { x: real('M,K'), weight: real('N,K'), bias: real('N?'), residual: real('M,N?') },
+  inputs: { x: real('M,K'), weight: stored('N,K'), bias: real('N?'), residual: real('M,N?') },
   outputs: { y: real('M,N') },
   reference({ x, weight, bias, residual, dims }, { y }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];
@@ -38,7 +38,7 @@ export const linear = defineKernel({
  */
 export const linearBackwardInput = defineKernel({
   name: 'linear_backward_input',
-  inputs: { dY: real('M,N'), weight: real('N,K') },
+  inputs: { dY: real('M,N'), weight: stored('N,K') },
   outputs: { dX: real('M,K') },
   reference({ dY, weight, dims }, { dX }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];

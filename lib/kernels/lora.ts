@@ -1,4 +1,4 @@
-import { defineKernel, number, real } from './defineKernel.ts';
+import { defineKernel, number, real, stored } from './defineKernel.ts';
 
 /**
  * The weight that a linear map uses where only a low-rank change of it is trained.
@@ -11,7 +11,7 @@ import { defineKernel, number, real } from './defineKernel.ts';
  */
 export const loraMerge = defineKernel({
   name: 'lora_merge',
-  inputs: { base: real('N,K'), a: real('R,K'), b: real('N,R') },
+  inputs: { base: stored('N,K'), a: real('R,K'), b: real('N,R') },
   updates: { merged: real('N,K') },
   scalars: { scale: number() },
   outputs: {},

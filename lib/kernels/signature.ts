@@ -38,8 +38,11 @@ export const f32 = spec(['f32']);
 export const f64 = spec(['f64']);
 export const i32 = spec(['i32']);
 export const u8 = spec(['u8']);
+export const bf16 = spec(['bf16']);
 /** f32 or f64; all arguments declared so must agree. */
 export const real = spec(['f32', 'f64']);
+/** As `real`, or bf16 where the reals are f32: what weights may be kept in. All arguments declared so must agree. */
+export const stored = spec(['f32', 'f64', 'bf16']);
 
 /** Declares a list of flat tensors, as in `many(real('N'))`: one launch for all of them. */
 export const many = <S extends TensorSpec>(one: S): Omit<S, 'list'> & { readonly list: true } => ({
@@ -58,6 +61,9 @@ const scalar =
 export const number = scalar<'f64', number>('f64');
 export const integer = scalar<'i32', number>('i32');
 export const flag = scalar<'bool', boolean>('bool');
+
+/** Whether an argument is one of `stored`. */
+export const isStored = ({ dtypes }: TensorSpec): boolean => dtypes.length > 1 && dtypes.includes('bf16');
 
 const typeText = (t: TensorSpec) => (t.dtypes.length > 1 ? `{${t.dtypes.join('|')}}` : t.dtypes[0]);
 /** `rewards f64[B]`, as in the C++ signature. */

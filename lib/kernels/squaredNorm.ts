@@ -1,4 +1,4 @@
-import { defineKernel, f64, many, real } from './defineKernel.ts';
+import { defineKernel, f64, many, stored } from './defineKernel.ts';
 
 /**
  * The sum of squares of all elements of all tensors, in f64 whatever their type: what clipping by the global norm wants.
@@ -9,7 +9,7 @@ import { defineKernel, f64, many, real } from './defineKernel.ts';
  */
 export const squaredNorm = defineKernel({
   name: 'squared_norm',
-  inputs: { x: many(real('N')) },
+  inputs: { x: many(stored('N')) },
   outputs: { sum: f64('1') },
   reference({ x }, { sum }) {
     for (const tensor of x) tensor.forEach((v) => (sum[0]! += v * v));

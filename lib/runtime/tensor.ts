@@ -1,26 +1,32 @@
 import { G2rpoError } from './errors.ts';
 import { callNative, fromNative, type NativeTensor } from './native.ts';
 
-/** Element types of tensors. */
-export type DType = 'f32' | 'f64' | 'i32' | 'u8';
+/** Element types of tensors. Those of bf16 are upper halves of f32 numbers; in JavaScript they are their bits. */
+export type DType = 'f32' | 'f64' | 'i32' | 'u8' | 'bf16';
 export type TypedArray =
-  Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
+  | Float32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>
+  | Uint16Array<ArrayBuffer>;
 export type ArrayOf<D extends DType> = D extends 'f32'
   ? Float32Array<ArrayBuffer>
   : D extends 'f64'
     ? Float64Array<ArrayBuffer>
     : D extends 'i32'
       ? Int32Array<ArrayBuffer>
-      : Uint8Array<ArrayBuffer>;
+      : D extends 'u8'
+        ? Uint8Array<ArrayBuffer>
+        : Uint16Array<ArrayBuffer>;
 
-const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array } as const;
+const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array } as const;
 
-/** The element type of a typed array. @throws DTYPE_MISMATCH  not one of the four */
+/** The element type of a typed array. @throws DTYPE_MISMATCH  not one of the five */
 export function dtypeOf(array: ArrayBufferView): DType {
   for (const [name, type] of Object.entries(ARRAYS)) if (array instanceof type) return name as DType;
   throw new G2rpoError(
     'DTYPE_MISMATCH',
-    `a Float32Array, Float64Array, Int32Array or Uint8Array was wanted; got ${array?.constructor?.name ?? typeof array}`,
+    `a Float32Array, Float64Array, Int32Array, Uint8Array or Uint16Array (bf16) was wanted; got ${array?.constructor?.name ?? typeof array}`,
   );
 }
 
@@ -153,6 +159,8 @@ export class Scope {
   }
 }
 
+type DTypeOf<A extends TypedArray> = { [D in DType]: A extends ArrayOf<D> ? D : never }[DType];
+
 /**
  * Copies an array to the device.
  *
@@ -163,7 +171,7 @@ export function tensor<A extends TypedArray>(
   array: A,
   shape: readonly number[] = [array.length],
   scope?: Scope,
-): Tensor<A extends Float32Array ? 'f32' : A extends Float64Array ? 'f64' : A extends Int32Array ? 'i32' : 'u8'> {
+): Tensor<DTypeOf<A>> {
   const dtype = dtypeOf(array);
   const size = shape.reduce((n, d) => n * d, 1);
   if (size !== array.length || shape.some((d) => !Number.isInteger(d) || d < 0))

@@ -46,6 +46,10 @@ const policyConfig = z
     adapter: path
       .exactOptional()
       .describe("folder of a LoRA adapter in PEFT's format on top of it; trained on where train.lora is given"),
+    weights: z
+      .enum(['f32', 'bf16'])
+      .default('f32')
+      .describe('what matrices are kept in; of bf16 they take half the memory, and all arithmetic is still f32'),
     maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
     minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
     maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
@@ -176,6 +180,12 @@ const optimizerConfig = {
     .enum(['adamw', 'adamw8bit'])
     .default('adamw')
     .describe('moments in f32, or in 8 bits: 2 bytes a parameter instead of 8'),
+  masterWeights: z
+    .boolean()
+    .default(false)
+    .describe(
+      'weights in bf16 are moved in f32 by the optimizer, which keeps them; without, they are rounded at random',
+    ),
   ema: emaConfig,
   learningRate: z.number().min(0).default(2e-6).describe('the value of the released script'),
   warmupSteps: z.int().min(0).default(0),
@@ -205,9 +215,24 @@ const optimizerConfig = {
 
 /** What is trained is said in one way. */
 function checkTrained(
-  { train }: { train: { freeze?: unknown; only?: unknown; lora?: unknown } },
+  {
+    train,
+    policy,
+  }: {
+    train: { freeze?: unknown; only?: unknown; lora?: unknown; masterWeights: boolean };
+    policy: { weights: string };
+  },
   context: z.RefinementCtx,
 ) {
+  const narrow = policy.weights === 'bf16' && !train.lora;
+  if (train.masterWeights && !narrow)
+    context.addIssue({
+      code: 'custom',
+      path: ['train', 'masterWeights'],
+      message:
+        'is of weights in bf16 that are trained: it needs policy.weights: bf16, and no train.lora, whose adapters are f32',
+      input: true,
+    });
   const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
   const message = given.includes('lora')
     ? 'stands beside train.lora, which trains its adapters alone; give one of them'

@@ -1,12 +1,14 @@
 import { adamw } from '../kernels/adamw.ts';
 import { adamw8bit, SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
+import { ema } from '../kernels/ema.ts';
+import { roundBf16 } from '../kernels/roundBf16.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { zeros, type Tensor } from '../runtime/tensor.ts';
 
 /** What the optimizer changes: the policy's parameters. */
 export interface TrainableParameter {
   name: string;
-  weight: Tensor<'f32' | 'f64'>;
+  weight: Tensor<'f32' | 'f64' | 'bf16'>;
   gradient: Tensor<'f32' | 'f64'>;
 }
 
@@ -16,6 +18,11 @@ export interface OptimizerConfig {
   betas: readonly [number, number];
   epsilon: number;
   weightDecay: number;
+  /**
+   * where weights are bf16, the optimizer keeps and moves them in f32, and rounds them to the nearest after every update; default
+   * false: they are moved as they are, and rounded at random
+   */
+  masterWeights?: boolean;
   /** gradients are scaled down to this global norm; 0 leaves them */
   maxGradNorm: number;
 }
@@ -23,7 +30,7 @@ export interface OptimizerConfig {
 /** A tensor that a checkpoint keeps beside the weights. */
 export interface StateTensor {
   name: string;
-  tensor: Tensor<'f32' | 'f64' | 'u8'>;
+  tensor: Tensor<'f32' | 'f64' | 'u8' | 'bf16'>;
 }
 
 export interface OptimizerStep {
@@ -37,8 +44,10 @@ export interface OptimizerStep {
 export interface Optimizer {
   /** updates made so far; the bias correction depends on it */
   readonly updates: number;
-  /** moments of every parameter: `<name>.first`, `<name>.second`; of 8 bits also their scales */
+  /** moments of every parameter: `<name>.first`, `<name>.second`; of 8 bits also their scales; `<name>.master` where there is one */
   readonly state: readonly StateTensor[];
+  /** what it moves: of every parameter its weight, or the master of it */
+  readonly moved: readonly Tensor<'f32' | 'f64' | 'bf16'>[];
   /** One update from the gradients as they are; zeroing them is the caller's. */
   step(learningRate: number): Promise<OptimizerStep>;
   /** For resuming: the state has been written into, and so many updates were made. */
@@ -52,14 +61,27 @@ export function createOptimizer(
   config: OptimizerConfig,
   onUpdate: () => void = () => undefined,
 ): Optimizer {
-  const { betas, epsilon, weightDecay, maxGradNorm, optimizer = 'adamw' } = config;
-  const flat = (of: (parameter: TrainableParameter) => Tensor<'f32' | 'f64'>) =>
-    parameters.map((parameter) => of(parameter).reshape([parameter.weight.size]));
-  const [weights, gradients] = [flat(({ weight }) => weight), flat(({ gradient }) => gradient)];
-  const moments = optimizer === 'adamw8bit' ? narrowMoments(weights, gradients) : wideMoments(weights, gradients);
-  const state = parameters.flatMap(({ name }, k) =>
-    Object.entries(moments.lists).map(([part, list]) => ({ name: `${name}.${part}`, tensor: list[k]! })),
+  const { betas, epsilon, weightDecay, maxGradNorm, optimizer = 'adamw', masterWeights = false } = config;
+  const gradients = parameters.map(({ gradient }) => flat(gradient));
+  const masters = masterWeights ? mastersOf(parameters) : undefined;
+  const moved = parameters.map(({ weight }, k) => masters?.of(k) ?? flat(weight));
+  // a launch takes weights of one type
+  const groups = [moved.map(({ dtype }) => dtype === 'bf16'), moved.map(({ dtype }) => dtype !== 'bf16')]
+    .map((others) => parameters.flatMap((_, k) => (others[k] ? [] : [k])))
+    .filter((places) => places.length > 0)
+    .map((places) => {
+      const make = optimizer === 'adamw8bit' ? narrowMoments : wideMoments;
+      return { places, moments: make(pick(moved, places), pick(gradients, places)) };
+    });
+  const state: StateTensor[] = groups.flatMap(({ places, moments }) =>
+    places.flatMap((k, at) =>
+      Object.entries(moments.lists).map(([part, list]) => ({
+        name: `${parameters[k]!.name}.${part}`,
+        tensor: list[at]!,
+      })),
+    ),
   );
+  state.push(...(masters?.state ?? []));
   let updates = 0;
 
   async function globalNorm(): Promise<number> {
@@ -72,13 +94,16 @@ export function createOptimizer(
       return updates;
     },
     state,
+    moved,
     async step(learningRate) {
       const gradNorm = await globalNorm();
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };
       updates++;
       const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
       const [beta1, beta2] = betas;
-      moments.update({ learningRate, beta1, beta2, epsilon, weightDecay, step: updates, gradientScale });
+      for (const { moments } of groups)
+        moments.update({ learningRate, beta1, beta2, epsilon, weightDecay, step: updates, gradientScale });
+      masters?.round();
       onUpdate();
       return { gradNorm, skipped: false };
     },
@@ -91,7 +116,25 @@ export function createOptimizer(
   };
 }
 
+const flat = <D extends Tensor['dtype']>(tensor: Tensor<D>) => tensor.reshape([tensor.size]);
+const pick = <T>(list: readonly T[], places: readonly number[]): T[] => places.map((k) => list[k]!);
+
+/** Copies in f32 of the weights that are bf16. */
+function mastersOf(parameters: readonly TrainableParameter[]) {
+  const all = parameters.flatMap(({ name, weight }, k) =>
+    weight.dtype === 'bf16' ? [{ k, name, rounded: flat(weight), master: zeros('f32', [weight.size]) }] : [],
+  );
+  const [averages, rounded] = [all.map(({ master }) => master), all.map((each) => each.rounded)];
+  if (all.length > 0) ema({ values: rounded, averages, decay: 0 }); // the values themselves
+  return {
+    state: all.map(({ name, master }): StateTensor => ({ name: `${name}.master`, tensor: master })),
+    of: (k: number) => all.find((each) => each.k === k)?.master,
+    round: () => void (all.length > 0 && roundBf16({ values: averages, rounded })),
+  };
+}
+
 type Reals = readonly Tensor<'f32' | 'f64'>[];
+type Weights = readonly Tensor<'f32' | 'f64' | 'bf16'>[];
 type Scalars = Record<
   'learningRate' | 'beta1' | 'beta2' | 'epsilon' | 'weightDecay' | 'step' | 'gradientScale',
   number
@@ -103,8 +146,8 @@ interface Moments {
   update(scalars: Scalars): void;
 }
 
-function wideMoments(parameters: Reals, gradients: Reals): Moments {
-  const same = () => parameters.map(({ dtype, shape }) => zeros(dtype, shape));
+function wideMoments(parameters: Weights, gradients: Reals): Moments {
+  const same = () => gradients.map(({ dtype, shape }) => zeros(dtype, shape));
   const [first, second] = [same(), same()];
   return {
     lists: { first, second },
@@ -112,7 +155,7 @@ function wideMoments(parameters: Reals, gradients: Reals): Moments {
   };
 }
 
-function narrowMoments(parameters: Reals, gradients: Reals): Moments {
+function narrowMoments(parameters: Weights, gradients: Reals): Moments {
   const codes = () => parameters.map(({ shape }) => zeros('u8', shape));
   const scales = () => parameters.map(({ size }) => zeros('f32', [Math.ceil(size / SCALED_ELEMENTS)]));
   const lists = { first: codes(), second: codes(), firstScales: scales(), secondScales: scales() };

@@ -5,9 +5,10 @@ import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
+import { isMatrix } from '../model/qwen3vl/parameter.ts';
 import { ENGINE_DEFAULTS } from '../model/qwen3vl/sampler.ts';
 import { loraTargets } from '../model/qwen3vl/lora.ts';
-import { elementCount, parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
+import { elementCount, parameterCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
 import {
   activationBytes,
   cacheBytes,
@@ -58,7 +59,7 @@ export interface RunPlan {
   updatesPerBatch: number;
 }
 
-const F32 = 4;
+const [F32, BF16] = [4, 2];
 const LOOKED_AT = 64;
 /** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
 const FEW_ROWS = 16;
@@ -93,7 +94,8 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   const resident = process.memoryUsage().rss;
   const shape = meanOf(encoded);
   const parameters = parameterCount(model);
-  const weights = F32 * parameters;
+  const narrow = config.policy.weights === 'bf16';
+  const weights = F32 * parameters - (narrow ? (F32 - BF16) * sizeOf(tensorNames(model).filter(isMatrix)) : 0);
   const { needs } = createAlgorithm(withLimits(config));
   const holdings: Holding[] = [
     { name: 'process, data set and tokenizer', bytes: resident + LEFT_LYING },
@@ -137,16 +139,20 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
 function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Holding[] {
   const tensors = tensorNames(model);
   const trained = trainedSize(tensors, train);
+  const masters = train.masterWeights ? trainedSize(tensors, train, isMatrix) : 0;
   const adapted = train.lora ? loraTargets(tensors, train.lora) : [];
-  const copies = adapted.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const copies = sizeOf(adapted);
   const narrow = train.optimizer === 'adamw8bit';
   return [
     ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
+    ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters }] : []),
     { name: 'gradients', bytes: F32 * trained },
     { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
     ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
   ];
 }
+
+const sizeOf = (tensors: readonly TensorShape[]) => tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
 interface PromptShape {
   tokens: number;
@@ -197,7 +203,7 @@ function phasesOf(
       prefill +
       cache * (1 + 1 / (2 * model.text.layers)) +
       F32 * Math.min(rows, LOGIT_ROWS) * model.text.vocab +
-      (rows > FEW_ROWS ? packedBytes(model) : 0);
+      (rows > FEW_ROWS && config.policy.weights === 'f32' ? packedBytes(model) : 0); // of bf16 nothing is packed
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
   };

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { readAt, readTensorEntries } from '../model/qwen3vl/safetensors.ts';
 import { widenInto } from '../model/qwen3vl/weightFormat.ts';
-import { writeSafetensors, writtenBytes } from '../model/qwen3vl/writeSafetensors.ts';
+import { writeSafetensors, writtenBytes, writtenDtype } from '../model/qwen3vl/writeSafetensors.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { StateTensor } from './optimizer.ts';
 
@@ -23,7 +23,7 @@ export async function readState(file: string, state: readonly StateTensor[]): Pr
     const entries = await readTensorEntries(handle, file, { U8: 1 });
     for (const { name, tensor } of state) {
       const entry = entries.get(name);
-      const dtype = tensor.dtype === 'u8' ? 'U8' : 'F32';
+      const dtype = writtenDtype(tensor);
       if (entry?.dtype !== dtype || entry.bytes !== writtenBytes(tensor))
         throw new G2rpoError(
           'INVALID_CHECKPOINT',
@@ -31,8 +31,8 @@ export async function readState(file: string, state: readonly StateTensor[]): Pr
           { file, tensor: name },
         );
       const bytes = new Uint8Array(await readAt(handle, entry.offset, entry.bytes, file));
-      if (dtype === 'U8') {
-        tensor.write(bytes);
+      if (dtype !== 'F32') {
+        tensor.write(dtype === 'U8' ? bytes : new Uint16Array(bytes.buffer));
         continue;
       }
       const values = new Float32Array(tensor.size);

@@ -38,8 +38,8 @@ export interface Trainee {
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
-  const { path, adapter } = config.policy;
-  const media = { ...mediaOptions(config.policy), engine: { cacheMb: config.rollout.cacheMb } };
+  const { path, adapter, weights: dtype } = config.policy;
+  const media = { ...mediaOptions(config.policy), dtype, engine: { cacheMb: config.rollout.cacheMb } };
   const policy = lora
     ? await Policy.load(path, {
         ...media,
@@ -61,11 +61,11 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     );
   }
   const { ema } = config.train;
-  const average = ema && createAverage(policy.trained, ema.decay);
   const optimizer = createOptimizer(policy.trained, config.train, () => {
     average?.follow();
     policy.refresh();
   });
+  const average = ema && createAverage(policy.trained, ema.decay, optimizer.moved);
   await found?.restoreOptimizer(optimizer);
   if (average) await found?.restoreAverage(average.state);
   const exchange = () => {
@@ -118,8 +118,13 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
 /** @throws NON_FINITE  the weights, changes of LoRA included, are such as nobody would want to keep */
 async function wantFinite(policy: Policy): Promise<void> {
   const weights = new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight));
-  using sum = squaredNorm({ x: [...weights].map((weight) => weight.reshape([weight.size])) }).sum;
-  if (Number.isFinite((await sum.read())[0])) return;
+  let total = 0;
+  for (const kept of ['f32', 'bf16']) {
+    const kind = [...weights].filter(({ dtype }) => dtype === kept);
+    using sum = squaredNorm({ x: kind.map((weight) => weight.reshape([weight.size])) }).sum;
+    total += (await sum.read())[0]!;
+  }
+  if (Number.isFinite(total)) return;
   throw new G2rpoError(
     'NON_FINITE',
     'the weights are no longer finite: the training has diverged. They are not saved; what was saved before stays as it is. Try a lower ' +
@@ -132,8 +137,8 @@ export function loadPolicy({
   policy,
   rollout: { cacheMb },
 }: Pick<TrainConfig, 'policy'> & { rollout: SampledConfig }): Promise<Policy> {
-  const { path, adapter } = policy;
-  return Policy.load(path, { ...mediaOptions(policy), adapter, trained: false, engine: { cacheMb } });
+  const { path, adapter, weights: dtype } = policy;
+  return Policy.load(path, { ...mediaOptions(policy), dtype, adapter, trained: false, engine: { cacheMb } });
 }
 
 /** What of a policy's configuration says how pictures and videos are read. */

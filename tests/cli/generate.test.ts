@@ -13,7 +13,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 describe('generate', () => {
   let model: string;
-  beforeAll(async () => void (model = await writeGoldenCheckpoint('tiny')));
+  beforeAll(async () => void (model = await writeGoldenCheckpoint('tiny', { dtype: 'bfloat16' })));
   afterAll(() => rmSync(model, { recursive: true, force: true }));
   const ask = (...more: string[]) =>
     g2rpo(['generate', '--model', model, '--prompt', 'What is it?', '--max-tokens', '6', '--n', '2', ...more]);
@@ -26,6 +26,13 @@ describe('generate', () => {
     expect(first.stderr).toMatch(/\d+ tokens, [\d.]+ per second/);
     expect((await ask('--image', image, '--seed', '5')).stdout).toBe(first.stdout);
     expect((await ask('--image', image, '--seed', '6')).stdout).not.toBe(first.stdout);
+  });
+
+  it('keeps matrices in bf16 where that is wanted: of a checkpoint stored so nothing changes', async () => {
+    const wide = await ask('--seed', '5');
+    expect((await ask('--seed', '5', '--weights', 'bf16')).stdout).toBe(wide.stdout);
+    const wrong = await ask('--weights', 'f64');
+    expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('--weights must be f32 or bf16; got f64') });
   });
 
   it('reads videos, as fast as it is told', async () => {

@@ -42,6 +42,7 @@ testKernel(adamw8bit, {
   tolerance: { f32: 1e-6, f64: 1e-7 }, // a few roundings; scales are f32 in both, and no code of these cases is so near a border
 });
 sameForAnyThreads(adamw8bit, held([50_001, 3, 40_000]));
+sameForAnyThreads(adamw8bit, held([50_001, 3, 40_000]), 'bf16');
 
 it('what it refuses', async () => {
   await expect(runKernel(adamw8bit, fresh([2], { step: 0 }), 'f32')).rejects.toThrow('step must be at least 1');

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { ema, emaExchange } from '../../lib/kernels/ema.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { randoms, runKernel, testKernel } from '../support/testKernel.ts';
 
@@ -20,6 +21,7 @@ testKernel(emaExchange, {
   cases: { 'several tensors': lists([1, 40_001, 0, 33], ['a', 'b']), none: lists([0], ['a', 'b']) },
   tolerance: 0,
 });
+sameAsWidened(ema, { several: { ...lists([1, 40_001, 33], ['values', 'averages']), decay: 0.99 } });
 sameForAnyThreads(ema, { ...lists([50_001, 7], ['values', 'averages']), decay: 0.9 });
 sameForAnyThreads(emaExchange, lists([50_001, 7], ['a', 'b']));
 

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { embedding, embeddingBackward } from '../../lib/kernels/embedding.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
 
@@ -57,6 +58,7 @@ testGradient(embedding, embeddingBackward, {
   gradients: { table: 'dTable' },
 });
 sameForAnyThreads(embedding, forward(600, 50, 96));
+sameAsWidened(embedding, { odd: forward(40, 50, 37) });
 sameForAnyThreads(embeddingBackward, backward(600, 50, 96));
 
 it('adds equal ids in their order: the last bits say so', async () => {

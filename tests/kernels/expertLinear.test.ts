@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { expertLinear, expertLinearBackwardInput, expertLinearBackwardWeight } from '../../lib/kernels/expertLinear.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { randoms, shaped, testGradient, testKernel } from '../support/testKernel.ts';
 
@@ -32,6 +33,9 @@ testKernel(expertLinearBackwardWeight, { cases: of('weight'), tolerance });
 const gradientCases = { odd: groups([3, 0, 2], 5, 4).forward };
 testGradient(expertLinear, expertLinearBackwardInput, { cases: gradientCases, upstream: { y: 'dY' }, gradients: { x: 'dX' } }); // prettier-ignore
 testGradient(expertLinear, expertLinearBackwardWeight, { cases: gradientCases, upstream: { y: 'dY' }, gradients: { weight: 'dWeight' } }); // prettier-ignore
+
+sameAsWidened(expertLinear, { odd: groups([3, 0, 2, 40], 35, 50).forward });
+sameAsWidened(expertLinearBackwardInput, { odd: groups([3, 0, 2, 40], 35, 50).input });
 
 const large = groups([400, 31, 0, 500], 100, 60);
 sameForAnyThreads(expertLinear, large.forward);

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { gemm } from '../../lib/kernels/gemm.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { expectClose, randoms, runReference, shaped, testKernel } from '../support/testKernel.ts';
 
 const sized = (M: number, N: number, K: number) => ({
@@ -35,6 +36,8 @@ testKernel(gemm, {
   },
   tolerance: { f32: 1e-5, f64: 1e-12 }, // rows of a have a norm below 1, so that sums are of order one
 });
+
+sameAsWidened(gemm, { odd: sized(15, 33, 19), 'one row': sized(1, 70, 33), large: sized(29, 2300, 1030) });
 
 const f32 = (x: ArrayLike<number>, ...shape: number[]) => tensor(Float32Array.from(x), shape);
 

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { head, headBackward, headPolicyLoss } from '../../lib/kernels/head.ts';
 import { KL_KINDS, POLICY_LOSS_KINDS, policyLoss } from '../../lib/kernels/policyLoss.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { tensor, zeros } from '../../lib/runtime/tensor.ts';
 import {
@@ -179,6 +180,10 @@ describe('one pass and three', () => {
     expect(once).toEqual({ logProbs, entropy, loss, clipped, dHidden: back['dHidden'], dWeight: back['dWeight'] });
   });
 });
+sameAsWidened(head, { odd: forward(1, 70, 37, 333), 'several folds': forward(2, 3, 16, 2100) });
+sameAsWidened(headBackward, { odd: backward(3, 70, 37, 333) });
+sameAsWidened(headPolicyLoss, { odd: fused(4, 70, 37, 333), 'in slices': fused(5, 5, 8, 17_000) });
+
 const pick = (c: Case, keys: string[]): Case => Object.fromEntries(keys.map((k) => [k, c[k]]));
 
 describe('threads', () => {

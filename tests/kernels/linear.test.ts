@@ -2,6 +2,7 @@ import { afterAll, expect, it } from 'vitest';
 import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
 
 const scaled = (seed: number, by: number, ...shape: number[]) =>
@@ -80,6 +81,25 @@ testGradient(linear, linearBackwardWeight, {
   gradients: { weight: 'dWeight', bias: 'dBias' },
 });
 
+sameAsWidened(linear, {
+  'one row': full(1, 384, 128),
+  'few rows, odd sizes': full(7, 131, 397),
+  'few rows of a large weight': forward(13, 1029, 1031),
+  'many rows': full(241, 130, 277),
+  'columns in several parts': full(40, 1200, 1030),
+});
+sameAsWidened(linearBackwardInput, { odd: { dY: randoms(1, 19, 37), weight: randoms(2, 37, 45) } });
+
+it('a weight in bf16 wants reals in f32', () => {
+  const weight = tensor(new Uint16Array(6), [2, 3]);
+  expect(() => linear({ x: tensor(new Float64Array(3), [1, 3]), weight })).toThrow(
+    'linear: weight must be f64[N,K]; got bf16[2, 3]',
+  );
+  const y = linear({ x: tensor(new Float32Array(3), [1, 3]), weight }).y;
+  expect(`${y}`).toBe('f32[1, 2]');
+  expect(() => linear({ x: tensor(new Uint16Array(3), [1, 3]), weight })).toThrow('x must be f32 or f64[M,K]');
+});
+
 it('gives the same bits with any number of threads, forward and backward', async () => {
   const threads = native().threads();
   afterAll(() => native().setThreads(threads));
@@ -89,6 +109,7 @@ it('gives the same bits with any number of threads, forward and backward', async
     native().setThreads(n);
     results.push([
       await runKernel(linear, full(M, N, K), 'f32'),
+      await runKernel(linear, full(M, N, K), 'bf16'),
       await runKernel(linearBackwardInput, { dY: randoms(1, M, N), weight: randoms(2, N, K) }, 'f32'),
       await runKernel(linearBackwardWeight, { ...backwardWeight(M, N, K), dBias: randoms(5, N) }, 'f32'),
     ]);

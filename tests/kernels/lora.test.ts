@@ -1,5 +1,6 @@
 import { loraBackward, loraMerge } from '../../lib/kernels/lora.ts';
 import { linear } from '../../lib/kernels/linear.ts';
+import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { expectClose, randoms, runReference, shaped, testKernel } from '../support/testKernel.ts';
 import { it } from 'vitest';
@@ -49,6 +50,7 @@ testKernel(loraBackward, {
   tolerance,
 });
 sameForAnyThreads(loraMerge, merging(300, 260, 8));
+sameAsWidened(loraMerge, { odd: merging(37, 29, 3), large: merging(300, 260, 8) });
 sameForAnyThreads(loraBackward, backward(400, 300, 260, 8));
 
 it('the gradient is that of finite differences of a linear map of the merged weight', () => {

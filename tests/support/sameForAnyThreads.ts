@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
 import { native } from '../../lib/runtime/native.ts';
-import { runKernel, type Case } from './testKernel.ts';
+import { runKernel, type Case, type Variant } from './testKernel.ts';
 
 /** A kernel gives the same bits on 1, 2 and 3 threads; the case should be larger than one work item. */
 export function sameForAnyThreads(
   kernel: Parameters<typeof runKernel>[0],
   given: Case,
-  variant: 'f32' | 'f64' = 'f32',
+  variant: Variant = 'f32',
 ): void {
   it(`${kernel.declaration.name} gives the same bits on any number of threads`, async () => {
     const before = native().threads();

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Kernel, TensorSpec } from '../../lib/kernels/defineKernel.ts';
-import { bindDims, shapeOf, type Dims } from '../../lib/kernels/signature.ts';
-import { Scope, tensor, type DType, type TypedArray } from '../../lib/runtime/tensor.ts';
+import { bindDims, isStored, shapeOf, type Dims } from '../../lib/kernels/signature.ts';
+import { fromBf16, toBf16 } from '../../lib/runtime/bf16.ts';
+import { Scope, tensor, type DType, type Tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 
 /** Numbers, nested as deep as the argument has dimensions; or a scalar. */
 export type Nested = number | boolean | readonly Nested[] | TypedArray | undefined;
@@ -82,14 +83,14 @@ function joined<A extends { length: number; set(from: never, at: number): void }
 }
 
 /** Runs the f64 reference on a case: outputs and updated tensors by name, tensors of a list one behind the other. */
-export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64Array | Int32Array> {
+export function runReference(kernel: AnyKernel, c: Case, kept?: Variant): Record<string, Float64Array | Int32Array> {
   const d = kernel.declaration;
   const { dims, arrays, lists, scalars } = prepare(kernel, c);
   const wide = (spec: TensorSpec, data: number[] | number) =>
     spec.dtypes.includes('i32') || spec.dtypes.includes('u8')
       ? Int32Array.from(typeof data === 'number' ? { length: data } : data)
       : Float64Array.from(typeof data === 'number' ? { length: data } : data);
-  const args: Record<string, unknown> = { ...scalars, dims };
+  const args: Record<string, unknown> = { ...scalars, dims, kept };
   const out: Record<string, Float64Array | Int32Array> = {};
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>))
     if (lists[name]) args[name] = lists[name].map(({ data }) => wide(spec, data));
@@ -107,20 +108,24 @@ export function runReference(kernel: AnyKernel, c: Case): Record<string, Float64
   return out;
 }
 
-/** Runs the native kernel on a case, reals in `variant`: outputs and updated tensors as `runReference` has them. */
-export async function runKernel(
-  kernel: AnyKernel,
-  c: Case,
-  variant: 'f32' | 'f64',
-): Promise<Record<string, TypedArray>> {
+/** Of bf16 reals are f32, and what may be kept in bf16 is. */
+export type Variant = 'f32' | 'f64' | 'bf16';
+
+const dtypeIn = (variant: Variant, spec: TensorSpec): DType =>
+  spec.dtypes.length === 1 ? spec.dtypes[0]! : variant !== 'bf16' || isStored(spec) ? variant : 'f32';
+
+const arrayOf = (dtype: DType, data: number[]): TypedArray =>
+  dtype === 'bf16' ? toBf16(Float32Array.from(data)) : (ARRAYS[dtype].from(data as never) as TypedArray);
+
+/** Runs the native kernel on a case, reals in `variant`: outputs and updated tensors as `runReference` has them, bf16 widened. */
+export async function runKernel(kernel: AnyKernel, c: Case, variant: Variant): Promise<Record<string, TypedArray>> {
   using scope = new Scope();
   const d = kernel.declaration;
   const { arrays, lists, scalars } = prepare(kernel, c);
   const args: Record<string, unknown> = { ...scalars };
   for (const [name, spec] of Object.entries({ ...d.inputs, ...d.updates } as Record<string, TensorSpec>)) {
-    const dtype: DType = spec.dtypes.length > 1 ? variant : spec.dtypes[0]!;
-    const made = ({ data, shape }: { data: number[]; shape: number[] }) =>
-      tensor(ARRAYS[dtype].from(data as never) as TypedArray, shape, scope);
+    const dtype = dtypeIn(variant, spec);
+    const made = ({ data, shape }: { data: number[]; shape: number[] }) => tensor(arrayOf(dtype, data), shape, scope);
     if (lists[name]) args[name] = lists[name].map(made);
     else if (arrays[name]) args[name] = made(arrays[name]);
   }
@@ -130,48 +135,67 @@ export async function runKernel(
   for (const name of Object.keys(d.updates ?? {})) {
     const changed = args[name] as ReturnType<typeof tensor> | ReturnType<typeof tensor>[] | undefined;
     if (Array.isArray(changed)) {
-      const parts = await Promise.all(changed.map((t) => t.read() as Promise<TypedArray>));
-      const dtype = changed[0]?.dtype ?? variant;
-      result[name] = joined(parts, ARRAYS[dtype] as new (length: number) => TypedArray);
-    } else if (changed) result[name] = await changed.read();
+      const parts = await Promise.all(changed.map(readWide));
+      const dtype = changed[0]?.dtype ?? 'f32';
+      result[name] = joined(parts, ARRAYS[dtype === 'bf16' ? 'f32' : dtype] as new (length: number) => TypedArray);
+    } else if (changed) result[name] = await readWide(changed);
   }
   return result;
+}
+
+async function readWide(t: Tensor): Promise<TypedArray> {
+  const values = await t.read();
+  return values instanceof Uint16Array ? fromBf16(values) : values;
 }
 
 export interface KernelTest {
   cases: Record<string, Case>;
   /** |kernel − reference| ≤ tolerance · max(1, |reference|); for each variant that the kernel has. State the reason beside it. */
-  tolerance: number | { f32: number; f64: number };
+  tolerance: number | { f32: number; f64: number; bf16?: number };
 }
 
-/** A kernel against its f64 reference, in every variant; inputs are rounded to f32 first, so that only the arithmetic is judged. */
+/** A kernel against its f64 reference, in every variant; inputs are rounded to what it gets first, so that only the arithmetic is judged. */
 export function testKernel(kernel: AnyKernel, { cases, tolerance }: KernelTest): void {
   const d = kernel.declaration;
   const specs = Object.values({ ...d.inputs, ...d.updates, ...d.outputs } as Record<string, TensorSpec>);
-  const variants = specs.some((s) => s.dtypes.length > 1) ? (['f32', 'f64'] as const) : (['f64'] as const);
+  const variants: Variant[] = [
+    ...(specs.some((s) => s.dtypes.length > 1) ? (['f32', 'f64'] as const) : (['f64'] as const)),
+    ...(specs.some(isStored) ? (['bf16'] as const) : []),
+  ];
   describe(`${d.name} on cpu`, () => {
     for (const variant of variants)
       for (const [name, given] of Object.entries(cases))
         it(`${name}${variants.length > 1 ? ` (${variant})` : ''}`, async () => {
-          const rounded = variant === 'f32' ? roundCase(given) : given;
-          const expected = runReference(kernel, rounded);
+          const rounded = roundCase(kernel, given, variant);
+          const expected = runReference(kernel, rounded, variant);
           const actual = await runKernel(kernel, rounded, variant);
-          const bound = typeof tolerance === 'number' ? tolerance : tolerance[variant];
+          const bound = typeof tolerance === 'number' ? tolerance : (tolerance[variant] ?? tolerance.f32);
           for (const [key, want] of Object.entries(expected))
             expectClose(`${d.name}.${key}`, actual[key]!, want, bound);
         });
   });
 }
 
-const roundCase = (c: Case): Case =>
-  Object.fromEntries(Object.entries(c).map(([k, v]) => [k, typeof v === 'object' ? roundNested(v) : v]));
-const roundNested = (v: Nested): Nested =>
+/** A case as the kernel of a variant gets it. */
+export function roundCase(kernel: AnyKernel, c: Case, variant: Variant): Case {
+  if (variant === 'f64') return c;
+  const specs = { ...kernel.declaration.inputs, ...kernel.declaration.updates } as Record<string, TensorSpec>;
+  const rounding = (name: string) =>
+    specs[name] && dtypeIn(variant, specs[name]) === 'bf16' ? roundedToBf16 : Math.fround;
+  return Object.fromEntries(
+    Object.entries(c).map(([k, v]) => [k, typeof v === 'object' ? roundNested(v, rounding(k)) : v]),
+  );
+}
+const roundedToBf16 = (x: number): number => fromBf16(toBf16(Float32Array.of(x)))[0]!;
+const roundArray = (v: TypedArray, round: (x: number) => number) =>
+  Float64Array.from(round === roundedToBf16 ? fromBf16(toBf16(Float32Array.from(v))) : Float32Array.from(v));
+const roundNested = (v: Nested, round: (x: number) => number): Nested =>
   typeof v === 'number'
-    ? Math.fround(v)
+    ? round(v)
     : ArrayBuffer.isView(v)
-      ? shaped(Float64Array.from(v as TypedArray, Math.fround), ...flatten(v).shape)
+      ? shaped(roundArray(v as TypedArray, round), ...flatten(v).shape)
       : Array.isArray(v)
-        ? v.map((x) => roundNested(x as Nested))
+        ? v.map((x) => roundNested(x as Nested, round))
         : v;
 
 /** Element by element, with the first bad one in the message; NaN and infinities must agree exactly. */

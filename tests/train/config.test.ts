@@ -319,6 +319,19 @@ describe('what is trained', () => {
     ]);
   });
 
+  it('may be of weights in bf16, with masters of them where these are what is trained', () => {
+    const policy = { ...least.policy, weights: 'bf16' };
+    const masters = { ...least.train, masterWeights: true };
+    expect(loadTrainConfig({ ...least, policy, train: masters }).train.masterWeights).toBe(true);
+    expect(loadTrainConfig(least)).toMatchObject({ policy: { weights: 'f32' }, train: { masterWeights: false } });
+    const problem = [
+      expect.stringMatching(/^train\.masterWeights: .* needs policy\.weights: bf16, and no train\.lora/),
+    ];
+    expect(problemsOf({ train: { masterWeights: true } })).toEqual(problem);
+    expect(problemsOf({ policy, train: { masterWeights: true, lora: {} } })).toEqual(problem);
+    expect(problemsOf({ policy: { weights: 'f16' } })).toEqual(['policy.weights: must be f32 or bf16; got "f16"']);
+  });
+
   it('is said to a cold start in the same words', () => {
     const phases = [{ name: 'a', demonstrations: [{ files: 'a.jsonl' }], steps: 1 }];
     const cold = { output: '/o', policy: { path: '/p', adapter: 'here' }, phases, train: { lora: {}, freeze: ['x'] } };

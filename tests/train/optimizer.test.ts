@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { adamw } from '../../lib/kernels/adamw.ts';
+import { fromBf16, toBf16 } from '../../lib/runtime/bf16.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
 import { createOptimizer, type OptimizerConfig } from '../../lib/train/optimizer.ts';
 import { learningRateAt } from '../../lib/train/schedule.ts';
@@ -109,6 +110,47 @@ describe('moments of 8 bits', () => {
     }
     expect(ends[0]).toBeLessThan(1e-4);
     expect(ends[1]).toBeLessThan(2e-4);
+  });
+});
+
+describe('weights in bf16', () => {
+  const n = 3000;
+  /** Updates under a gradient of 1, each a hundredth of the distance of neighbours. */
+  async function descend(settings: Partial<OptimizerConfig>, steps = 60) {
+    const weight = tensor(toBf16(new Float32Array(n).fill(0.75)));
+    const other = tensor(new Float32Array(1));
+    const gradient = tensor(new Float32Array(n).fill(1));
+    const list = [
+      { name: 'b', weight: other, gradient: tensor(Float32Array.of(1)) },
+      { name: 'w', weight, gradient },
+    ];
+    const optimizer = createOptimizer(list, { ...config, ...settings, maxGradNorm: 0, weightDecay: 0 });
+    for (let step = 0; step < steps; step++) await optimizer.step(2 ** -8 / 100);
+    const values = fromBf16(await weight.read());
+    return { values, optimizer, mean: values.reduce((sum, x) => sum + x, 0) / n, other: (await other.read())[0]! };
+  }
+  const goal = 0.75 - (60 * 2 ** -8) / 100;
+
+  it.each(['adamw', 'adamw8bit'] as const)('%s moves them in the mean, rounded at random', async (optimizer) => {
+    const { values, mean, other, optimizer: made } = await descend({ optimizer });
+    expect(values.every((x) => Number.isInteger((0.75 - x) * 2 ** 8))).toBe(true);
+    expect(Math.abs(mean - goal)).toBeLessThan(4 * 2 ** -8 * Math.sqrt(0.6 / n)); // of 60 chances of a hundredth
+    expect(other).toBeCloseTo(goal - 0.75, 6); // in f32, beside them
+    expect(made.state.map(({ name }) => name).filter((name) => name.endsWith('.first'))).toEqual([
+      'b.first',
+      'w.first',
+    ]);
+    expect(made.state.some(({ tensor: each }) => each.dtype === 'bf16')).toBe(false);
+    expect((await descend({ optimizer })).values).toEqual(values);
+  });
+
+  it.each(['adamw', 'adamw8bit'] as const)('%s with masters follows them to the nearest', async (kind) => {
+    const { values, optimizer } = await descend({ optimizer: kind, masterWeights: true });
+    const master = (await optimizer.state.find(({ name }) => name === 'w.master')!.tensor.read()) as Float32Array;
+    expect(optimizer.state.map(({ name }) => name).filter((name) => /master$/.test(name))).toEqual(['w.master']);
+    for (const x of [0, 1, n - 1]) expect(master[x]).toBeCloseTo(goal, 5);
+    expect(new Set(values)).toEqual(new Set([0.75 - 2 ** -8]));
+    expect(optimizer.moved.map(({ dtype }) => dtype)).toEqual(['f32', 'f32']);
   });
 });
 

@@ -6,7 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGallery } from '../../lib/data/gallery/index.ts';
 import { openCheckpoint } from '../../lib/model/qwen3vl/checkpoint.ts';
 import { parameterCount } from '../../lib/model/qwen3vl/tensorNames.ts';
-import { activationBytes, forwardFlops, type Keep } from '../../lib/model/qwen3vl/workload.ts';
+import { isMatrix } from '../../lib/model/qwen3vl/parameter.ts';
+import { Policy } from '../../lib/model/qwen3vl/policy.ts';
+import { activationBytes, forwardFlops, packedBytes, type Keep } from '../../lib/model/qwen3vl/workload.ts';
 import { packageRoot } from '../../lib/runtime/native.ts';
 import { planRun } from '../../lib/train/plan.ts';
 import { readTrainConfig } from '../../lib/train/readConfig.ts';
@@ -123,6 +125,32 @@ train: { steps: 4, updatePrompts: 12 }
     const lora = await held({ 'train.lora.rank': 4 });
     expect(lora.get('gradients')).toBeLessThan(whole.get('gradients')! / 20);
     expect(lora.get('adapters, and weights merged with them')).toBeLessThan(whole.get('weights')!);
+  });
+
+  it('counts weights in bf16 as they are kept, masters of them, and nothing that is packed', async () => {
+    const planned = async (changes: Record<string, unknown>) => {
+      const list = Object.entries({ 'policy.weights': 'bf16', ...changes }).map(([path, value]) => ({ path, value }));
+      return planRun(readTrainConfig(file(), list).config);
+    };
+    const bytes = ({ holdings }: Awaited<ReturnType<typeof planRun>>, name: string) =>
+      holdings.find((holding) => holding.name === name)?.bytes;
+    const policy = await Policy.load(policyDir, { dtype: 'bf16' });
+    const matrices = policy.parameters.filter(isMatrix).reduce((sum, { weight }) => sum + weight.size, 0);
+    const held = policy.parameters.reduce(
+      (sum, { weight }) => sum + weight.size * (weight.dtype === 'bf16' ? 2 : 4),
+      0,
+    );
+    policy.dispose();
+    const narrow = await planned({ 'train.masterWeights': true, 'algorithm.kl.coef': 0.1 });
+    expect(bytes(narrow, 'weights')).toBe(held);
+    expect(bytes(narrow, 'weights of the reference policy')).toBe(held);
+    expect(bytes(narrow, 'masters of weights in bf16')).toBe(4 * matrices);
+    expect(bytes(narrow, 'gradients')).toBe(bytes(await planned({ 'policy.weights': 'f32' }), 'gradients'));
+    const rollouts = async (changes: Record<string, unknown>) =>
+      (await planned(changes)).phases.find(({ name }) => name === 'rollouts')!.bytes;
+    const { config } = await openCheckpoint(policyDir);
+    expect((await rollouts({ 'policy.weights': 'f32' })) - (await rollouts({}))).toBe(packedBytes(config));
+    expect(bytes(await planned({ 'train.lora.rank': 4 }), 'masters of weights in bf16')).toBeUndefined();
   });
 
   it('a data set that is not there is named', async () => {

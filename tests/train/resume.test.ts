@@ -214,7 +214,7 @@ describe('training', () => {
 describe('a training of a part', () => {
   const saved = (output: string, name: string) =>
     readFileSync(at(output, 'checkpoints', 'step-000006', 'policy', name));
-  const parts: Record<string, [object, string]> = {
+  const parts: Record<string, [train: object, weights: string, policy?: object]> = {
     'without the vision tower': [{ freeze: 'model.visual.*' }, 'model.safetensors'],
     'with moments of 8 bits and a moving average': [
       { optimizer: 'adamw8bit', ema: { decay: 0.5 }, decay: 'cosine', warmupSteps: 2 },
@@ -224,27 +224,49 @@ describe('a training of a part', () => {
       { lora: { rank: 2, targets: ['o_proj'] }, ema: { decay: 0.9, validate: false } },
       'adapter_model.safetensors',
     ],
+    'of weights in bf16, rounded at random': [
+      { ema: { decay: 0.5 }, learningRate: 1e-4 },
+      'model.safetensors',
+      { weights: 'bf16' },
+    ],
+    'of weights in bf16 with moments of 8 bits': [{ optimizer: 'adamw8bit' }, 'model.safetensors', { weights: 'bf16' }],
+    'of weights in bf16 with masters of them': [
+      { masterWeights: true, ema: { decay: 0.9, validate: false }, learningRate: 1e-4, freeze: 'model.visual.*' },
+      'model.safetensors',
+      { weights: 'bf16' },
+    ],
+    'by adapters of weights in bf16': [
+      { lora: { rank: 2, targets: ['o_proj'] } },
+      'adapter_model.safetensors',
+      { weights: 'bf16' },
+    ],
     'by adapters': [
       { lora: { rank: 2, alpha: 4, targets: ['q_proj', 'down_proj', 'qkv'] } },
       'adapter_model.safetensors',
     ],
   };
-  it.each(Object.entries(parts))('that is stopped goes on to the same bytes: %s', async (name, [part, weights]) => {
-    const [straight, stopped] = [`${name} straight`, `${name} stopped`];
-    const settings = { ...part, steps: 6, saveEverySteps: 6 };
-    const configs = [straight, stopped].map((output) => loadTrainConfig(configOf(output, settings)));
-    await reported(straight, (reporter) => train(configs[0]!, reporter));
-    const stop = new AbortController();
-    const onStep = (step: number) => step === 3 && stop.abort();
-    await reported(stopped, (reporter) => train(configs[1]!, reporter, stop.signal), onStep);
-    await reported(stopped, (reporter) => train(configs[1]!, reporter));
-    const last = (outcome: ReturnType<typeof outcomeOf>) => ({ ...outcome, checkpoints: [] });
-    expect(last(outcomeOf(stopped, weights))).toEqual(last(outcomeOf(straight, weights)));
-    const moments = at(straight, 'checkpoints', 'step-000006', 'optimizer.safetensors');
-    const whole = at('straight', 'checkpoints', 'step-000010', 'optimizer.safetensors');
-    if (existsSync(whole)) expect(readFileSync(moments).length).toBeLessThan(readFileSync(whole).length);
-    expect(saved(straight, weights).length).toBeGreaterThan(0);
-  });
+  it.each(Object.entries(parts))(
+    'that is stopped goes on to the same bytes: %s',
+    async (name, [part, weights, policy]) => {
+      const [straight, stopped] = [`${name} straight`, `${name} stopped`];
+      const settings = { ...part, steps: 6, saveEverySteps: 6 };
+      const configs = [straight, stopped].map((output) => {
+        const raw = configOf(output, settings);
+        return loadTrainConfig({ ...raw, policy: { ...raw.policy, ...policy } });
+      });
+      await reported(straight, (reporter) => train(configs[0]!, reporter));
+      const stop = new AbortController();
+      const onStep = (step: number) => step === 3 && stop.abort();
+      await reported(stopped, (reporter) => train(configs[1]!, reporter, stop.signal), onStep);
+      await reported(stopped, (reporter) => train(configs[1]!, reporter));
+      const last = (outcome: ReturnType<typeof outcomeOf>) => ({ ...outcome, checkpoints: [] });
+      expect(last(outcomeOf(stopped, weights))).toEqual(last(outcomeOf(straight, weights)));
+      const moments = at(straight, 'checkpoints', 'step-000006', 'optimizer.safetensors');
+      const whole = at('straight', 'checkpoints', 'step-000010', 'optimizer.safetensors');
+      if (existsSync(whole)) expect(readFileSync(moments).length).toBeLessThan(readFileSync(whole).length);
+      expect(saved(straight, weights).length).toBeGreaterThan(0);
+    },
+  );
 
   it('leaves an adapter beside the policy that it is merged into, from which another run begins', async () => {
     const adapter = at('by adapters straight', 'adapter');

@@ -3,14 +3,15 @@
 
 namespace g2rpo {
 
-/** C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. */
-template <class T> struct Gemm {
+/** C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. B may be kept in bf16: the bits of C are those of B widened. */
+template <class T, class W = T> struct Gemm {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "gemm";
   static constexpr auto kSignature =
-      "a {f32|f64}[M,K], b {f32|f64}[K,N] -> c {f32|f64}[M,N]";
+      "a {f32|f64}[M,K], b {f32|f64|bf16}[K,N] -> c {f32|f64}[M,N]";
   View<const T> a;
-  View<const T> b;
+  View<const W> b;
   View<T> c;
   // For calls from C++: element strides of a row and of a column step; 0 means contiguous as the signature says.
   size_t m = c.dim[0], n = c.dim[1], k = a.dim[1];

@@ -25,11 +25,13 @@ template <class F> G2_INLINE void for_blocks(Stream& stream, size_t n, size_t bl
 template <class T> struct Whole {
   static constexpr size_t n = static_cast<size_t>(lanes<T>);
   G2_INLINE Vec<T> load(const T* p, T = T(0)) const { return simd::load(p); }
+  G2_INLINE Vec<float> load(const bf16* p) const { return simd::load(p); }
   G2_INLINE void store(T* p, Vec<T> v) const { simd::store(p, v); }
 };
 template <class T> struct Part {
   size_t n;
   G2_INLINE Vec<T> load(const T* p, T rest = T(0)) const { return load_n(p, n, rest); }
+  G2_INLINE Vec<float> load(const bf16* p) const { return load_n(p, n); }
   G2_INLINE void store(T* p, Vec<T> v) const { store_n(p, v, n); }
 };
 

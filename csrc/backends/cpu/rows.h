@@ -18,7 +18,7 @@ G2_INLINE bool rows_in_range(Stream& stream, const char* kernel, const char* nam
   return true;
 }
 
-template <class T> G2_INLINE void copy_row(T* to, const T* from, size_t width) {
+template <class T, class W> G2_INLINE void copy_row(T* to, const W* from, size_t width) {
   for_lanes<T>(0, width, [&](size_t i, auto at) G2_INLINED { at.store(to + i, at.load(from + i)); });
 }
 template <class T> G2_INLINE void add_row(T* to, const T* from, size_t width) {

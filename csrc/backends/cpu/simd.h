@@ -72,6 +72,41 @@ template <class T> G2_INLINE void store_n(T* p, Vec<T> v, size_t n) {
 #endif
 }
 
+/** As many words as there are lanes of f32. */
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+G2_INLINE Words words(uint32_t x) { return x - Words{}; }
+G2_INLINE Words load_words(const void* p) {
+  Words v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+G2_INLINE void store_words(void* p, Words v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/** As many bf16 numbers as there are lanes of f32, widened. */
+G2_INLINE Vec<float> load(const bf16* p) {
+#if defined(__AVX512F__)
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return (Vec<float>)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, half), 16);
+#elif defined(__AVX2__)
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return (Vec<float>)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+#else
+  typedef uint16_t half __attribute__((vector_size(kVectorBytes / 2)));
+  half v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return (Vec<float>)(__builtin_convertvector(v, Words) << 16);
+#endif
+}
+/** The first n lanes from memory, the others 0. Never reads past p + n. */
+G2_INLINE Vec<float> load_n(const bf16* p, size_t n) {
+  bf16 held[lanes<float>] = {};
+  __builtin_memcpy(held, p, n * sizeof(bf16));
+  return load(held);
+}
+/** Pairs of bf16 numbers that are neighbours in memory: the first of each is the lower half of a word. */
+G2_INLINE Vec<float> first_of_pairs(Words pairs) { return (Vec<float>)(pairs << 16); }
+G2_INLINE Vec<float> second_of_pairs(Words pairs) { return (Vec<float>)(pairs & 0xffff0000u); }
+
 /** a·b + c, rounded once where the instruction set has it. */
 G2_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "../../ops/attention/op.h"
-#include "../../ops/embedding/op.h"
 #include "../../ops/sample/op.h"
 #include "../../ops/swiglu/op.h"
 #include "engine.h"
@@ -99,7 +98,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   }
   const auto prefix_pages = prefixes.view(), own_pages = own.view();
   text_.rope_table(stream, positions.data(), n, cosine, sine);
-  run(stream, Embedding<T>{list(tokens), matrix<const T>(w_.embedding.weight, t.vocab, h), matrix(x, n, h)});
+  embed(stream, list(tokens), w_.embedding, t.vocab, h, x);
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
     rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);

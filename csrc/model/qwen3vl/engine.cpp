@@ -97,7 +97,9 @@ template <class T> void Engine<T>::pack_weights(Stream& stream) {
   size_t open = 0, size = 0;
   for (const auto& g : groups_) open += g->open;
   if (packed_.taken() || std::min(open, o_.rollouts) <= kFewRows) return;
-  const auto all = matrices();
+  auto all = matrices();
+  std::erase_if(all, [](const Matrix& m) { return m.weight->narrow; });  // read as they are
+  if (all.empty()) return;
   const auto size_of = [](const Matrix& m) { return (packed_weight_size(m.out, m.in) + 15) / 16 * 16; };  // each on a new line of the cache
   for (const auto& matrix : all) size += size_of(matrix);
   T* at = packed_.template take<T>(size);

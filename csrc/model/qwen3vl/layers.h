@@ -1,6 +1,7 @@
 // The few ways in which the model calls its ops, so that forward and backward read as the specification does.
 #pragma once
 #include "../../core/arena.h"
+#include "../../ops/embedding/op.h"
 #include "../../ops/layer_norm/op.h"
 #include "../../ops/linear/op.h"
 #include "../../ops/lora/op.h"
@@ -13,20 +14,43 @@ template <class T> View<T> matrix(T* data, size_t rows, size_t columns) { return
 template <class T> View<T> cube(T* data, size_t a, size_t b, size_t c) { return {data, a, b, c}; }
 template <class T> View<T> vector(T* data, size_t size) { return {data, size}; }
 
+/** f(values) with the values of a weight as they are kept: `const T*`, or of a policy in f32 also `const bf16*`. */
+template <class T, class F> void with_values(const Parameter<T>& weight, F&& f) {
+  if constexpr (__is_same(T, float))
+    if (weight.narrow) return f(static_cast<const bf16*>(weight.narrow));
+  f(static_cast<const T*>(weight.weight));
+}
+
+/** x[rows, size] = rows of the table [count, size]. */
+template <class T>
+void embed(Stream& stream, View<const int32_t> ids, const Parameter<T>& table, size_t count, size_t size, T* x) {
+  with_values(table, [&]<class W>(const W* values) {
+    run(stream, Embedding<T, W>{ids, matrix(values, count, size), matrix(x, ids.size, size)});
+  });
+}
+
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
 template <class T>
 void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, const Parameter<T>& weight, T* y,
             const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
-  Linear<T> op{matrix(x, rows, in), matrix<const T>(weight.weight, out, in), {}, {}, matrix(y, rows, out)};
-  if (bias) op.bias = vector<const T>(bias->weight, out);
-  if (residual) op.residual = matrix(residual, rows, out);
-  op.packed = weight.packed;
-  run(stream, op);
+  with_values(weight, [&]<class W>(const W* values) {
+    Linear<T, W> op{matrix(x, rows, in), matrix(values, out, in), {}, {}, matrix(y, rows, out)};
+    if (bias) op.bias = vector<const T>(bias->weight, out);
+    if (residual) op.residual = matrix(residual, rows, out);
+    op.packed = weight.packed;
+    run(stream, op);
+  });
 }
 
-/** Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */
+/**
+ * Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. One of bf16 is
+ * read as it is: that costs little and its memory is not taken twice.
+ */
 template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, T* packed) {
-  run(stream, Linear<T>{.weight = matrix<const T>(weight.weight, out, in), .pack_to = packed});
+  if (weight.narrow) return;
+  Linear<T> op{{}, matrix<const T>(weight.weight, out, in), {}, {}, {}};
+  op.pack_to = packed;
+  run(stream, op);
   weight.packed = packed;
 }
 
@@ -44,9 +68,11 @@ void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, const T
                                 matrix<const T>(lora.b, out, lora.rank), matrix(lora.dA, lora.rank, in),
                                 matrix(lora.dB, out, lora.rank), lora.scale});
   if (!dX) return;
-  LinearBackwardInput<T> op{matrix(dY, rows, out), matrix<const T>(weight.weight, out, in), matrix(dX, rows, in)};
-  op.accumulate = accumulate;
-  run(stream, op);
+  with_values(weight, [&]<class W>(const W* values) {
+    LinearBackwardInput<T, W> op{matrix(dY, rows, out), matrix(values, out, in), matrix(dX, rows, in)};
+    op.accumulate = accumulate;
+    run(stream, op);
+  });
 }
 
 template <class T>

@@ -10,6 +10,30 @@
 
 namespace g2rpo::qwen3vl {
 
+namespace {
+
+/** y[pairs, out] = x[pairs, in] times the matrix of each row's expert. */
+template <class T>
+void expert_linear(Stream& stream, const T* x, const MoeState<T>& s, const Parameter<T>& weight, size_t experts, size_t pairs, size_t in,
+                   size_t out, T* y) {
+  with_values(weight, [&]<class W>(const W* values) {
+    run(stream, ExpertLinear<T, W>{matrix(x, pairs, in), vector<const int32_t>(s.starts, experts + 1), cube(values, experts, in, out),
+                                   matrix(y, pairs, out)});
+  });
+}
+
+/** dX[pairs, in] from dY[pairs, out]. */
+template <class T>
+void expert_backward_input(Stream& stream, const T* dY, const MoeState<T>& s, const Parameter<T>& weight, size_t experts, size_t pairs,
+                           size_t in, size_t out, T* dX) {
+  with_values(weight, [&]<class W>(const W* values) {
+    run(stream, ExpertLinearBackwardInput<T, W>{matrix(dY, pairs, out), vector<const int32_t>(s.starts, experts + 1),
+                                                cube(values, experts, in, out), matrix(dX, pairs, in)});
+  });
+}
+
+}  // namespace
+
 template <class T>
 void moe_forward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_t n, const T* x, const MoeState<T>& s, bool products) {
   const auto& m = t.moe;
@@ -23,8 +47,7 @@ void moe_forward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size
     Scratch scratch;
     T* of_pairs = scratch.take<T>(pairs * h);
     run(stream, GatherRows<T>{matrix(x, n, h), vector<const int32_t>(s.rows, pairs), matrix(of_pairs, pairs, h)});
-    run(stream, ExpertLinear<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.starts, m.experts + 1),
-                                cube<const T>(w.gate_up.weight, m.experts, h, wide), matrix(s.gate_up, pairs, wide)});
+    expert_linear<T>(stream, of_pairs, s, w.gate_up, m.experts, pairs, h, wide, s.gate_up);
   }
   run(stream, ExpertSwiGlu<T>{matrix<const T>(s.gate_up, pairs, wide), vector<const T>(s.weights, pairs),
                               vector<const int32_t>(s.order, pairs), matrix(s.activated, pairs, m.mlp)});
@@ -36,8 +59,7 @@ void moe_output(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_
   const size_t h = t.hidden, pairs = n * m.active;
   Scratch scratch;
   T* of_pairs = scratch.take<T>(pairs * h);
-  run(stream, ExpertLinear<T>{matrix<const T>(s.activated, pairs, m.mlp), vector<const int32_t>(s.starts, m.experts + 1),
-                              cube<const T>(w.down.weight, m.experts, m.mlp, h), matrix(of_pairs, pairs, h)});
+  expert_linear<T>(stream, s.activated, s, w.down, m.experts, pairs, m.mlp, h, of_pairs);
   std::memcpy(y, residual, n * h * sizeof(T));
   run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.rows, pairs), matrix(y, n, h)});
 }
@@ -60,8 +82,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
   if (w.down.gradient)
     run(stream, ExpertLinearBackwardWeight<T>{matrix<const T>(of_pairs, pairs, h), matrix<const T>(s.activated, pairs, m.mlp), starts,
                                               cube(w.down.gradient, m.experts, m.mlp, h)});
-  run(stream, ExpertLinearBackwardInput<T>{matrix<const T>(of_pairs, pairs, h), starts,
-                                           cube<const T>(w.down.weight, m.experts, m.mlp, h), matrix(d_activated, pairs, m.mlp)});
+  expert_backward_input<T>(stream, of_pairs, s, w.down, m.experts, pairs, m.mlp, h, d_activated);
   run(stream, ExpertSwiGluBackward<T>{matrix<const T>(d_activated, pairs, m.mlp), matrix<const T>(s.gate_up, pairs, wide),
                                       vector<const T>(s.weights, pairs), vector<const int32_t>(s.order, pairs),
                                       matrix(d_gate_up, pairs, wide), vector(d_weights, pairs)});
@@ -70,8 +91,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
     run(stream, ExpertLinearBackwardWeight<T>{matrix<const T>(d_gate_up, pairs, wide), matrix<const T>(of_pairs, pairs, h), starts,
                                               cube(w.gate_up.gradient, m.experts, h, wide)});
   }
-  run(stream, ExpertLinearBackwardInput<T>{matrix<const T>(d_gate_up, pairs, wide), starts,
-                                           cube<const T>(w.gate_up.weight, m.experts, h, wide), matrix(of_pairs, pairs, h)});
+  expert_backward_input<T>(stream, d_gate_up, s, w.gate_up, m.experts, pairs, h, wide, of_pairs);
   std::memset(dX, 0, n * h * sizeof(T));
   run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), rows, matrix(dX, n, h)});
   run(stream, RouterBackward<T>{matrix<const T>(d_weights, n, m.active), matrix<const T>(s.logits, n, m.experts),

@@ -83,8 +83,10 @@ template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& 
   const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), batch.target_rows, scratch);
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), {}, {}};
   T* log_sum_exp = scratch.take<T>(n);
-  run(stream, Head<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h), list(batch.target_ids),
-                      temperature, vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n), vector(log_sum_exp, n)});
+  with_values(w_.head, [&]<class W>(const W* head) {
+    run(stream, Head<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), list(batch.target_ids),
+                        temperature, vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n), vector(log_sum_exp, n)});
+  });
   return scores;
 }
 
@@ -122,16 +124,18 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
   Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
   T* d_normed = scratch.take<T>(n * h);
-  run(stream, HeadPolicyLoss<T>{matrix<const T>(g.normed, n, h), matrix<const T>(w_.head.weight, c_.text.vocab, h),
-                                list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()),
-                                vector(loss.advantages.data(), n), vector(loss.weights.data(), n),
-                                vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
-                                vector(loss.kl_weights.data(), loss.kl_weights.size()), vector(loss.log_prob_slopes.data(), n),
-                                vector(loss.entropy_slopes.data(), n), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
-                                static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual,
-                                loss.tau_positive, loss.tau_negative, static_cast<int32_t>(loss.kl),
-                                vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n),
-                                vector(scores.loss.data(), n), vector(scores.clipped.data(), n), matrix(d_normed, n, h)});
+  with_values(w_.head, [&]<class W>(const W* head) {
+    run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h),
+                                  list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()),
+                                  vector(loss.advantages.data(), n), vector(loss.weights.data(), n),
+                                  vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
+                                  vector(loss.kl_weights.data(), loss.kl_weights.size()), vector(loss.log_prob_slopes.data(), n),
+                                  vector(loss.entropy_slopes.data(), n), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
+                                  static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual,
+                                  loss.tau_positive, loss.tau_negative, static_cast<int32_t>(loss.kl),
+                                  vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n),
+                                  vector(scores.loss.data(), n), vector(scores.clipped.data(), n), matrix(d_normed, n, h)});
+  });
   backward_from(stream, batch, g, d_normed);
   return scores;
 }

@@ -103,7 +103,7 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   keep_ = keep;
 
   T* x = scratch.take<T>(n * h);
-  run(stream, Embedding<T>{list(input.ids), matrix<const T>(w_.embedding.weight, t.vocab, h), matrix(x, n, h)});
+  embed(stream, list(input.ids), w_.embedding, t.vocab, h, x);
   if (!input.visual_rows.empty())
     run(stream, VisualSplice<T>{matrix<const T>(features.levels[0], features.count, h), list(input.visual_rows),
                                 list(input.visual_source), matrix(x, n, h)});

@@ -10,7 +10,8 @@ namespace {
 template <class T> struct Reader {
   const ParameterMap<T>& parameters;
 
-  Parameter<T> one(const std::string& name, size_t size) const {
+  /** A matrix that rows are multiplied by or looked up in. */
+  Parameter<T> matrix(const std::string& name, size_t size) const {
     const auto found = parameters.find(name);
     if (found == parameters.end()) throw Error("INVALID_CHECKPOINT", "the policy lacks the parameter " + name);
     if (found->second.size != size)
@@ -18,12 +19,18 @@ template <class T> struct Reader {
                                             std::to_string(found->second.size));
     return found->second;
   }
+  Parameter<T> one(const std::string& name, size_t size) const {
+    const Parameter<T> found = matrix(name, size);
+    if (found.narrow) throw Error("DTYPE_MISMATCH", name + " must be " + name_of(DTypeOf<T>::value) + "; of bf16 may be matrices that rows are multiplied by or looked up in");
+    return found;
+  }
+  Affine<T> norm(const std::string& name, size_t size) const { return {one(name + ".weight", size), one(name + ".bias", size)}; }
   Affine<T> affine(const std::string& name, size_t out, size_t in) const {
-    return {one(name + ".weight", out * in), one(name + ".bias", out)};
+    return {matrix(name + ".weight", out * in), one(name + ".bias", out)};
   }
   Merger<T> merger(const std::string& name, const Config& c, size_t norm) const {
     const size_t wide = c.vision.hidden * c.vision.group();
-    return {affine(name + ".norm", norm, 1), affine(name + ".linear_fc1", wide, wide),
+    return {this->norm(name + ".norm", norm), affine(name + ".linear_fc1", wide, wide),
             affine(name + ".linear_fc2", c.text.hidden, wide)};
   }
 };
@@ -57,35 +64,35 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
   const auto& t = config.text;
   const auto& v = config.vision;
   const std::string text = "model.language_model.", visual = "model.visual.";
-  embedding = read.one(text + "embed_tokens.weight", t.vocab * t.hidden);
-  head = config.tied ? embedding : read.one("lm_head.weight", t.vocab * t.hidden);
+  embedding = read.matrix(text + "embed_tokens.weight", t.vocab * t.hidden);
+  head = config.tied ? embedding : read.matrix("lm_head.weight", t.vocab * t.hidden);
   final_norm = read.one(text + "norm.weight", t.hidden);
   for (size_t l = 0; l < t.layers; l++) {
     const std::string at = text + "layers." + std::to_string(l) + ".";
     layers.push_back({read.one(at + "input_layernorm.weight", t.hidden),
-                      read.one(at + "self_attn.q_proj.weight", t.query_size() * t.hidden),
-                      read.one(at + "self_attn.k_proj.weight", t.key_size() * t.hidden),
-                      read.one(at + "self_attn.v_proj.weight", t.key_size() * t.hidden),
-                      read.one(at + "self_attn.o_proj.weight", t.hidden * t.query_size()),
+                      read.matrix(at + "self_attn.q_proj.weight", t.query_size() * t.hidden),
+                      read.matrix(at + "self_attn.k_proj.weight", t.key_size() * t.hidden),
+                      read.matrix(at + "self_attn.v_proj.weight", t.key_size() * t.hidden),
+                      read.matrix(at + "self_attn.o_proj.weight", t.hidden * t.query_size()),
                       read.one(at + "self_attn.q_norm.weight", t.head_dim),
                       read.one(at + "self_attn.k_norm.weight", t.head_dim),
                       read.one(at + "post_attention_layernorm.weight", t.hidden), {}, {}, {}, {}});
     auto& layer = layers.back();
     if (const auto& m = t.moe; m.experts) {
       layer.moe = {read.one(at + "mlp.gate.weight", m.experts * t.hidden),
-                   read.one(at + "mlp.experts.gate_up_proj", m.experts * t.hidden * 2 * m.mlp),
-                   read.one(at + "mlp.experts.down_proj", m.experts * m.mlp * t.hidden)};
+                   read.matrix(at + "mlp.experts.gate_up_proj", m.experts * t.hidden * 2 * m.mlp),
+                   read.matrix(at + "mlp.experts.down_proj", m.experts * m.mlp * t.hidden)};
     } else {
-      layer.gate = read.one(at + "mlp.gate_proj.weight", t.mlp * t.hidden);
-      layer.up = read.one(at + "mlp.up_proj.weight", t.mlp * t.hidden);
-      layer.down = read.one(at + "mlp.down_proj.weight", t.hidden * t.mlp);
+      layer.gate = read.matrix(at + "mlp.gate_proj.weight", t.mlp * t.hidden);
+      layer.up = read.matrix(at + "mlp.up_proj.weight", t.mlp * t.hidden);
+      layer.down = read.matrix(at + "mlp.down_proj.weight", t.hidden * t.mlp);
     }
   }
   patch = read.affine(visual + "patch_embed.proj", v.hidden, v.patch_size);
   positions = read.one(visual + "pos_embed.weight", v.positions * v.hidden);
   for (size_t b = 0; b < v.depth; b++) {
     const std::string at = visual + "blocks." + std::to_string(b) + ".";
-    blocks.push_back({read.affine(at + "norm1", v.hidden, 1), read.affine(at + "norm2", v.hidden, 1),
+    blocks.push_back({read.norm(at + "norm1", v.hidden), read.norm(at + "norm2", v.hidden),
                       read.affine(at + "attn.qkv", 3 * v.hidden, v.hidden), read.affine(at + "attn.proj", v.hidden, v.hidden),
                       read.affine(at + "mlp.linear_fc1", v.mlp, v.hidden), read.affine(at + "mlp.linear_fc2", v.hidden, v.mlp)});
   }

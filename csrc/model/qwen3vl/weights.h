@@ -25,6 +25,8 @@ enum class Keep { nothing, inputs, products, everything };
 /** A parameter tensor; `gradient` is null where it is frozen. With an adapter the weight is the merged one. */
 template <class T> struct Parameter {
   T* weight = nullptr;
+  /** the weight instead, where it is kept in bf16: a matrix of a policy in f32 */
+  bf16* narrow = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
   /** the weight once more, as matrix products want it, where that was worth its memory */
@@ -69,7 +71,7 @@ template <class T> struct Weights {
   size_t lowest_layer, lowest_block;
   bool vision_trained;
 
-  /** @throws INVALID_CHECKPOINT  a name is missing or a size differs */
+  /** @throws INVALID_CHECKPOINT  a name is missing or a size differs; DTYPE_MISMATCH  what is no matrix is in bf16 */
   Weights(const Config& config, const ParameterMap<T>& parameters);
   /** Something below the head and the final norm is trained. */
   bool below_head_trained() const { return lowest_layer < layers.size(); }

@@ -7,7 +7,7 @@ namespace g2rpo {
 
 using namespace simd;
 
-KERNEL_REAL(cpu, AdamW) {
+KERNEL_WEIGHT(cpu, AdamW) {
   if (!update_arguments_hold(stream, op)) return;
   if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
       !lists_agree(stream, op.kName, "firstMoments", op.firstMoments, op.gradients) ||
@@ -16,7 +16,8 @@ KERNEL_REAL(cpu, AdamW) {
   const AdamWUpdate<T> update(op);
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
-    update.apply(op.gradients[k].data, op.parameters[k].data, op.firstMoments[k].data, op.secondMoments[k].data, begin, end);
+    update.apply(op.gradients[k].data + begin, op.parameters[k].data + begin, op.firstMoments[k].data + begin,
+                 op.secondMoments[k].data + begin, end - begin, begin, RoundingWords(op.step, k));
   });
 }
 

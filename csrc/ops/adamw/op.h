@@ -3,16 +3,17 @@
 
 namespace g2rpo {
 
-/** One AdamW update of all tensors in place, decoupled weight decay, bias correction by step (from 1); the gradient is multiplied by gradientScale first. */
-template <class T> struct AdamW {
+/** One AdamW update of all tensors in place, decoupled weight decay, bias correction by step (from 1); the gradient is multiplied by gradientScale first. Parameters of bf16 are rounded at random. */
+template <class T, class W = T> struct AdamW {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "adamw";
   static constexpr auto kSignature =
-      "gradients {f32|f64}[N]*, &parameters {f32|f64}[N]*, &firstMoments {f32|f64}[N]*, &secondMoments "
+      "gradients {f32|f64}[N]*, &parameters {f32|f64|bf16}[N]*, &firstMoments {f32|f64}[N]*, &secondMoments "
       "{f32|f64}[N]*, learningRate f64, beta1 f64, beta2 f64, epsilon f64, weightDecay f64, step i32, "
       "gradientScale f64 ->";
   ViewList<const T> gradients;
-  ViewList<T> parameters;
+  ViewList<W> parameters;
   ViewList<T> firstMoments;
   ViewList<T> secondMoments;
   double learningRate;

@@ -1,7 +1,9 @@
 // One AdamW update, for kernels that keep moments in different ways: adamw and adamw8bit share it. Hot files only.
 #pragma once
 #include "../../backends/cpu/lists.h"
+#include "../../backends/cpu/rows.h"
 #include "arguments.h"
+#include "rounding.h"
 
 namespace g2rpo {
 namespace G2_SIMD_NS(G2_ISA) {
@@ -19,9 +21,9 @@ template <class T> struct AdamWUpdate {
         root_scale(splat(static_cast<T>(1 / __builtin_sqrt(1 - __builtin_pow(op.beta2, op.step))))),
         epsilon(splat(static_cast<T>(op.epsilon))) {}
 
-  /** Elements [begin, end) of one tensor and of its moments. */
-  G2_INLINE void apply(const T* gradient, T* parameter, T* first, T* second, size_t begin, size_t end) const {
-    for_lanes<T>(begin, end, [&](size_t i, auto at) G2_INLINED {
+  /** n elements of one tensor and of its moments, of which the first is element `from`. */
+  G2_INLINE void apply(const T* gradient, T* parameter, T* first, T* second, size_t n, size_t, const RoundingWords&) const {
+    for_lanes<T>(0, n, [&](size_t i, auto at) G2_INLINED {
       const Vec<T> g = at.load(gradient + i) * gradient_scale;
       Vec<T> m = at.load(first + i), v = at.load(second + i);
       m = fma(g - m, first_share, m);
@@ -31,6 +33,20 @@ template <class T> struct AdamWUpdate {
       const Vec<T> change = step_size * m / fma(sqrt(v), root_scale, epsilon);
       at.store(parameter + i, at.load(parameter + i) * keep - change);
     });
+  }
+  /** The same where parameters are bf16: each becomes one of the two neighbours of what it should be, at random. */
+  G2_INLINE void apply(const T* gradient, bf16* parameter, T* first, T* second, size_t n, size_t from, const RoundingWords& random) const {
+    constexpr size_t piece = 256;
+    alignas(64) float wide[piece] = {};
+    alignas(64) bf16 rounded[piece];
+    for (size_t at = 0; at < n; at += piece) {
+      const size_t count = n - at < piece ? n - at : piece;
+      copy_row(wide, parameter + at, count);
+      apply(gradient + at, wide, first + at, second + at, count, 0, random);
+      // another word than that of the moments' roundings
+      for (size_t i = 0; i < count; i += kWords) store_rounded(rounded + i, load(wide + i), mixed(random.at(from + at + i) ^ 0x5bd1e995u));
+      __builtin_memcpy(parameter + at, rounded, count * sizeof(bf16));
+    }
   }
 };
 

@@ -12,26 +12,7 @@ constexpr size_t kScaled = 256;     // elements that share a scale
 constexpr float kTop = 1.875f;      // of the largest code
 constexpr float kRandoms = 1 << 20; // roundings are decided by 20 bits, the upper 16 of them random
 
-typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Signed __attribute__((vector_size(kVectorBytes)));
-constexpr size_t kLanes = static_cast<size_t>(lanes<float>);
-
-G2_INLINE Words words(uint32_t x) { return x - Words{}; }
-G2_INLINE Words load_words(const uint32_t* p) {
-  Words v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-G2_INLINE void store_words(uint32_t* p, Words v) { __builtin_memcpy(p, &v, sizeof v); }
-
-/** A mixer of two multiplications: every bit of x moves half of the bits of the result. */
-template <class V> G2_INLINE V mixed(V x) {
-  x ^= x >> 16;
-  x *= 0x7feb352du;
-  x ^= x >> 15;
-  x *= 0x846ca68bu;
-  return x ^ (x >> 16);
-}
 
 /** A code c > 0 stands for the f32 number whose bits begin with c + offset: an exponent and three bits of fraction; 0 for 0. */
 template <uint32_t offset> G2_INLINE Vec<float> decoded(Words code) {
@@ -62,7 +43,7 @@ template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
 
 }  // namespace
 
-KERNEL_REAL(cpu, Adamw8bit) {
+KERNEL_WEIGHT(cpu, Adamw8bit) {
   if (!update_arguments_hold(stream, op)) return;
   if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
       !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
@@ -74,15 +55,12 @@ KERNEL_REAL(cpu, Adamw8bit) {
     scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
   if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
   const AdamWUpdate<T> update(op);
-  Words places{};
-  for (uint32_t i = 0; i < kLanes; i++) places[i] = i * 0x9e3779b9u;
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
-    const uint32_t key = mixed(static_cast<uint32_t>(op.step)) + mixed(static_cast<uint32_t>(k) ^ 0x9e3779b9u);
+    const RoundingWords random_words(op.step, k);
     for (size_t at_block = begin; at_block < end; at_block += kScaled) {
       const size_t n = end - at_block < kScaled ? end - at_block : kScaled;
       const T* gradient = op.gradients[k].data + at_block;
-      T* parameter = op.parameters[k].data + at_block;
       uint8_t *first = op.firstCodes[k].data + at_block, *second = op.secondCodes[k].data + at_block;
       float *first_scale = op.firstScales[k].data + at_block / kScaled, *second_scale = op.secondScales[k].data + at_block / kScaled;
       alignas(64) uint32_t code[kScaled] = {}, square[kScaled] = {};
@@ -90,21 +68,21 @@ KERNEL_REAL(cpu, Adamw8bit) {
       alignas(64) T m[kScaled], v[kScaled];
       for (size_t i = 0; i < n; i++) code[i] = first[i], square[i] = second[i];
       const Vec<float> held_first = splat(*first_scale), held_second = splat(*second_scale);
-      for (size_t i = 0; i < n; i += kLanes) {
+      for (size_t i = 0; i < n; i += kWords) {
         const Words c = load_words(code + i);
         const Vec<float> size = decoded<kFirstOffset>(c & 127u) * held_first;
         store(narrow_m + i, (Vec<float>)((Words)size | (c & 128u) << 24));
         store(narrow_v + i, decoded<kSecondOffset>(load_words(square + i)) * held_second);
       }
       for (size_t i = 0; i < n; i++) m[i] = static_cast<T>(narrow_m[i]), v[i] = static_cast<T>(narrow_v[i]);
-      update.apply(gradient, parameter, m, v, 0, n);
+      update.apply(gradient, op.parameters[k].data + at_block, m, v, n, at_block, random_words);
       const float new_first = scale_of(m, n), new_second = scale_of(v, n);
       *first_scale = new_first;
       *second_scale = new_second;
       for (size_t i = 0; i < n; i++) narrow_m[i] = static_cast<float>(m[i]), narrow_v[i] = static_cast<float>(v[i]);
       const Vec<float> by_first = splat(new_first > 0 ? 1 / new_first : 0.0f), by_second = splat(new_second > 0 ? 1 / new_second : 0.0f);
-      for (size_t i = 0; i < n; i += kLanes) {
-        const Words random = mixed(words(static_cast<uint32_t>(at_block + i)) * 0x9e3779b9u + places + key);
+      for (size_t i = 0; i < n; i += kWords) {
+        const Words random = random_words.at(at_block + i);
         const Vec<float> y = load(narrow_m + i) * by_first, z = load(narrow_v + i) * by_second;
         const Words sign = (Words)y >> 24 & 128u;
         store_words(code + i, encoded<kFirstOffset, 127>((Vec<float>)((Words)y & 0x7fffffffu), (random & 0xffffu) << 4) | sign);

@@ -7,7 +7,7 @@ namespace g2rpo {
 
 using namespace simd;
 
-KERNEL_REAL(cpu, Embedding) {
+KERNEL_WEIGHT(cpu, Embedding) {
   const size_t width = op.table.dim[1];
   if (!rows_in_range(stream, "embedding", "ids", op.ids, op.table.dim[0], -1) || width == 0) return;
   for_blocks(stream, op.ids.size, kBlock / width + 1, [&](size_t begin, size_t end) {

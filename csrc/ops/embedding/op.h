@@ -4,13 +4,14 @@
 namespace g2rpo {
 
 /** Row ids[s] of the table; −1 stands for a row that something else fills, and gives zeros. */
-template <class T> struct Embedding {
+template <class T, class W = T> struct Embedding {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "embedding";
   static constexpr auto kSignature =
-      "ids i32[S], table {f32|f64}[V,H] -> x {f32|f64}[S,H]";
+      "ids i32[S], table {f32|f64|bf16}[V,H] -> x {f32|f64}[S,H]";
   View<const int32_t> ids;
-  View<const T> table;
+  View<const W> table;
   View<T> x;
   G2_INLINE static Embedding read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};

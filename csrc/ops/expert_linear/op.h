@@ -4,14 +4,15 @@
 namespace g2rpo {
 
 /** y[p] = x[p]·W[e] for the rows p of expert e, [starts[e], starts[e+1]): one product per expert. */
-template <class T> struct ExpertLinear {
+template <class T, class W = T> struct ExpertLinear {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "expert_linear";
   static constexpr auto kSignature =
-      "x {f32|f64}[P,K], starts i32[E+1], weight {f32|f64}[E,K,N] -> y {f32|f64}[P,N]";
+      "x {f32|f64}[P,K], starts i32[E+1], weight {f32|f64|bf16}[E,K,N] -> y {f32|f64}[P,N]";
   View<const T> x;
   View<const int32_t> starts;
-  View<const T> weight;
+  View<const W> weight;
   View<T> y;
   G2_INLINE static ExpertLinear read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};
@@ -19,14 +20,15 @@ template <class T> struct ExpertLinear {
 };
 
 /** dX[p] = dY[p]·W[e]ᵀ. */
-template <class T> struct ExpertLinearBackwardInput {
+template <class T, class W = T> struct ExpertLinearBackwardInput {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "expert_linear_backward_input";
   static constexpr auto kSignature =
-      "dY {f32|f64}[P,N], starts i32[E+1], weight {f32|f64}[E,K,N] -> dX {f32|f64}[P,K]";
+      "dY {f32|f64}[P,N], starts i32[E+1], weight {f32|f64|bf16}[E,K,N] -> dX {f32|f64}[P,K]";
   View<const T> dY;
   View<const int32_t> starts;
-  View<const T> weight;
+  View<const W> weight;
   View<T> dX;
   G2_INLINE static ExpertLinearBackwardInput read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};

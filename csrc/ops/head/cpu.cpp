@@ -32,22 +32,22 @@ G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t blocks_of(size_t n, size_t size) { return (n + size - 1) / size; }
 
 /** What all three ops share. */
-template <class T> struct Problem {
+template <class T, class W> struct Problem {
   const T* hidden;
-  const T* weight;
+  const W* weight;
   const int32_t* targets;
   size_t tokens, width, vocabulary;
   T scale;  // 1 / temperature
 };
 
-template <class Op> Problem<typename Op::Real> problem_of(const Op& op) {
+template <class Op> Problem<typename Op::Real, typename Op::Weight> problem_of(const Op& op) {
   using T = typename Op::Real;
   return {op.hidden.data, op.weight.data, op.targets.data, op.targets.size, op.hidden.dim[1], op.weight.dim[0],
           static_cast<T>(1 / op.temperature)};
 }
 
 /** Reports what is wrong with the arguments; false if there was something. */
-template <class T, class Op> bool arguments_hold(Stream& stream, const Op& op, const Problem<T>& p) {
+template <class Op, class T, class W> bool arguments_hold(Stream& stream, const Op& op, const Problem<T, W>& p) {
   return temperature_holds(stream, op) && simd::rows_in_range(stream, Op::kName, "targets", {p.targets, p.tokens}, p.vocabulary);
 }
 
@@ -67,7 +67,7 @@ template <class T> struct Block {
   size_t first, tokens, panels;
   T* packed;
 
-  Block(const Problem<T>& p, size_t first_token, Scratch& scratch) : first(first_token), tokens(least(kBlock, p.tokens - first)) {
+  template <class W> Block(const Problem<T, W>& p, size_t first_token, Scratch& scratch) : first(first_token), tokens(least(kBlock, p.tokens - first)) {
     constexpr size_t columns = simd::kPanel<T>;
     panels = blocks_of(tokens, columns);
     packed = scratch.take<T>(panels * columns * p.width);
@@ -77,12 +77,17 @@ template <class T> struct Block {
   }
 
   /** z[rows][kBlock] = the weight's rows times the hidden states, before the temperature. */
-  void logits(const Problem<T>& p, size_t row, size_t rows, T* z) const {
+  template <class W> void logits(const Problem<T, W>& p, size_t row, size_t rows, T* z) const {
     constexpr size_t columns = simd::kPanel<T>;
-    for (size_t v = 0; v < rows; v += simd::kTileRows)
+    Scratch scratch;
+    T* room = __is_same(T, W) ? nullptr : scratch.take<T>(simd::kTileRows * p.width);
+    for (size_t v = 0; v < rows; v += simd::kTileRows) {
+      const size_t count = least(simd::kTileRows, rows - v);
+      const T* weight = simd::real_values(p.weight + (row + v) * p.width, count * p.width, room);
       for (size_t j = 0; j < panels; j++)
-        simd::tiles<T>(least(simd::kTileRows, rows - v), p.weight + (row + v) * p.width, p.width, 1, packed + j * columns * p.width,
-                       p.width, z + v * kBlock + j * columns, kBlock, columns, false);
+        simd::tiles<T>(count, weight, p.width, 1, packed + j * columns * p.width, p.width, z + v * kBlock + j * columns, kBlock, columns,
+                       false);
+    }
   }
 };
 
@@ -99,7 +104,7 @@ template <class T> struct Statistics {
     for (size_t t = 0; t < kBlock; t++) sum[t] = product[t] = largest[t] = target[t] = 0;
   }
 
-  void fold(const Problem<T>& p, const Block<T>& block, const T* z, size_t row, size_t rows) {
+  template <class W> void fold(const Problem<T, W>& p, const Block<T>& block, const T* z, size_t row, size_t rows) {
     constexpr size_t w = lanes<T>;
     const Vec<T> scale = splat<T>(p.scale);
     T tile_largest[kBlock], tile_sum[kBlock], tile_product[kBlock];
@@ -203,7 +208,7 @@ template <class T> struct Slopes {
   }
 
   /** z becomes dz = (log_prob·(1[v = y] − p) − entropy·p·(log p + value)) / temperature, rows of the weight [row, row + rows) */
-  void apply(const Problem<T>& p, const Block<T>& block, T* z, size_t row, size_t rows) const {
+  template <class W> void apply(const Problem<T, W>& p, const Block<T>& block, T* z, size_t row, size_t rows) const {
     constexpr size_t w = lanes<T>;
     const Vec<T> scale = splat<T>(p.scale);
     for (size_t g = 0; g < block.panels * 2 * w; g += w) {
@@ -222,8 +227,8 @@ template <class T> struct Slopes {
 };
 
 /** dHidden of a block = or += dzᵀ times the weight's rows. */
-template <class T>
-void add_hidden(const Problem<T>& p, const Block<T>& block, const T* dz, size_t row, size_t rows, bool accumulate, T* d_hidden) {
+template <class T, class W>
+void add_hidden(const Problem<T, W>& p, const Block<T>& block, const T* dz, size_t row, size_t rows, bool accumulate, T* d_hidden) {
   constexpr size_t columns = simd::kPanel<T>;
   Scratch scratch;
   T* panel = scratch.take<T>(kDepth * columns);
@@ -237,8 +242,8 @@ void add_hidden(const Problem<T>& p, const Block<T>& block, const T* dz, size_t 
 }
 
 /** dWeight, if it is wanted, += dz times the hidden states, over the blocks of a chunk in order, in parallel over the weight's rows. */
-template <class T>
-void add_weight(Stream& stream, const Problem<T>& p, size_t first, size_t end, const T* dz, size_t row, size_t rows, T* d_weight) {
+template <class T, class W>
+void add_weight(Stream& stream, const Problem<T, W>& p, size_t first, size_t end, const T* dz, size_t row, size_t rows, T* d_weight) {
   if (!d_weight) return;
   constexpr size_t columns = simd::kPanel<T>;
   parallel_for(stream, blocks_of(rows, kWeightRows), [&](size_t item) {
@@ -263,7 +268,7 @@ struct Plan {
 };
 
 /** Statistics of a block; its logits stay in `keep` if given, [V][kBlock]. */
-template <class T> void measure(const Problem<T>& p, const Block<T>& block, T* keep, Statistics<T>& statistics) {
+template <class T, class W> void measure(const Problem<T, W>& p, const Block<T>& block, T* keep, Statistics<T>& statistics) {
   Scratch scratch;
   T* tile = keep ? nullptr : scratch.take<T>(least(kFold, p.vocabulary) * kBlock);
   for (size_t row = 0; row < p.vocabulary; row += kFold) {
@@ -275,7 +280,7 @@ template <class T> void measure(const Problem<T>& p, const Block<T>& block, T* k
 }
 
 /** The normalisers of a block of tokens: what the forward found, or where that is coarse, found anew. */
-template <class T> void normalise(const Problem<T>& p, size_t first, const T* log_sum_exps, const Normalisers<T>& normalisers) {
+template <class T, class W> void normalise(const Problem<T, W>& p, size_t first, const T* log_sum_exps, const Normalisers<T>& normalisers) {
   const size_t end = least(first + kBlock, p.tokens);
   bool coarse = false;
   for (size_t i = first; i < end; i++) {
@@ -286,14 +291,14 @@ template <class T> void normalise(const Problem<T>& p, size_t first, const T* lo
   Scratch scratch;
   const Block<T> block(p, first, scratch);
   Statistics<T> statistics(p.scale);
-  measure<T>(p, block, nullptr, statistics);
+  measure<T, W>(p, block, nullptr, statistics);
   for (size_t i = first; i < end; i++)
     if (normalisers.coarse(log_sum_exps[i])) normalisers.set(i, statistics, i - first);
 }
 
 /** Gradients of a chunk whose slopes are known; `held` has room for the chunk's tokens times a slice. Arrays begin at token 0. */
-template <class T>
-void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_t first, size_t end, T* held, const T* d_log_probs,
+template <class T, class W>
+void backward_chunk(Stream& stream, const Problem<T, W>& p, const Plan& plan, size_t first, size_t end, T* held, const T* d_log_probs,
                     const T* d_entropy, const Normalisers<T>& normalisers, const T* entropies, T* d_hidden, T* d_weight) {
   for (size_t row = 0; row < p.vocabulary; row += plan.rows) {
     const size_t rows = least(plan.rows, p.vocabulary - row);
@@ -311,14 +316,14 @@ void backward_chunk(Stream& stream, const Problem<T>& p, const Plan& plan, size_
 
 }  // namespace
 
-KERNEL_REAL(cpu, Head) {
-  const Problem<T> p = problem_of(op);
+KERNEL_WEIGHT(cpu, Head) {
+  const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
   parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) {
     Scratch scratch;
     const Block<T> block(p, item * kBlock, scratch);
     Statistics<T> statistics(p.scale);
-    measure<T>(p, block, nullptr, statistics);
+    measure<T, W>(p, block, nullptr, statistics);
     for (size_t t = 0, i = block.first; t < block.tokens; t++, i++)
       statistics.finish(t, &op.logProbs[i], &op.entropy[i], &op.logSumExp[i]);
   });
@@ -326,8 +331,8 @@ KERNEL_REAL(cpu, Head) {
     all_finite(stream, op.kName, "a logit", op.entropy.data, 0, p.tokens);
 }
 
-KERNEL_REAL(cpu, HeadBackward) {
-  const Problem<T> p = problem_of(op);
+KERNEL_WEIGHT(cpu, HeadBackward) {
+  const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
   const Plan plan(p.vocabulary);
   Scratch scratch;
@@ -335,12 +340,12 @@ KERNEL_REAL(cpu, HeadBackward) {
   const Normalisers<T> normalisers(p.tokens, scratch);
   parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) { normalise(p, item * kBlock, op.logSumExp.data, normalisers); });
   for (size_t first = 0; first < p.tokens; first += plan.chunk)
-    backward_chunk<T>(stream, p, plan, first, least(first + plan.chunk, p.tokens), held, op.dLogProbs.data, op.dEntropy.data,
+    backward_chunk(stream, p, plan, first, least(first + plan.chunk, p.tokens), held, op.dLogProbs.data, op.dEntropy.data,
                       normalisers, op.entropy.data, op.dHidden.data, op.dWeight.data);
 }
 
-KERNEL_REAL(cpu, HeadPolicyLoss) {
-  const Problem<T> p = problem_of(op);
+KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
+  const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
   if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
@@ -357,7 +362,7 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
       const Block<T> block(p, first + item * kBlock, own);
       T* z = whole ? held + item * plan.rows * kBlock : nullptr;
       Statistics<T> statistics(p.scale);
-      measure<T>(p, block, z, statistics);
+      measure(p, block, z, statistics);
       const size_t at = block.first;
       for (size_t t = 0; t < block.tokens; t++) {
         T log_sum_exp;
@@ -378,9 +383,9 @@ KERNEL_REAL(cpu, HeadPolicyLoss) {
         !all_finite(stream, op.kName, "the slope", d_log_probs, first, end))
       return;
     if (whole)
-      add_weight<T>(stream, p, first, end, held, 0, p.vocabulary, op.dWeight.data);
+      add_weight(stream, p, first, end, held, 0, p.vocabulary, op.dWeight.data);
     else
-      backward_chunk<T>(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data,
+      backward_chunk(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data,
                         op.dHidden.data, op.dWeight.data);
   }
 }

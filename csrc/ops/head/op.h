@@ -4,14 +4,15 @@
 namespace g2rpo {
 
 /** Log-probability of the target and entropy of softmax(hidden·Wᵀ / temperature), never holding [N, V]. */
-template <class T> struct Head {
+template <class T, class W = T> struct Head {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "head";
   static constexpr auto kSignature =
-      "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], temperature f64 -> logProbs "
+      "hidden {f32|f64}[N,H], weight {f32|f64|bf16}[V,H], targets i32[N], temperature f64 -> logProbs "
       "{f32|f64}[N], entropy {f32|f64}[N], logSumExp {f32|f64}[N]";
   View<const T> hidden;
-  View<const T> weight;
+  View<const W> weight;
   View<const int32_t> targets;
   double temperature;
   View<T> logProbs;
@@ -23,17 +24,18 @@ template <class T> struct Head {
 };
 
 /** The gradient of Head: dz = dLogProbs·(1[j = target] − p) − dEntropy·p·(log p + entropy), divided by the temperature. */
-template <class T> struct HeadBackward {
+template <class T, class W = T> struct HeadBackward {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "head_backward";
   static constexpr auto kSignature =
-      "dLogProbs {f32|f64}[N], dEntropy {f32|f64}[N], hidden {f32|f64}[N,H], weight {f32|f64}[V,H], "
+      "dLogProbs {f32|f64}[N], dEntropy {f32|f64}[N], hidden {f32|f64}[N,H], weight {f32|f64|bf16}[V,H], "
       "targets i32[N], logSumExp {f32|f64}[N], entropy {f32|f64}[N], &dWeight {f32|f64}[V,H]?, "
       "temperature f64 -> dHidden {f32|f64}[N,H]";
   View<const T> dLogProbs;
   View<const T> dEntropy;
   View<const T> hidden;
-  View<const T> weight;
+  View<const W> weight;
   View<const int32_t> targets;
   View<const T> logSumExp;
   View<const T> entropy;
@@ -47,18 +49,19 @@ template <class T> struct HeadBackward {
 
 /** Head, PolicyLoss and HeadBackward in one: logits are computed once per chunk of tokens. dLogProbs is the slope of the loss plus
  * logProbSlopes, dEntropy is entropySlopes. */
-template <class T> struct HeadPolicyLoss {
+template <class T, class W = T> struct HeadPolicyLoss {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "head_policy_loss";
   static constexpr auto kSignature =
-      "hidden {f32|f64}[N,H], weight {f32|f64}[V,H], targets i32[N], oldLogProbs {f32|f64}[N]?, "
+      "hidden {f32|f64}[N,H], weight {f32|f64|bf16}[V,H], targets i32[N], oldLogProbs {f32|f64}[N]?, "
       "advantages {f32|f64}[N], weights {f32|f64}[N], refLogProbs {f32|f64}[N]?, klWeights {f32|f64}[N]?, "
       "logProbSlopes {f32|f64}[N], entropySlopes {f32|f64}[N], &dWeight {f32|f64}[V,H]?, temperature f64, "
       "kind i32, clipLow f64, clipHigh f64, clipDual f64, tauPositive f64, tauNegative f64, klKind i32 -> "
       "logProbs {f32|f64}[N], entropy {f32|f64}[N], loss {f32|f64}[N], clipped i32[N], "
       "dHidden {f32|f64}[N,H]";
   View<const T> hidden;
-  View<const T> weight;
+  View<const W> weight;
   View<const int32_t> targets;
   View<const T> oldLogProbs;
   View<const T> advantages;

@@ -2,7 +2,7 @@
 // The general product packs both sides at every call; here the hidden states of a block are packed once for the whole
 // vocabulary and the weight is read as it lies, which is a third faster where a block has only 64 columns.
 #pragma once
-#include "../../backends/cpu/simd.h"
+#include "../../backends/cpu/rows.h"
 
 namespace g2rpo {
 namespace G2_SIMD_NS(G2_ISA) {
@@ -53,17 +53,24 @@ G2_INLINE void tiles(size_t m, const T* a, size_t a_row, size_t a_col, const T* 
   for (; i < m; i++) tile<T, 1>(a + i * a_row, a_row, a_col, b, k, c + i * c_row, c_row, columns, accumulate);
 }
 
+/** Values of a weight in the type of the arithmetic: as they are, or widened into `room`. */
+template <class T> G2_INLINE const T* real_values(const T* x, size_t, T*) { return x; }
+G2_INLINE const float* real_values(const bf16* x, size_t n, float* room) {
+  copy_row(room, x, n);
+  return room;
+}
+
 /** Rows of a matrix as a packed panel; columns beyond `columns` are 0. */
-template <class T> G2_INLINE void pack_panel(const T* from, size_t row, size_t k, size_t columns, T* panel) {
+template <class T, class W> G2_INLINE void pack_panel(const W* from, size_t row, size_t k, size_t columns, T* panel) {
   constexpr size_t w = lanes<T>;
   const size_t n0 = columns < w ? columns : w, n1 = columns - n0;
   for (size_t p = 0; p < k; p++) {
     if (n1 == w) {
-      store<T>(panel + p * 2 * w, load<T>(from + p * row));
-      store<T>(panel + p * 2 * w + w, load<T>(from + p * row + w));
+      store<T>(panel + p * 2 * w, load(from + p * row));
+      store<T>(panel + p * 2 * w + w, load(from + p * row + w));
     } else {
-      store<T>(panel + p * 2 * w, load_n<T>(from + p * row, n0));
-      store<T>(panel + p * 2 * w + w, n1 ? load_n<T>(from + p * row + w, n1) : Vec<T>{});
+      store<T>(panel + p * 2 * w, load_n(from + p * row, n0));
+      store<T>(panel + p * 2 * w + w, n1 ? load_n(from + p * row + w, n1) : Vec<T>{});
     }
   }
 }

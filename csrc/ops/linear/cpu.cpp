@@ -3,16 +3,16 @@
 
 namespace g2rpo {
 
-KERNEL_REAL(cpu, Linear) {
+KERNEL_WEIGHT(cpu, Linear) {
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
-  run<Gemm<T>>(stream, {.a = op.x, .b = op.weight, .c = op.y, .m = m, .n = n, .k = k, .a_row = k, .b_row = 1, .b_col = k,
+  run<Gemm<T, W>>(stream, {.a = op.x, .b = op.weight, .c = op.y, .m = m, .n = n, .k = k, .a_row = k, .b_row = 1, .b_col = k,
                         .c_row = n, .bias = op.bias.data, .residual = op.residual.data, .packed = op.packed,
                         .pack_to = op.pack_to});
 }
 
-KERNEL_REAL(cpu, LinearBackwardInput) {
+KERNEL_WEIGHT(cpu, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
-  run<Gemm<T>>(stream, {.a = op.dY, .b = op.weight, .c = op.dX, .m = m, .n = k, .k = n, .a_row = n, .b_row = k, .c_row = k,
+  run<Gemm<T, W>>(stream, {.a = op.dY, .b = op.weight, .c = op.dX, .m = m, .n = k, .k = n, .a_row = n, .b_row = k, .c_row = k,
                         .accumulate = op.accumulate});
 }
 

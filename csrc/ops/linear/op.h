@@ -4,14 +4,15 @@
 namespace g2rpo {
 
 /** y = x·Wᵀ + bias + residual; y may be the residual itself. */
-template <class T> struct Linear {
+template <class T, class W = T> struct Linear {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "linear";
   static constexpr auto kSignature =
-      "x {f32|f64}[M,K], weight {f32|f64}[N,K], bias {f32|f64}[N]?, residual {f32|f64}[M,N]? -> y "
+      "x {f32|f64}[M,K], weight {f32|f64|bf16}[N,K], bias {f32|f64}[N]?, residual {f32|f64}[M,N]? -> y "
       "{f32|f64}[M,N]";
   View<const T> x;
-  View<const T> weight;
+  View<const W> weight;
   View<const T> bias;
   View<const T> residual;
   View<T> y;
@@ -29,13 +30,14 @@ template <class T> struct Linear {
 constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
 
 /** dX = dY·W, or dX += dY·W. */
-template <class T> struct LinearBackwardInput {
+template <class T, class W = T> struct LinearBackwardInput {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "linear_backward_input";
   static constexpr auto kSignature =
-      "dY {f32|f64}[M,N], weight {f32|f64}[N,K] -> dX {f32|f64}[M,K]";
+      "dY {f32|f64}[M,N], weight {f32|f64|bf16}[N,K] -> dX {f32|f64}[M,K]";
   View<const T> dY;
-  View<const T> weight;
+  View<const W> weight;
   View<T> dX;
   /** dX += instead of dX = */
   bool accumulate = false;

@@ -14,14 +14,17 @@ template <class T> void multiply(T* x, size_t n, double by) {
 
 }  // namespace
 
-KERNEL_REAL(cpu, LoraMerge) {
+KERNEL_WEIGHT(cpu, LoraMerge) {
   const size_t n = op.base.dim[0], k = op.base.dim[1], r = op.a.dim[0];
   Scratch scratch;
   T* scaled = scratch.take<T>(n * r);
   if (n * r > 0) std::memcpy(scaled, op.b.data, n * r * sizeof(T));
   multiply(scaled, n * r, op.scale);
+  const T* base = op.merged.data;  // widened, if it has to be
+  if constexpr (__is_same(T, W)) base = op.base.data;
+  else parallel_for(stream, n, [&](size_t i) { for (size_t j = i * k; j < (i + 1) * k; j++) op.merged[j] = widen(op.base[j]); });
   run<Gemm<T>>(stream, {.a = View<const T>(scaled, n, r), .b = op.a, .c = op.merged, .m = n, .n = k, .k = r, .a_row = r, .b_row = k,
-                        .c_row = k, .residual = op.base.data});
+                        .c_row = k, .residual = base});
 }
 
 KERNEL_REAL(cpu, LoraBackward) {

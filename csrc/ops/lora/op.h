@@ -4,12 +4,13 @@
 namespace g2rpo {
 
 /** merged = base + scale·b·a. */
-template <class T> struct LoraMerge {
+template <class T, class W = T> struct LoraMerge {
   using Real = T;
+  using Weight = W;
   static constexpr auto kName = "lora_merge";
   static constexpr auto kSignature =
-      "base {f32|f64}[N,K], a {f32|f64}[R,K], b {f32|f64}[N,R], &merged {f32|f64}[N,K], scale f64 ->";
-  View<const T> base;
+      "base {f32|f64|bf16}[N,K], a {f32|f64}[R,K], b {f32|f64}[N,R], &merged {f32|f64}[N,K], scale f64 ->";
+  View<const W> base;
   View<const T> a;
   View<const T> b;
   View<T> merged;

@@ -9,17 +9,17 @@ namespace G2_SIMD_NS(G2_ISA) {
 /** Ids that share a call of Philox: id v has word (v mod 64) / 16 of counter block 16·(v / 64) + v mod 16. */
 constexpr size_t kGroup = 64;
 
-typedef uint64_t Words __attribute__((vector_size(kVectorBytes)));
+typedef uint64_t WideWords __attribute__((vector_size(kVectorBytes)));
 
-G2_INLINE Words multiply_words(Words a, uint32_t m) {
+G2_INLINE WideWords multiply_words(WideWords a, uint32_t m) {
 #if defined(__AVX512F__)
-  return (Words)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)(Words{} + uint64_t{m}));
+  return (WideWords)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)(WideWords{} + uint64_t{m}));
 #elif defined(__AVX2__)
-  return (Words)_mm256_mul_epu32((__m256i)a, (__m256i)(Words{} + uint64_t{m}));
+  return (WideWords)_mm256_mul_epu32((__m256i)a, (__m256i)(WideWords{} + uint64_t{m}));
 #elif defined(__SSE2__)
-  return (Words)_mm_mul_epu32((__m128i)a, (__m128i)(Words{} + uint64_t{m}));
+  return (WideWords)_mm_mul_epu32((__m128i)a, (__m128i)(WideWords{} + uint64_t{m}));
 #elif defined(__aarch64__)
-  return (Words)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(m));
+  return (WideWords)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(m));
 #else
   return (a & uint64_t{0xffffffff}) * uint64_t{m};
 #endif
@@ -34,17 +34,17 @@ struct RandomKey {
 G2_INLINE void random_bits(const RandomKey& key, size_t g, int32_t* bits) {
   constexpr int n = kVectorBytes / 8;  // blocks of a vector; two vectors fill one of 32-bit words, even blocks and odd ones
   for (int first = 0; first < 16; first += 2 * n) {
-    Words even[4], odd[4], block;
+    WideWords even[4], odd[4], block;
     for (int i = 0; i < n; i++) block[i] = static_cast<uint32_t>(16 * g + static_cast<size_t>(first + 2 * i));
-    even[0] = odd[0] = Words{} + uint64_t{key.rollout};
-    even[1] = odd[1] = Words{} + uint64_t{key.token};
+    even[0] = odd[0] = WideWords{} + uint64_t{key.rollout};
+    even[1] = odd[1] = WideWords{} + uint64_t{key.token};
     even[2] = block;
     odd[2] = block + 1;
-    even[3] = odd[3] = Words{};
+    even[3] = odd[3] = WideWords{};
     philox4x32(even, key.seed, key.step, multiply_words);
     philox4x32(odd, key.seed, key.step, multiply_words);
     for (int word = 0; word < 4; word++) {
-      const Words both = ((even[word] & uint64_t{0xffffffff}) >> 1) | ((odd[word] & uint64_t{0xffffffff}) >> 1 << 32);
+      const WideWords both = ((even[word] & uint64_t{0xffffffff}) >> 1) | ((odd[word] & uint64_t{0xffffffff}) >> 1 << 32);
       __builtin_memcpy(bits + 16 * word + first, &both, sizeof both);
     }
   }

@@ -15,6 +15,12 @@ G2_INLINE Vec<double> widen(const float* p) {
   return __builtin_convertvector(*reinterpret_cast<const half*>(p), Vec<double>);
 }
 
+G2_INLINE Vec<double> widen(const bf16* p) {
+  float wide[lanes<double>];
+  for (int i = 0; i < lanes<double>; i++) wide[i] = g2rpo::widen(p[i]);
+  return widen(wide);
+}
+
 /** Four sums side by side, so that an addition need not wait for the last one. */
 template <class T> G2_INLINE double squares(const T* x, size_t n) {
   constexpr size_t step = static_cast<size_t>(lanes<double>);
@@ -26,13 +32,16 @@ template <class T> G2_INLINE double squares(const T* x, size_t n) {
       total[k] = fma(v, v, total[k]);
     }
   double rest = 0;
-  for (; i < n; i++) rest += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (; i < n; i++) {
+    const double each = g2rpo::widen(x[i]);
+    rest += each * each;
+  }
   return sum<double>((total[0] + total[1]) + (total[2] + total[3])) + rest;
 }
 
 }  // namespace
 
-KERNEL_REAL(cpu, SquaredNorm) {
+KERNEL_WEIGHT(cpu, SquaredNorm) {
   Scratch scratch;
   const ListBlocks blocks(op.x.items, op.x.size, 4 * kBlock, scratch);
   double* partials = scratch.take<double>(blocks.total());

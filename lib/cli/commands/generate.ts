@@ -28,6 +28,12 @@ export const generate = defineCommand({
     'top-p': { type: 'string', number: 'real', description: 'share of probability to sample from', valueHint: 'X' },
     'top-k': { type: 'string', number: 'whole', description: 'tokens to sample from; 0 is all', valueHint: 'N' },
     'repetition-penalty': { type: 'string', number: 'real', description: '1 is none', valueHint: 'X' },
+    weights: {
+      type: 'string',
+      description: 'what matrices are kept in: f32 or bf16',
+      valueHint: 'TYPE',
+      default: 'f32',
+    },
     seed: { type: 'string', number: 'whole', description: 'the same seed says the same', valueHint: 'N', default: '0' },
   },
   notes: 'Pictures and videos stand before the question, or where it says <image> and <video>.',
@@ -36,12 +42,14 @@ export const generate = defineCommand({
     const { fps } = values;
     if (values.video.length > 0 && fps === undefined)
       throw usageError('--fps is missing: how many frames of a --video make a second');
+    const { weights: dtype } = values;
+    if (dtype !== 'f32' && dtype !== 'bf16') throw usageError(`--weights must be f32 or bf16; got ${dtype}`);
     const videos = values.video.map((frames) => ({ frames, fps: fps! }));
     const terminal = createTerminal(stderr, { color: environment.color });
     try {
       terminal.status(`loading ${values.model}`);
       const { Policy } = await import('../../model/qwen3vl/policy.ts');
-      const policy = await Policy.load(values.model, { trained: false });
+      const policy = await Policy.load(values.model, { dtype, trained: false });
       const { prompt: question, image: images } = values;
       const before = (placeholder: string, count: number) =>
         question.includes(placeholder) ? '' : placeholder.repeat(count);

@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { toBf16 } from '../../runtime/bf16.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { describe, isObject } from './configReader.ts';
@@ -19,6 +20,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype: StoredDtype }>;
   /** One tensor as fp32, row-major, experts as [expert, in, out]; BF16 and F16 are widened exactly. */
   read(name: string): Promise<Float32Array>;
+  /** The same as bits of bf16: as they are stored, or rounded to the nearest. */
+  readBf16(name: string): Promise<Uint16Array<ArrayBuffer>>;
   /** One tensor as it is stored, little-endian. */
   readBytes(name: string): Promise<Uint8Array>;
 }
@@ -72,12 +75,20 @@ export async function openCheckpoint(
       const found = locate(name);
       return turned(await readTensor(found), { name, shape: found.shape }, layouts.get(name)!);
     },
-    async readBytes(name) {
-      const { file, offset, bytes } = locate(name);
-      return withFile(file, (handle) => readAt(handle, offset, bytes, file.path));
+    async readBf16(name) {
+      const found = locate(name);
+      const bits = found.dtype === 'BF16' ? uint16Of(await readStored(found)) : toBf16(await readTensor(found));
+      return turned(bits, { name, shape: found.shape }, layouts.get(name)!);
     },
+    readBytes: (name) => readStored(locate(name)),
   };
 }
+
+const readStored = ({ file, offset, bytes }: Located): Promise<Buffer<ArrayBuffer>> =>
+  withFile(file, (handle) => readAt(handle, offset, bytes, file.path));
+
+/** Little-endian words; `readAt` gives memory of its own. */
+const uint16Of = (bytes: Buffer<ArrayBuffer>) => new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 
 /** `dir`, or what `writeCheckpoint` had moved aside if `dir` is not there. */
 async function survivingFolder(dir: string): Promise<string> {

@@ -26,14 +26,14 @@ export function layoutOf(tensor: TensorShape, stored: readonly number[] | undefi
 export const layoutForReaders = ({ shape }: TensorShape): ExpertLayout => (shape[1] === shape[2] ? 'out_in' : 'in_out');
 
 /** Values between [expert, in, out] and the way they are stored, either way: experts [e, rows, columns] as [e, columns, rows], or as they are. */
-export function turned(
-  values: Float32Array,
+export function turned<A extends Float32Array | Uint16Array>(
+  values: A,
   { name, shape }: { name: string; shape: readonly number[] },
   layout: ExpertLayout,
-): Float32Array {
+): A {
   if (!isTurned(name, layout)) return values;
   const [experts, rows, columns] = shape as [number, number, number];
-  const out = new Float32Array(values.length);
+  const out = values.slice() as A;
   for (let e = 0; e < experts; e++) {
     const at = e * rows * columns;
     for (let r = 0; r < rows; r++)

@@ -1,7 +1,7 @@
 import { loraMerge } from '../../kernels/lora.ts';
 import { G2rpoError, nearestName } from '../../runtime/errors.ts';
 import { zeros, type Tensor } from '../../runtime/tensor.ts';
-import { realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
+import { realOf, realTensor, type Parameter, type Real, type TrainedParameter } from './parameter.ts';
 import { eachWord } from './randomStream.ts';
 import { elementCount, type TensorShape } from './tensorNames.ts';
 import { matchesName } from './trained.ts';
@@ -30,8 +30,9 @@ export interface Adapter {
   name: string;
   rank: number;
   scale: number;
-  base: Tensor<'f32' | 'f64'>;
-  merged: Tensor<'f32' | 'f64'>;
+  base: Tensor<Real | 'bf16'>;
+  /** in f32 where the base is bf16, which would lose most changes */
+  merged: Tensor<Real>;
   a: TrainedParameter;
   b: TrainedParameter;
 }
@@ -112,13 +113,14 @@ export function adapt(
 ): Adapter {
   const { name, shape, weight } = parameter;
   const [out, columns] = matrixOf(shape);
+  const dtype = realOf(weight);
   const make = (part: 'A' | 'B', values: Float32Array<ArrayBuffer>, size: [number, number]): TrainedParameter => ({
     name: `${moduleOf(name)}.lora_${part}.weight`,
     shape: size,
-    weight: realTensor(weight.dtype, values, size),
-    gradient: zeros(weight.dtype, size),
+    weight: realTensor(dtype, values, size),
+    gradient: zeros(dtype, size),
   });
-  const merged = zeros(weight.dtype, shape);
+  const merged = zeros(dtype, shape);
   parameter.weight = merged;
   const adapter = {
     ...{ name, rank, scale, base: weight, merged },

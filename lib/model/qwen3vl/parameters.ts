@@ -1,15 +1,15 @@
 import { G2rpoError } from '../../runtime/errors.ts';
-import { zeros } from '../../runtime/tensor.ts';
+import { tensor, zeros } from '../../runtime/tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { adapt, initialLora, loraTargets, matrixOf, mergeForever, type Adapter, type LoraOptions } from './lora.ts';
-import { realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
+import { isMatrix, realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
 import { readPeft, type PeftAdapter } from './peft.ts';
 import { tensorNames } from './tensorNames.ts';
 import { trainedNames, type TrainedNames } from './trained.ts';
 
 export interface ParameterOptions {
-  /** arithmetic and weights; f64 is slow and for judging gradients */
-  dtype?: 'f32' | 'f64';
+  /** arithmetic and weights; f64 is slow and for judging gradients. Of bf16 matrices are kept so, and all arithmetic is f32. */
+  dtype?: 'f32' | 'f64' | 'bf16';
   /** which parameters are trained: all, none, or by name; what is not has no gradient, and no backward is made for it */
   trained?: boolean | TrainedNames;
   /** trains low-rank changes of some matrices instead */
@@ -48,11 +48,19 @@ export async function loadParameters(
   const changed = new Set(lora && loraTargets(tensors, lora).map(({ name }) => name));
   const peft = adapter === undefined ? undefined : await readPeft(adapter, tensors);
   if (lora && peft) checkSame(lora, changed, peft);
+  if (dtype === 'bf16' && peft && !lora && trained !== false)
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      'policy.adapter: added to weights that are trained in bf16 most of it would be lost; give policy.weights: f32, or train.lora to train on it',
+    );
+  const real = dtype === 'bf16' ? 'f32' : dtype;
   const set: ParameterSet = { parameters: [], trained: [], adapters: [] };
   for (const { name, shape } of tensors) {
-    const values = (await checkpoint.read(name)) as Float32Array<ArrayBuffer>;
-    const weight = realTensor(dtype, values, shape);
-    const gradient = isTrained.has(name) ? zeros(dtype, shape) : undefined;
+    const weight =
+      dtype === 'bf16' && isMatrix({ name, shape })
+        ? tensor(await checkpoint.readBf16(name), shape)
+        : realTensor(real, (await checkpoint.read(name)) as Float32Array<ArrayBuffer>, shape);
+    const gradient = isTrained.has(name) ? zeros(real, shape) : undefined;
     const parameter: Parameter = { name, shape, weight, gradient };
     set.parameters.push(parameter);
     if (gradient) set.trained.push(parameter as TrainedParameter);

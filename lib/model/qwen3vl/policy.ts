@@ -8,7 +8,7 @@ import { encodePrompt, type EncodedPrompt, type PromptEncoder } from './encodePr
 import type { ExpertLayout } from './expertLayout.ts';
 import type { ImageProcessor } from './imageProcessor.ts';
 import { merge, type LoraOptions } from './lora.ts';
-import type { Parameter, TrainedParameter } from './parameter.ts';
+import { readWide, type Parameter, type Real, type TrainedParameter } from './parameter.ts';
 import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
@@ -60,7 +60,7 @@ export interface PolicyOptions extends MediaOptions, ParameterOptions {
 
 interface PolicyParts extends Required<PromptEncoder> {
   dir: string;
-  dtype: 'f32' | 'f64';
+  dtype: Real;
   files: Record<string, Uint8Array>;
   set: ParameterSet;
   lora: LoraOptions | undefined;
@@ -79,7 +79,8 @@ export class Policy {
   readonly parameters: readonly Parameter[];
   /** what an optimizer changes: of the weights those that are not frozen, or adapters */
   readonly trained: readonly TrainedParameter[];
-  readonly dtype: 'f32' | 'f64';
+  /** what it computes with, and what scores are; weights may be kept in bf16 beside f32 */
+  readonly dtype: Real;
   /** what stands beside the weights, kept because the folder may be gone when the policy is saved */
   readonly #files: Record<string, Uint8Array>;
   readonly #set: ParameterSet;
@@ -111,7 +112,8 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
+    const { dtype: kept = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
+    const dtype = kept === 'bf16' ? 'f32' : kept;
     const limits = engineOptions(engine);
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
     const { config, dir } = checkpoint;
@@ -122,7 +124,12 @@ export class Policy {
         'INVALID_CHECKPOINT',
         `${dir}: tokenizer.json has ids up to ${tokenizer.size - 1}, config.json a vocab_size of ${config.text.vocab}`,
       );
-    const set = await loadParameters(checkpoint, { dtype, ...(trained !== undefined && { trained }), lora, adapter });
+    const set = await loadParameters(checkpoint, {
+      dtype: kept,
+      ...(trained !== undefined && { trained }),
+      lora,
+      adapter,
+    });
     const { parameters } = set;
     const adapters = new Map(set.adapters.map((each) => [each.name, each]));
     const native = callNative(
@@ -262,8 +269,7 @@ export class Policy {
     const { parameters, config } = this;
     const files = { ...this.#files };
     async function* weights() {
-      for (const { name, shape, weight } of parameters)
-        yield { name, shape, data: Float32Array.from(await weight.read()) };
+      for (const { name, shape, weight } of parameters) yield { name, shape, data: await readWide(weight) };
     }
     await writeCheckpoint(dir, { files, tensors: weights(), config, dtype, ...(expertLayout && { expertLayout }) });
   }

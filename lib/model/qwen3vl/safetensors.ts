@@ -137,7 +137,12 @@ function checkLayout(
  *
  * @throws INVALID_CHECKPOINT  the file ends earlier
  */
-export async function readAt(handle: FileHandle, position: number, length: number, file: string): Promise<Buffer> {
+export async function readAt(
+  handle: FileHandle,
+  position: number,
+  length: number,
+  file: string,
+): Promise<Buffer<ArrayBuffer>> {
   const buffer = Buffer.allocUnsafeSlow(length);
   let done = 0;
   while (done < length) {

@@ -1,3 +1,5 @@
+import { toBf16 } from '../../runtime/bf16.ts';
+
 /** The element types that a weight file may hold, by their names there. */
 export const ELEMENT_BYTES = { BF16: 2, F16: 2, F32: 4 } as const;
 
@@ -16,17 +18,9 @@ export function widenInto(out: Float32Array, bytes: Uint8Array, dtype: StoredDty
 
 /** Little-endian bytes of fp32 values; BF16 is rounded to the nearest, ties to even, and NaN stays NaN. */
 export function narrow(values: Float32Array, dtype: 'BF16' | 'F32'): Uint8Array {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length); // every platform we run on is little-endian
-  if (dtype === 'F32') return new Uint8Array(bits.slice().buffer);
-  const halves = new Uint16Array(bits.length);
-  for (let i = 0; i < halves.length; i++) halves[i] = roundToBf16(bits[i]!);
-  return new Uint8Array(halves.buffer);
-}
-
-/** Upper half of an fp32 pattern after rounding to the nearest even. */
-function roundToBf16(bits: number): number {
-  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // NaN: rounding could carry it into infinity
-  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+  // every platform we run on is little-endian
+  if (dtype === 'F32') return new Uint8Array(values.slice().buffer as ArrayBuffer);
+  return new Uint8Array(toBf16(values).buffer);
 }
 
 function halfToFloat(half: number): number {

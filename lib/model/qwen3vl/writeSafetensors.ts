@@ -5,11 +5,16 @@ import type { Tensor } from '../../runtime/tensor.ts';
 export interface WrittenTensor {
   name: string;
   shape: readonly number[];
-  tensor: Tensor<'f32' | 'f64' | 'u8'>;
+  tensor: Tensor<'f32' | 'f64' | 'u8' | 'bf16'>;
 }
 
 /** Bytes of a tensor in a file. */
-export const writtenBytes = ({ dtype, size }: WrittenTensor['tensor']): number => (dtype === 'u8' ? 1 : 4) * size;
+export const writtenBytes = ({ dtype, size }: WrittenTensor['tensor']): number =>
+  (dtype === 'u8' ? 1 : dtype === 'bf16' ? 2 : 4) * size;
+
+/** Its element type there. */
+export const writtenDtype = ({ dtype }: WrittenTensor['tensor']) =>
+  dtype === 'u8' ? 'U8' : dtype === 'bf16' ? 'BF16' : 'F32';
 
 /** The first bytes of a safetensors file whose tensors lie one after the other, its length included. Names are ASCII. */
 export function safetensorsHeader(
@@ -27,7 +32,7 @@ export function safetensorsHeader(
   return Buffer.concat([length, text]);
 }
 
-/** Writes tensors, one after the other, as one safetensors file: f32, and u8 as it is; on the disk when it returns. */
+/** Writes tensors, one after the other, as one safetensors file: f32, and u8 and bf16 as they are; on the disk when it returns. */
 export async function writeSafetensors(
   file: string,
   tensors: readonly WrittenTensor[],
@@ -36,7 +41,7 @@ export async function writeSafetensors(
   const entries = tensors.map(({ name, shape, tensor }) => ({
     name,
     shape,
-    dtype: tensor.dtype === 'u8' ? 'U8' : 'F32',
+    dtype: writtenDtype(tensor),
     bytes: writtenBytes(tensor),
   }));
   const handle = await open(file, 'w');
