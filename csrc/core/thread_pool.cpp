@@ -43,7 +43,10 @@ Failure ThreadPool::take_failure() {
 
 bool Stream::failed() const { return pool->failed(); }
 
-int threads_of(const Stream& stream) { return stream.pool->threads(); }
+/** This thread is inside an item of a loop on all threads: loops in it are its own. */
+thread_local bool inside_item = false;
+
+int threads_of(const Stream& stream) { return inside_item ? 1 : stream.pool->threads(); }
 
 void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
 
@@ -96,7 +99,9 @@ void ThreadPool::take_items(void (*body)(void*, size_t), void* context, size_t n
     do {
       if ((at & ~kItemMask) != tag || (at & kItemMask) >= n) return;
     } while (!next_.compare_exchange_weak(at, at + 1, std::memory_order_acq_rel));
+    inside_item = true;
     call(body, context, at & kItemMask);
+    inside_item = false;
     done_.fetch_add(1, std::memory_order_acq_rel);
   }
 }
@@ -126,7 +131,7 @@ void ThreadPool::work() {
 
 void ThreadPool::run(size_t n, void (*body)(void*, size_t), void* context) {
   if (n == 0) return;
-  if (workers_.empty() || n == 1) {
+  if (workers_.empty() || n == 1 || inside_item) {
     for (size_t i = 0; i < n; i++) call(body, context, i);
     return;
   }

@@ -1,5 +1,7 @@
 // The few ways in which the model calls its ops, so that forward and backward read as the specification does.
 #pragma once
+#include <algorithm>
+
 #include "../../core/arena.h"
 #include "../../ops/layer_norm/op.h"
 #include "../../ops/linear/op.h"
@@ -12,6 +14,20 @@ namespace g2rpo::qwen3vl {
 template <class T> View<T> matrix(T* data, size_t rows, size_t columns) { return {data, rows, columns}; }
 template <class T> View<T> cube(T* data, size_t a, size_t b, size_t c) { return {data, a, b, c}; }
 template <class T> View<T> vector(T* data, size_t size) { return {data, size}; }
+
+/**
+ * How many rows go through a few ops together, so that a core finds in its cache what the op before has left there: all of them where
+ * the `weights` (elements) that every block reads again are more than a cache holds.
+ */
+template <class T> size_t block_of_rows(size_t rows, size_t weights) {
+  constexpr size_t kRows = 252, kCache = size_t{4} << 20;
+  return rows > kRows && weights * sizeof(T) <= kCache ? kRows : rows;
+}
+
+/** f(first, count) for blocks of rows, on all threads; a single one without leaving this one. */
+template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block, F&& f) {
+  if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
+}
 
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
 template <class T>
