@@ -31,7 +31,14 @@ function batchOf(B: number) {
   return { rewards, groups, tasks, needs: { tokenStarts: { lengths }, components: { components }, greedyRewards: { greedyRewards: rewards } } }; // prettier-ignore
 }
 
-export default async function bench(): Promise<void> {
+export const variants = ['ragged', 'peers'];
+
+export default async function bench(chosen: readonly string[]): Promise<void> {
+  if (chosen.includes('ragged')) await ragged();
+  if (chosen.includes('peers')) await besideTorch({ groups: 512, size: 8, tasks: 3 });
+}
+
+async function ragged(): Promise<void> {
   console.log(`advantages: ms, median and least; ${GROUPS} ragged groups and ${TASKS} tasks per 1e5 rewards`);
   for (const { B, runs } of SIZES) {
     const { needs: all, ...labelled } = batchOf(B);
@@ -48,7 +55,6 @@ export default async function bench(): Promise<void> {
       console.log(`${B.toExponential().replace('+', '').padEnd(5)}${name.padEnd(22)}${cells.join('')}`);
     }
   }
-  await besideTorch({ groups: 512, size: 8, tasks: 3 });
 }
 
 async function besideTorch({ groups, size, tasks }: Record<'groups' | 'size' | 'tasks', number>): Promise<void> {

@@ -44,7 +44,10 @@ Failure ThreadPool::take_failure() {
 
 bool Stream::failed() const { return pool->failed(); }
 
-int threads_of(const Stream& stream) { return stream.pool->threads(); }
+/** This thread is inside an item of a loop on all threads: loops in it are its own. */
+thread_local bool inside_item = false;
+
+int threads_of(const Stream& stream) { return inside_item ? 1 : stream.pool->threads(); }
 
 void fail(Stream& stream, const char* code, const char* message) { stream.pool->fail(code, message); }
 
@@ -97,7 +100,9 @@ void ThreadPool::take_items(void (*body)(void*, size_t), void* context, size_t n
     do {
       if ((at & ~kItemMask) != tag || (at & kItemMask) >= n) return;
     } while (!next_.compare_exchange_weak(at, at + 1, std::memory_order_acq_rel));
+    inside_item = true;
     call(body, context, at & kItemMask);
+    inside_item = false;
     done_.fetch_add(1, std::memory_order_acq_rel);
   }
 }
@@ -132,7 +137,7 @@ void ThreadPool::run(size_t n, void (*body)(void*, size_t), void* context) {
     bool before = count_scratch(false);
     ~Uncounted() { count_scratch(before); }
   } uncounted;
-  if (workers_.empty() || n == 1) {
+  if (workers_.empty() || n == 1 || inside_item) {
     for (size_t i = 0; i < n; i++) call(body, context, i);
     return;
   }

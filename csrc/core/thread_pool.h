@@ -30,7 +30,7 @@ class ThreadPool {
   explicit ThreadPool(int threads);
   ~ThreadPool();
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
-  /** Exceptions of a body are recorded as failures. */
+  /** Exceptions of a body are recorded as failures. A loop inside an item is run by the thread that has the item. */
   void run(size_t n, void (*body)(void*, size_t), void* context);
   /** Records a failure; the first one since the last `take_failure` wins. Safe from any thread. */
   void fail(const char* code, const char* message);

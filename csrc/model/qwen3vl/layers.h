@@ -1,5 +1,7 @@
 // The few ways in which the model calls its ops, so that forward and backward read as the specification does.
 #pragma once
+#include <algorithm>
+
 #include "../../core/arena.h"
 #include "../../ops/embedding/op.h"
 #include "../../ops/layer_norm/op.h"
@@ -29,6 +31,20 @@ void embed(Stream& stream, View<const int32_t> ids, const Parameter<T>& table, s
   });
 }
 
+/**
+ * How many rows go through a few ops together, so that a core finds in its cache what the op before has left there: all of them where
+ * the `weights` (elements) that every block reads again are more than a cache holds.
+ */
+template <class T> size_t block_of_rows(size_t rows, size_t weights) {
+  constexpr size_t kRows = 252, kCache = size_t{4} << 20;
+  return rows > kRows && weights * sizeof(T) <= kCache ? kRows : rows;
+}
+
+/** f(first, count) for blocks of rows, on all threads; a single one without leaving this one. */
+template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block, F&& f) {
+  if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
+}
+
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
 template <class T>
 void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, const Parameter<T>& weight, T* y,
@@ -52,6 +68,9 @@ template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>
   op.pack_to = packed;
   run(stream, op);
   weight.packed = packed;
+}
+template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, Scratch& scratch) {
+  if (!weight.narrow) pack(stream, in, out, weight, scratch.take<T>(packed_weight_size(out, in)));
 }
 
 /** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. */

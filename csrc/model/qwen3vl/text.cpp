@@ -64,19 +64,38 @@ template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& 
 }
 
 template <class T>
-void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products, size_t past) {
+void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& weights, const State& s, bool products, T* out,
+                                 size_t past) {
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
-  rms_norm(stream, n, h, s.x, w.input_norm, t.epsilon, s.normed1, s.rstd1);
-  if (products) {
-    linear(stream, n, h, qs, s.normed1, w.q, s.q);
-    linear(stream, n, h, ks, s.normed1, w.k, s.k);
-    linear(stream, n, h, ks, s.normed1, w.v, s.v);
+  const size_t mlp = t.moe.experts ? 0 : t.mlp;
+  Scratch scratch;
+  TextLayer<T> w = weights;
+  const size_t before = block_of_rows<T>(n, h * (qs + 2 * ks)), after = block_of_rows<T>(n, h * (qs + 3 * mlp));
+  if (products && before < n) {
+    pack(stream, h, qs, w.q, scratch);
+    for (auto* kv : {&w.k, &w.v}) pack(stream, h, ks, *kv, scratch);
   }
-  rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, s.q_roped, s.q_rstd);
-  rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, s.k_roped, s.k_rstd);
-  rope(stream, n, t.heads, cosine_, sine_, s.q_roped, false);
-  rope(stream, n, t.kv_heads, cosine_, sine_, s.k_roped, false);
+  if (products && after < n) {
+    pack(stream, qs, h, w.o, scratch);
+    if (mlp)
+      for (auto* wide : {&w.gate, &w.up}) pack(stream, h, mlp, *wide, scratch);
+  }
+  if (out && mlp && after < n) pack(stream, mlp, h, w.down, scratch);
+  in_row_blocks(stream, n, before, [&](size_t r, size_t m) {
+    T *normed = s.normed1 + r * h, *q = s.q + r * qs, *k = s.k + r * ks, *q_roped = s.q_roped + r * qs, *k_roped = s.k_roped + r * ks;
+    rms_norm(stream, m, h, s.x + r * h, w.input_norm, t.epsilon, normed, s.rstd1 + r);
+    if (products) {
+      linear(stream, m, h, qs, normed, w.q, q);
+      linear(stream, m, h, ks, normed, w.k, k);
+      linear(stream, m, h, ks, normed, w.v, s.v + r * ks);
+    }
+    rms_norm(stream, m * t.heads, d, q, w.q_norm, t.epsilon, q_roped, s.q_rstd + r * t.heads);
+    rms_norm(stream, m * t.kv_heads, d, k, w.k_norm, t.epsilon, k_roped, s.k_rstd + r * t.kv_heads);
+    const T *cosine = cosine_ + r * d / 2, *sine = sine_ + r * d / 2;
+    rope(stream, m, t.heads, cosine, sine, q_roped, false);
+    rope(stream, m, t.kv_heads, cosine, sine, k_roped, false);
+  });
   if (products) {
     Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),
                            cube<const T>(s.v - past * ks, past + n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix),
@@ -84,15 +103,23 @@ void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const T
                            matrix(s.log_sum_exp, n, t.heads)};
     attention.keys_before = past;
     run(stream, attention);
-    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, s.x);
   }
-  rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, s.normed2, s.rstd2);
-  if (t.moe.experts) return moe_forward<T>(stream, t, w.moe, n, s.normed2, s.moe, products);
-  if (products) {
-    linear(stream, n, h, t.mlp, s.normed2, w.gate, s.gate);
-    linear(stream, n, h, t.mlp, s.normed2, w.up, s.up);
-  }
-  run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.activated, n, t.mlp)});
+  in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
+    T *middle = s.middle + r * h, *normed = s.normed2 + r * h;
+    if (products) linear<T>(stream, m, qs, h, s.attended + r * qs, w.o, middle, nullptr, s.x + r * h);
+    rms_norm(stream, m, h, middle, w.post_norm, t.epsilon, normed, s.rstd2 + r);
+    if (!mlp) return;
+    T *gate = s.gate + r * mlp, *up = s.up + r * mlp, *activated = s.activated + r * mlp;
+    if (products) {
+      linear(stream, m, h, mlp, normed, w.gate, gate);
+      linear(stream, m, h, mlp, normed, w.up, up);
+    }
+    run(stream, SwiGlu<T>{matrix<const T>(gate, m, mlp), matrix<const T>(up, m, mlp), matrix(activated, m, mlp)});
+    if (out) linear<T>(stream, m, mlp, h, activated, w.down, out + r * h, nullptr, middle);
+  });
+  if (mlp) return;
+  moe_forward<T>(stream, t, w.moe, n, s.normed2, s.moe, products);
+  if (out) moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, out);
 }
 
 template <class T>
@@ -128,12 +155,10 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     if (keep >= Keep::products) take_products(n, s, scratch);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch);
     if (past) cached->load(l, s.k_roped - past * ks, s.v - past * ks);
-    layer_forward(stream, input, w, s, true, past);
-    if (cached) cached->store(l, s.k_roped, s.v);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);
-    if (t.moe.experts) moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
-    else linear<T>(stream, n, t.mlp, h, s.activated, w.down, x, nullptr, s.middle);
+    layer_forward(stream, input, w, s, true, x, past);
+    if (cached) cached->store(l, s.k_roped, s.v);
     if (l + 1 < features.levels.size() && !input.visual_rows.empty())
       run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
                                   list(input.visual_source), matrix(x, n, h)});
@@ -160,7 +185,7 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
     const auto& w = w_.layers[l];
     const auto& s = layers_[l];
-    if (keep_ < Keep::everything) layer_forward(stream, input, w, s, keep_ < Keep::products);
+    if (keep_ < Keep::everything) layer_forward(stream, input, w, s, keep_ < Keep::products, nullptr);
     if (visual && l + 1 < d_features.levels.size())
       run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
                                   matrix(d_features.levels[l + 1], d_features.count, h)});

@@ -61,8 +61,9 @@ template <class T> class TextModel {
   using State = TextLayerState<T>;
   void take_products(size_t rows, State& s, Scratch& scratch) const;
   void take_rowwise(size_t rows, State& s, Scratch& scratch) const;
-  /** All of a layer but its last product. Without `products` these are there already, and only what follows from them is computed. */
-  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& w, const State& s, bool products, size_t past = 0);
+  /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
+  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& weights, const State& s, bool products, T* out,
+                     size_t past = 0);
 
   const Config& c_;
   const Weights<T>& w_;

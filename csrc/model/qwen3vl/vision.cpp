@@ -90,15 +90,29 @@ template <class T> void VisionTower<T>::take_rowwise(size_t n, State& s, Scratch
 }
 
 template <class T>
-void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T>& w, const State& s, bool products) {
+void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T>& weights, const State& s, bool products, T* out) {
   const auto& v = c_.vision;
   const size_t h = v.hidden, d = v.head_dim();
-  layer_norm(stream, n, h, s.x, w.norm1, v.epsilon, s.normed1, s.mean1, s.rstd1);
-  if (products) {
-    linear(stream, n, h, 3 * h, s.normed1, w.qkv.weight, s.qkv, &w.qkv.bias);
-    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(s.qkv, n, 2 * v.heads, d), false};
+  Scratch scratch;
+  VisionBlock<T> w = weights;
+  const size_t before = block_of_rows<T>(n, 3 * h * h), after = block_of_rows<T>(n, h * h + 2 * h * v.mlp);
+  if (products && before < n) pack(stream, h, 3 * h, w.qkv.weight, scratch);
+  if (products && after < n) {
+    pack(stream, h, h, w.proj.weight, scratch);
+    pack(stream, h, v.mlp, w.fc1.weight, scratch);
+  }
+  if (out && after < n) pack(stream, v.mlp, h, w.fc2.weight, scratch);
+  in_row_blocks(stream, n, before, [&](size_t r, size_t m) {
+    layer_norm(stream, m, h, s.x + r * h, w.norm1, v.epsilon, s.normed1 + r * h, s.mean1 + r, s.rstd1 + r);
+    if (!products) return;
+    T* qkv = s.qkv + r * 3 * h;
+    linear(stream, m, h, 3 * h, s.normed1 + r * h, w.qkv.weight, qkv, &w.qkv.bias);
+    Rotary<T> rotary{matrix<const T>(cosine_ + r * d / 2, m, d / 2), matrix<const T>(sine_ + r * d / 2, m, d / 2),
+                     cube(qkv, m, 2 * v.heads, d), false};
     rotary.row_stride = 3 * h;
     run(stream, rotary);
+  });
+  if (products) {
     Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
                            cube<const T>(s.qkv + h, n, v.heads, d),
                            cube<const T>(s.qkv + 2 * h, n, v.heads, d),
@@ -110,11 +124,15 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
                            matrix(s.log_sum_exp, n, v.heads)};
     attention.query_stride = attention.key_stride = 3 * h;
     run(stream, attention);
-    linear(stream, n, h, h, s.attended, w.proj.weight, s.middle, &w.proj.bias, s.x);
   }
-  layer_norm(stream, n, h, s.middle, w.norm2, v.epsilon, s.normed2, s.mean2, s.rstd2);
-  if (products) linear(stream, n, h, v.mlp, s.normed2, w.fc1.weight, s.hidden, &w.fc1.bias);
-  run(stream, GeluTanh<T>{matrix<const T>(s.hidden, n, v.mlp), matrix(s.activated, n, v.mlp)});
+  in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
+    T *middle = s.middle + r * h, *normed = s.normed2 + r * h, *hidden = s.hidden + r * v.mlp, *activated = s.activated + r * v.mlp;
+    if (products) linear(stream, m, h, h, s.attended + r * h, w.proj.weight, middle, &w.proj.bias, s.x + r * h);
+    layer_norm(stream, m, h, middle, w.norm2, v.epsilon, normed, s.mean2 + r, s.rstd2 + r);
+    if (products) linear(stream, m, h, v.mlp, normed, w.fc1.weight, hidden, &w.fc1.bias);
+    run(stream, GeluTanh<T>{matrix<const T>(hidden, m, v.mlp), matrix(activated, m, v.mlp)});
+    if (out) linear(stream, m, v.mlp, h, activated, w.fc2.weight, out + r * h, &w.fc2.bias, middle);
+  });
 }
 
 template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch) {
@@ -157,10 +175,9 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     s.x = x;
     if (keep >= Keep::products) take_products(n, s, scratch);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch);
-    block_forward(stream, n, w, s, true);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);
-    linear(stream, n, v.mlp, h, s.activated, w.fc2.weight, x, &w.fc2.bias, s.middle);
+    block_forward(stream, n, w, s, true, x);
     blocks_.push_back(s);
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
@@ -195,7 +212,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     if (b < w_.lowest_block) continue;
     const auto& w = w_.blocks[b];
     const auto& s = blocks_[b];
-    if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products);
+    if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
     linear_backward(stream, n, v.mlp, h, g, s.activated, w.fc2.weight, &w.fc2.bias, wide);
     run(stream, GeluTanhBackward<T>{matrix<const T>(wide, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(wide, n, v.mlp)});
     linear_backward(stream, n, h, v.mlp, wide, s.normed2, w.fc1.weight, &w.fc1.bias, narrow);

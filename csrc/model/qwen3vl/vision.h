@@ -45,8 +45,8 @@ template <class T> class VisionTower {
   using State = VisionBlockState<T>;
   void take_products(size_t patches, State& s, Scratch& scratch) const;
   void take_rowwise(size_t patches, State& s, Scratch& scratch) const;
-  /** All of a block but its last product. Without `products` these are there already, and only what follows from them is computed. */
-  void block_forward(Stream& stream, size_t patches, const VisionBlock<T>& w, const State& s, bool products);
+  /** A block, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
+  void block_forward(Stream& stream, size_t patches, const VisionBlock<T>& weights, const State& s, bool products, T* out);
   void merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
              MergerState<T>& state, Scratch& scratch);
   void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
