@@ -122,8 +122,8 @@ template <class T, int W> __global__ void add_pieces(Pieces p, RowAdditions<T> a
   Pack<T, W> sum{};
   bool whole = p.begins(begin);
   for (size_t at = begin; at < end; at += kAhead) {
-    Pack<T, W> ahead[kAhead];
-    T share[kAhead];
+    Pack<T, W> ahead[kAhead] = {};
+    T share[kAhead] = {};
     for (int i = 0; i < kAhead; i++) {
       if (at + i >= end || p.keys[at + i] == p.none) continue;
       const size_t k = static_cast<size_t>(p.order[at + i]);

@@ -50,7 +50,7 @@ template <class T, class Rows> class Row {
 
  private:
   const T* from_;
-  Pack<T, Rows::W> held_[Rows::Held];
+  Pack<T, Rows::W> held_[Rows::Held] = {};
 };
 
 /** f(RowTeam{}) of the team that suits a width; of rows that a kernel keeps several of at once a warp takes no more than 512 elements. */

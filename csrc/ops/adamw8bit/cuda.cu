@@ -41,22 +41,22 @@ template <class T> __device__ float scale_of(T most) {
 
 /** kOwn neighbours, as far as there are any: those behind the end are zeros, and are not stored. */
 template <int W, class T> __device__ void load_own(const T* from, size_t n, T (&to)[kOwn]) {
-  for (int i = 0; i < kOwn; i += W)
+  for (size_t i = 0; i < kOwn; i += W)
     if (i + W <= n) {
       const auto pack = cuda::load<W>(from + i);
-      for (int w = 0; w < W; w++) to[i + w] = pack.x[w];
+      for (size_t w = 0; w < W; w++) to[i + w] = pack.x[w];
     } else {
-      for (int w = 0; w < W; w++) to[i + w] = i + w < n ? from[i + w] : T(0);
+      for (size_t w = 0; w < W; w++) to[i + w] = i + w < n ? from[i + w] : T(0);
     }
 }
 template <int W, class T> __device__ void store_own(T* to, size_t n, const T (&from)[kOwn]) {
-  for (int i = 0; i < kOwn; i += W)
+  for (size_t i = 0; i < kOwn; i += W)
     if (i + W <= n) {
       cuda::Pack<T, W> pack;
-      for (int w = 0; w < W; w++) pack.x[w] = from[i + w];
+      for (size_t w = 0; w < W; w++) pack.x[w] = from[i + w];
       cuda::store<W>(to + i, pack);
     } else {
-      for (int w = 0; w < W; w++)
+      for (size_t w = 0; w < W; w++)
         if (i + w < n) to[i + w] = from[i + w];
     }
 }

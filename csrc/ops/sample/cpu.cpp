@@ -2,11 +2,9 @@
 // The sampled id is the one whose clock rings first: exponential variates divided by the weights eᶻ⁻ᵐ, which is the same draw
 // as the largest logit plus Gumbel noise, with one logarithm less. Sampling by temperature alone, with or without banned
 // ids, does it in the pass that sums the weights.
-#include <stdio.h>
-
 #include "../../core/arena.h"
+#include "arguments.h"
 #include "exponential.h"
-#include "op.h"
 #include "select.h"
 
 namespace g2rpo {
@@ -22,8 +20,6 @@ using simd::Vec;
 
 constexpr size_t kSum = 1024;       // ids whose weights are summed in the type of the logits, before f64 takes over
 constexpr size_t kItem = 1 << 14;   // logits of an item of the pool
-
-constexpr int32_t kNotFinite = -1, kNothingAllowed = -2;  // in place of a token
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -205,34 +201,17 @@ template <class T> int32_t sample_row(const Sample<T>& op, size_t row, size_t n)
   return token;
 }
 
-const char* problem_of(double temperature, int32_t top_k, double top_p, double penalty) {
-  if (!(temperature >= 0 && temperature < __builtin_inf())) return "temperature must be at least 0 and finite";
-  if (top_k < 0) return "topK must be at least 0";
-  if (!(top_p > 0 && top_p <= 1)) return "topP must be in (0, 1]";
-  if (!(penalty > 0 && penalty < __builtin_inf())) return "repetitionPenalty must be positive and finite";
-  return nullptr;
-}
-
 }  // namespace
 
 KERNEL_REAL(cpu, Sample) {
-  char message[128];
-  if (const char* problem = problem_of(op.temperature, op.topK, op.topP, op.repetitionPenalty)) {
-    snprintf(message, sizeof message, "%s: %s", op.kName, problem);
-    return fail(stream, "INVALID_ARGUMENT", message);
-  }
+  if (!sampling_arguments_hold(stream, op)) return;
   const size_t rows = op.tokens.size, n = op.logits.dim[1];
   const size_t together = n < kItem ? kItem / (n + 1) + 1 : 1;
   parallel_for(stream, (rows + together - 1) / together, [&](size_t item) {
     for (size_t row = item * together; row < least((item + 1) * together, rows); row++) op.tokens[row] = sample_row(op, row, n);
   });
-  for (size_t row = 0; row < rows; row++) {
-    if (op.tokens[row] >= 0) continue;
-    if (op.tokens[row] == kNotFinite)
-      snprintf(message, sizeof message, "%s: row %zu of logits holds NaN or +infinity, or nothing but -infinity", op.kName, row);
-    else snprintf(message, sizeof message, "%s: no id of row %zu has a probability and is allowed", op.kName, row);
-    return fail(stream, "NON_FINITE", message);
-  }
+  for (size_t row = 0; row < rows; row++)
+    if (op.tokens[row] < 0) return fail(stream, "NON_FINITE", RowMessage(op.kName, row, op.tokens[row]).text);
 }
 
 }  // namespace g2rpo
