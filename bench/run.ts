@@ -1,4 +1,4 @@
-// Runs bench/kernels/*.bench.ts, bench/objective.bench.ts and bench/step.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
+// Runs bench/kernels/*.bench.ts, bench/engine.bench.ts, bench/objective.bench.ts and bench/step.bench.ts, or those named on the command line: `npm run bench -- gaussianAdvantage`.
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { nearestName } from '../lib/runtime/errors.ts';
@@ -12,7 +12,7 @@ const kernels = readdirSync(fileURLToPath(folder))
   .filter((f) => f.endsWith(suffix))
   .map((f) => f.slice(0, -suffix.length))
   .sort();
-const whole = ['objective', 'step'];
+const whole = ['engine', 'objective', 'step'];
 const known = [...kernels, ...whole];
 const wanted = process.argv.slice(2);
 const unknown = wanted.find((name) => !known.includes(name));
