@@ -98,12 +98,16 @@ export type { EncodedPrompt } from './model/qwen3vl/encodePrompt.ts';
 export { createImageProcessor, type ImageProcessor } from './model/qwen3vl/imageProcessor.ts';
 export {
   Policy,
+  type EngineOptions,
   type GenerateOptions,
   type Generated,
   type Parameter,
   type PatchRows,
   type PolicyBatch,
   type PolicyOptions,
+  type SamplingOptions,
+  type SamplingRequest,
+  type SubmitOptions,
 } from './model/qwen3vl/policy.ts';
 export { positionsOf, type GridThw } from './model/qwen3vl/positions.ts';
 export { sampleFrames, timestampsOf } from './model/qwen3vl/sampleFrames.ts';
@@ -113,6 +117,7 @@ export { createVideoProcessor, type ProcessedVideo, type VideoProcessor } from '
 export { videoSize } from './model/qwen3vl/videoSize.ts';
 export type { VideoOptions, VideoSettings } from './model/qwen3vl/videoSettings.ts';
 export { writeCheckpoint, type NamedTensor } from './model/qwen3vl/writeCheckpoint.ts';
+export { answerAll, type RolloutEngine } from './rollout/engine.ts';
 export { calibrate, type CalibrateOptions, type TaskCalibration } from './train/calibrate.ts';
 export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';
 export { evaluate } from './train/evaluate.ts';

@@ -1,7 +1,7 @@
 import type { PromptStream } from '../data/promptStream.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import type { Generated } from '../model/qwen3vl/sampler.ts';
-import type { RewardRunner, Scored } from '../rewards/index.ts';
+import type { RewardRunner } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { fateOf } from '../algorithms/index.ts';
 import type { Prompt, Reward, SamplingProgress, ScoredRollout } from '../types.ts';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { validate, type Answerer } from '../../lib/eval/validate.ts';
-import type { Prompt } from '../../lib/types.ts';
 import { fakePrompt } from '../support/fakePolicy.ts';
 import { rejectionOf } from '../support/thrown.ts';
 

@@ -12,7 +12,8 @@ namespace g2rpo::qwen3vl {
 
 namespace {
 
-constexpr size_t kFewRows = 16;  // few rows read weights as they are
+constexpr size_t kFewRows = 16;              // few rows read weights as they are
+constexpr size_t kReserved = size_t{1} << 29;  // bytes of the cache that are asked for at once; what is not written takes no memory
 
 [[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "generate: " + message); }
 
@@ -152,15 +153,13 @@ template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
   return chunks;
 }
 
-/** Pages of all that is under way when responses have a few tokens. */
+/** Pages that all under way may come to take: address space for them is taken at once, up to a bound, so that little is copied later. */
 template <class T> size_t Engine<T>::first_pages() const {
-  constexpr size_t kTokens = 64;
-  size_t pages = 0;
-  for (const auto& g : groups_) {
-    const size_t own = std::min(kTokens, static_cast<size_t>(g->request.sampling.max_tokens));
-    pages += cache_.pages_of(g->request.prompt.rows()) + g->open * cache_.pages_of(own);
-  }
-  return pages;
+  const size_t bound = kReserved / (2 * c_.text.layers * c_.text.key_size() * o_.page * sizeof(T));
+  size_t pages = 64;
+  for (const auto& g : groups_)
+    pages += cache_.pages_of(g->request.prompt.rows()) + g->open * cache_.pages_of(static_cast<size_t>(g->request.sampling.max_tokens));
+  return std::min(pages, std::max<size_t>(64, bound));
 }
 
 template <class T> std::vector<typename Engine<T>::Row> Engine<T>::secure() {
