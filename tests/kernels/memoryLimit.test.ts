@@ -65,3 +65,19 @@ it('a pass that is refused leaves a policy that computes as before; its peak har
   expect(await gradients()).toEqual(whole);
   policy.dispose();
 });
+
+it('of the cache of a generation what is written counts, and a limit that it would pass ends it', async () => {
+  const policy = await Policy.load(join(packageRoot, 'assets', 'quickstart', 'policy'));
+  const prompt = await policy.encode([{ type: 'text', text: 'say something' }]);
+  const { bytes } = memoryUse();
+  const generate = () => policy.generate([prompt], { n: 4, maxTokens: 32 });
+  const free = await generate();
+  const { peak } = memoryUse();
+  expect(peak - bytes).toBeLessThan(64e6); // much more address space is asked for
+  expect(memoryUse().bytes).toBe(bytes);
+  limitMemory(bytes + 0.5 * (peak - bytes));
+  expect((await rejectionOf(generate())).code).toBe('OUT_OF_MEMORY');
+  limitMemory(peak);
+  expect(await generate()).toEqual(free);
+  policy.dispose();
+});

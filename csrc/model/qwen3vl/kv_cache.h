@@ -17,6 +17,9 @@ template <class T> class KvCache {
  public:
   /** At most `limit` pages of `page` tokens; memory grows with what is written. */
   KvCache(const TextConfig& text, size_t page, size_t limit) : text_(text), page_(page), limit_(limit), layers_(2 * text.layers) {}
+  ~KvCache() { clear(); }
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
 
   size_t page() const { return page_; }
   size_t limit() const { return limit_; }
@@ -34,6 +37,11 @@ template <class T> class KvCache {
   void take(Pages& pages, size_t tokens) {
     while (pages.size() < pages_of(tokens)) {
       if (free_.empty()) grow(std::max<size_t>(64, 2 * count_));
+      // address space is no memory: a page counts from when it is first written
+      if (const auto next = static_cast<size_t>(free_.back()) + 1; next > touched_) {
+        claim_memory((next - touched_) * page_bytes());
+        touched_ = next;
+      }
       pages.push_back(free_.back());
       free_.pop_back();
       used_++;
@@ -48,7 +56,8 @@ template <class T> class KvCache {
   void clear() {
     for (auto& each : layers_) each = {};
     free_.clear();
-    count_ = 0;
+    yield_memory(touched_ * page_bytes());
+    count_ = touched_ = 0;
   }
 
   /** [pages, page, kv heads, head dim] */
@@ -71,6 +80,8 @@ template <class T> class KvCache {
   }
 
  private:
+  size_t page_bytes() const { return layers_.size() * page_ * text_.key_size() * sizeof(T); }
+
   View<const T> view(const Array<T>& all) const {
     View<const T> v(all.data(), count_ * page_ * text_.key_size());
     v.dim[0] = count_, v.dim[1] = page_, v.dim[2] = text_.kv_heads, v.dim[3] = text_.head_dim;
@@ -100,7 +111,7 @@ template <class T> class KvCache {
   }
 
   const TextConfig& text_;
-  size_t page_, limit_, used_ = 0, count_ = 0;
+  size_t page_, limit_, used_ = 0, count_ = 0, touched_ = 0;
   std::vector<Array<T>> layers_;  // keys and values in turn
   Pages free_;
 };
