@@ -51,9 +51,9 @@ template <class T> void embedding(Harness& h) {
     if (n > 100) h.repeats<EmbeddingBackward<T>, T>(typed<T>("embedding_backward") + size, table, backward);
   };
   test(0, 5, 8, 0, false), test(1, 1, 1, 0, false), test(33, 7, 33, 0, false), test(65, 1, 4, 0, false), test(300, 50, 64, 0, false), test(1000, 2050, 128, 0.5, false), test(70, 10, 2050, 0.9, false);
-  auto table = zeros<T>(12), x = zeros<T>(12);
+  auto table = zeros<T>(12), x = zeros<T>(16);
   Array<int32_t> bad(std::vector<int32_t>{0, 2, 3, -2});
-  h.both_refuse<Embedding<T>>(typed<T>("embedding") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) { return Embedding<T>{bad.view(s), table.view(s, 3, 4), x.view(s, 3, 4)}; });
+  h.both_refuse<Embedding<T>>(typed<T>("embedding") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) { return Embedding<T>{bad.view(s), table.view(s, 3, 4), x.view(s, 4, 4)}; });
   h.both_refuse<EmbeddingBackward<T>>(typed<T>("embedding_backward") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) {
     return EmbeddingBackward<T>{bad.view(s), x.view(s, 4, 3), table.view(s, 3, 3)};
   });

@@ -1,6 +1,7 @@
 // g2rpo_cuda [--quick] [name …]: every op that has a kernel for NVIDIA GPUs, or the named ones, beside the CPU's, then timed. Ends with 1 if one
 // is off. --quick leaves the times out, for compute-sanitizer and for the emulator.
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "../../csrc/core/status.h"
@@ -12,6 +13,7 @@ using namespace g2rpo::test;
 int main(int argc, char** argv) {
   std::vector<std::string> names(argv + 1, argv + argc);
   const bool timed = std::erase(names, "--quick") == 0;
+  std::setvbuf(stdout, nullptr, _IOLBF, 1 << 12);  // what was found before a crash is told
   try {
     cudaDeviceProp device;
     cuda::check(cudaGetDeviceProperties(&device, 0), "looking for a device");
