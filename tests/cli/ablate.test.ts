@@ -145,7 +145,7 @@ describe('an ablation', () => {
   });
 
   it.each([
-    ['  - { name: a, algorithm: { name: gprо } }\n', '', /variant a: algorithm.*name must be g2rpo/],
+    ['  - { name: a, algorithm: { name: gprо } }\n', '', /variant a: algorithm\.name: must be g2rpo/],
     ['  - { name: a, algorithm: { clipRnge: { low: 0.1 } } }\n', '', /variant a: algorithm\.clipRnge: .*clipRange/],
     ['  - { name: a }\n  - { name: a }\n', '', /variants: must have a name each, none twice/],
     ['  - { name: "a/b" }\n', '', /variants\.0\.name: must be letters, digits/],
