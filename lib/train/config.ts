@@ -94,7 +94,7 @@ const cacheMb = z
   .positive()
   .exactOptional()
   .describe(
-    'MiB of keys and values at most; rollouts for which there is no room wait; default as many as are needed; changes memory, not results',
+    'MB of keys and values at most; rollouts for which there is no room wait; default as many as are needed; changes memory, not results',
   );
 
 const rolloutConfig = z.strictObject({

@@ -197,7 +197,7 @@ function phasesOf(
     const tokens = prompts * inPages(prompt.tokens) + rows * inPages(maxTokens - 1);
     const cache = Math.min(
       cacheBytes(model, tokens),
-      rollout.cacheMb === undefined ? Infinity : rollout.cacheMb * 2 ** 20,
+      rollout.cacheMb === undefined ? Infinity : 1e6 * rollout.cacheMb,
     );
     const bytes =
       prefill +

@@ -108,7 +108,7 @@ train: { steps: 4, updatePrompts: 12 }
     const { layers, kvHeads, headDim } = config.text;
     const pages = 192 * 3 + 24 * Math.ceil((await plan()).prompts.tokens / 16);
     const all = 8 * layers * kvHeads * headDim * 16 * pages;
-    expect(cache / ((all - 2 ** 20) * (1 + 1 / (2 * layers)))).toBeCloseTo(1, 9);
+    expect(cache / ((all - 1e6) * (1 + 1 / (2 * layers)))).toBeCloseTo(1, 9);
     const names = async (changes: Record<string, unknown>) => (await plan(changes)).phases.map(({ name }) => name);
     expect(await names({})).toContain('old log-probabilities');
     expect(await names({ 'train.updatePrompts': 24 })).not.toContain('old log-probabilities');

@@ -48,7 +48,7 @@ export interface SubmitOptions {
 
 /** What bounds the memory of sampling; no result depends on it. */
 export interface EngineOptions {
-  /** MiB of keys and values at most; without it as many as are needed */
+  /** MB of keys and values at most; without it as many as are needed */
   cacheMb?: number | undefined;
   /** responses sampled at a time, at most */
   rollouts?: number;
@@ -63,7 +63,7 @@ export const ENGINE_DEFAULTS = { rollouts: 1024, pageTokens: 16, promptRows: 204
 export function engineOptions({ cacheMb, ...others }: EngineOptions) {
   if (cacheMb !== undefined && !(cacheMb > 0))
     throw new G2rpoError('INVALID_ARGUMENT', `engine: cacheMb must be above 0; got ${cacheMb}`, { got: cacheMb });
-  return { ...ENGINE_DEFAULTS, ...others, cacheBytes: (cacheMb ?? 0) * 2 ** 20 };
+  return { ...ENGINE_DEFAULTS, ...others, cacheBytes: (cacheMb ?? 0) * 1e6 };
 }
 
 type Submitted = ReturnType<NativePolicy['submit']>[number];

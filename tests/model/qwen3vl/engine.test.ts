@@ -11,9 +11,9 @@ const shipped = join(packageRoot, 'assets', 'quickstart', 'policy');
 const load = (engine: EngineOptions = {}, path = shipped) => Policy.load(path, { trained: false, engine });
 const together = async (policy: Policy, requests: readonly SamplingRequest[]) =>
   (await Promise.all(requests.map((request) => policy.submit(request)))).map(bitsOf);
-/** Bytes of a page in MiB, for a limit of so many. */
+/** Bytes of a page in MB, for a limit of so many. */
 const megabytes = (pages: number, pageTokens: number, { text }: Policy['config']) =>
-  (pages * pageTokens * 8 * text.layers * text.kvHeads * text.headDim) / 2 ** 20;
+  (pages * pageTokens * 8 * text.layers * text.kvHeads * text.headDim) / 1e6;
 
 describe('what is drawn', () => {
   let plain: Policy;

@@ -105,7 +105,7 @@ it('a rollout that is put off draws what it would have drawn, and its tokens onc
   const { text } = policy.config;
   // both begin; neither leaves the other room to end
   const bytes = (prompt + 12) * page * 8 * text.layers * text.kvHeads * text.headDim;
-  const small = await load({ pageTokens: page, cacheMb: bytes / 2 ** 20 });
+  const small = await load({ pageTokens: page, cacheMb: bytes / 1e6 });
   const launches = async (asked: Policy) => {
     native().profile(true);
     const drawn = bitsOf(await asked.submit(request));
