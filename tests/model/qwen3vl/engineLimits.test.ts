@@ -62,7 +62,7 @@ describe('what is refused', () => {
   });
 
   it('more than the cache can hold, before anything is computed', async () => {
-    const small = await load({ cacheMb: 0.25, pageTokens: 16 });
+    const small = await load({ cacheMb: 0.263, pageTokens: 16 });
     const { text } = small.config;
     const pages = Math.floor((0.25 * 2 ** 20) / (16 * 8 * text.layers * text.kvHeads * text.headDim));
     const own = pages - Math.ceil(prompts.short.inputIds.length / 16);
