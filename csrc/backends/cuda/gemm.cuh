@@ -1,7 +1,7 @@
 // Matrix products in f32 and f64 without tensor cores: blocks of 256 threads with a square of C each, operands in shared memory, the next ones
 // on their way meanwhile. Where C has too few squares for the device, k is cut into fixed parts whose products are added in order.
 #pragma once
-#include "device.h"
+#include "vectors.h"
 
 namespace g2rpo::cuda {
 
@@ -23,10 +23,6 @@ template <> struct Square<float> {
 };
 template <> struct Square<double> {
   static constexpr int side = 64, depth = 8, per = 4;
-};
-
-template <class T, int N> struct alignas(sizeof(T) * N) Pack {
-  T x[N];
 };
 
 /** What a thread brings of a tile [depth][side] of an operand. */

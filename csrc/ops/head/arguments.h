@@ -1,10 +1,18 @@
-// What a head asks of its temperature, whatever computes it.
+// What a head asks of its arguments, whatever computes it.
 #pragma once
 #include <stdio.h>
 
 #include "op.h"
 
 namespace g2rpo {
+
+/** What is said of a token whose logits, loss or slope are no numbers. */
+struct FiniteMessage {
+  char text[128];
+  G2_INLINE FiniteMessage(const char* kernel, const char* what, size_t token) {
+    __builtin_snprintf(text, sizeof text, "%s: %s of token %zu is not finite", kernel, what, token);
+  }
+};
 
 /** Reports a temperature that cannot divide logits; false if it is one. */
 template <class Op> G2_INLINE bool temperature_holds(Stream& stream, const Op& op) {

@@ -54,9 +54,7 @@ template <class Op, class T, class W> bool arguments_hold(Stream& stream, const 
 template <class T> bool all_finite(Stream& stream, const char* name, const char* what, const T* x, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) {
     if (x[i] - x[i] == 0) continue;
-    char message[128];
-    snprintf(message, sizeof message, "%s: %s of token %zu is not finite", name, what, i);
-    fail(stream, "NON_FINITE", message);
+    fail(stream, "NON_FINITE", FiniteMessage(name, what, i).text);
     return false;
   }
   return true;

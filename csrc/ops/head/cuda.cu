@@ -2,6 +2,7 @@
 // makes them, a block to a token folds them into what is known of that token, and for the gradients another turns them into their slopes.
 // Above kSlice rows they are computed twice.
 #include "../../backends/cuda/gemm.cuh"
+#include "../../backends/cuda/indices.h"
 #include "../policy_loss/arguments.h"
 #include "../policy_loss/token_loss.cuh"
 #include "arguments.h"
@@ -24,7 +25,8 @@ template <class T> struct Known {
 };
 
 /** A block to a token: folds the logits of rows [row, row + rows) of the vocabulary. */
-template <class T> __global__ void fold(const T* logits, size_t row, size_t rows, T scale, const int32_t* targets, size_t vocabulary, Known<T> known, cuda::Refusal range) {
+template <class T>
+__global__ void fold(const T* logits, size_t first, size_t row, size_t rows, T scale, const int32_t* targets, Known<T> known, cuda::IndexRange range) {
   __shared__ T partial[32];
   __shared__ double wide[32];
   const T* z = logits + blockIdx.x * rows;
@@ -52,8 +54,7 @@ template <class T> __global__ void fold(const T* logits, size_t row, size_t rows
   const double product = cuda::block_sum(static_cast<double>(u), wide);
   if (threadIdx.x > 0) return;
   const size_t t = blockIdx.x, y = static_cast<size_t>(targets[t]);
-  if (targets[t] < 0 || y >= vocabulary) range.at(t);
-  else if (y >= row && y - row < rows) known.target[t] = z[y - row];
+  if (range.holds(first + t, targets[t]) && y >= row && y - row < rows) known.target[t] = z[y - row];
   if (row == 0) {
     known.largest[t] = largest, known.sum[t] = sum, known.product[t] = product;
     return;
@@ -72,7 +73,7 @@ template <class T> __global__ void fold(const T* logits, size_t row, size_t rows
   }
 }
 
-template <class T> __global__ void finish(size_t tokens, T scale, Known<T> known, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal finite) {
+template <class T> __global__ void finish(size_t first, size_t tokens, T scale, Known<T> known, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal finite) {
   const size_t t = cuda::global_index();
   if (t >= tokens) return;
   const double log_sum = log(known.sum[t]), h = log_sum - known.product[t] / known.sum[t], wide = static_cast<double>(scale);
@@ -84,16 +85,16 @@ template <class T> __global__ void finish(size_t tokens, T scale, Known<T> known
   known.shift[t] = coarse ? known.largest[t] : T(0);
   known.log_sum[t] = coarse ? static_cast<T>(log_sum) : total;
   const T both = log_probs[t] + entropy[t];
-  if (!(both - both == 0)) finite.at(t);
+  if (!(both - both == 0)) finite.at(first + t, 0);
 }
 
-template <class T> __global__ void loss_slopes(cuda::TokenLosses<T> a, const T* more, cuda::Refusal finite) {
+template <class T> __global__ void loss_slopes(size_t first, cuda::TokenLosses<T> a, const T* more, cuda::Refusal finite) {
   const size_t i = cuda::global_index();
   if (i >= a.n) return;
-  bool holds = cuda::write_loss(a, i);
+  cuda::write_loss(a, i);
   a.slope[i] += more[i];
-  holds &= a.slope[i] - a.slope[i] == 0;
-  if (!holds) finite.at(i);
+  if (!(a.loss[i] - a.loss[i] == 0)) finite.at(first + i, 1);
+  else if (!(a.slope[i] - a.slope[i] == 0)) finite.at(first + i, 2);
 }
 
 /** Logits of [tokens][rows] become dz; zeros where anything has been refused, so that nothing wrong is added to a gradient. */
@@ -138,12 +139,12 @@ template <class T> struct Problem {
   }
 
   /** Log-probabilities and entropies of tokens [first, first + count). */
-  void measure(size_t first, size_t count, T* log_probs, T* entropy, T* log_sum_exp, cuda::Refusal range, cuda::Refusal finite) const {
+  void measure(size_t first, size_t count, T* log_probs, T* entropy, T* log_sum_exp, cuda::IndexRange range, cuda::Refusal finite) const {
     for (size_t row = 0; row < vocabulary; row += slice) {
       product(first, count, row);
-      cuda::launch(stream, fold<T>, static_cast<unsigned>(count), cuda::threads_for(rows(row)), logits.get(), row, rows(row), scale, targets + first, vocabulary, known(), range);
+      cuda::launch(stream, fold<T>, static_cast<unsigned>(count), cuda::threads_for(rows(row)), logits.get(), first, row, rows(row), scale, targets + first, known(), range);
     }
-    cuda::launch(stream, finish<T>, cuda::blocks_for(count), cuda::kThreads, count, scale, known(), log_probs, entropy, log_sum_exp, finite);
+    cuda::launch(stream, finish<T>, cuda::blocks_for(count), cuda::kThreads, first, count, scale, known(), log_probs, entropy, log_sum_exp, finite);
   }
 
   /** Gradients of the same tokens, which have just been measured; the lists begin at the first. */
@@ -162,12 +163,19 @@ template <class T> struct Problem {
   }
 };
 
+/** What is said of a token: `what` is 0 for its logits, 1 for its loss, 2 for the slope of that. */
+cuda::Refusal finite_tokens(Stream& stream, const char* kernel) {
+  return cuda::refusal(stream, "NON_FINITE", [=](size_t token, const auto& what) -> std::string {
+    return FiniteMessage(kernel, what[0] == 1 ? "the loss" : what[0] == 2 ? "the slope" : "a logit", token).text;
+  });
+}
+
 }  // namespace
 
 KERNEL_REAL(cuda, Head) {
   if (!temperature_holds(stream, op) || op.targets.size == 0) return;
-  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head: targets must be in [0, V)");
-  const auto finite = cuda::refusal(stream, "NON_FINITE", "head: a logit of a token is not finite");
+  const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
+  const auto finite = finite_tokens(stream, op.kName);
   const Problem<T> p(stream, op);
   for (size_t first = 0; first < p.tokens; first += p.chunk)
     p.measure(first, least(p.chunk, p.tokens - first), op.logProbs.data + first, op.entropy.data + first, op.logSumExp.data + first, range, finite);
@@ -175,8 +183,8 @@ KERNEL_REAL(cuda, Head) {
 
 KERNEL_REAL(cuda, HeadBackward) {
   if (!temperature_holds(stream, op) || op.targets.size == 0) return;
-  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head_backward: targets must be in [0, V)");
-  const auto finite = cuda::refusal(stream, "NON_FINITE", "head_backward: a logit of a token is not finite");
+  const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
+  const auto finite = finite_tokens(stream, op.kName);
   const Problem<T> p(stream, op);
   cuda::Temporary<T> again(stream, 2 * p.chunk);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
@@ -189,8 +197,8 @@ KERNEL_REAL(cuda, HeadBackward) {
 
 KERNEL_REAL(cuda, HeadPolicyLoss) {
   if (!temperature_holds(stream, op) || !loss_arguments_hold(stream, op) || op.targets.size == 0) return;
-  const auto range = cuda::refusal(stream, "INVALID_ARGUMENT", "head_policy_loss: targets must be in [0, V)");
-  const auto finite = cuda::refusal(stream, "NON_FINITE", "head_policy_loss: a logit, loss or slope of a token is not finite");
+  const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
+  const auto finite = finite_tokens(stream, op.kName);
   const Problem<T> p(stream, op);
   cuda::Temporary<T> d_log_probs(stream, p.tokens);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
@@ -198,7 +206,7 @@ KERNEL_REAL(cuda, HeadPolicyLoss) {
     p.measure(first, count, op.logProbs.data + first, op.entropy.data + first, nullptr, range, finite);
     auto losses = cuda::token_losses<T>(op, count, op.logProbs.data, d_log_probs.get());
     losses.from(first);
-    cuda::launch(stream, loss_slopes<T>, cuda::blocks_for(count), cuda::kThreads, losses, op.logProbSlopes.data + first, finite);
+    cuda::launch(stream, loss_slopes<T>, cuda::blocks_for(count), cuda::kThreads, first, losses, op.logProbSlopes.data + first, finite);
     p.backward(first, count, d_log_probs.get() + first, op.entropySlopes.data + first, op.entropy.data + first, op.dHidden.data, op.dWeight.data);
   }
 }
