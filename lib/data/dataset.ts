@@ -160,7 +160,7 @@ function filesAt(name: string): string[] {
   if (!stat) throw new G2rpoError('IO', `${name}: no such file or folder`, { file: name });
   if (stat.isDirectory()) {
     const files = readdirSync(name)
-      .filter((file) => /\.jsonl?$/.test(file))
+      .filter((file) => /\.jsonl?$/.test(file) && file !== 'gallery.json') // how a gallery was drawn
       .sort();
     if (files.length === 0) throw new G2rpoError('NO_PROMPTS', `${name}: the folder has no .json or .jsonl file`);
     return files.map((file) => path.join(name, file));

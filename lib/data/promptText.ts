@@ -55,8 +55,9 @@ const ANSWER_SHAPES: ReadonlyMap<string, string> = new Map(
  */
 export function assemblePrompt(prompt: Prompt, options: PromptTextOptions = {}): ContentPart[] {
   const { template = 'default', tags = { think: 'think', answer: 'answer' } } = options;
+  const wrong = templateProblem(template);
+  if (wrong !== undefined) throw new G2rpoError('INVALID_CONFIG', `prompt template: ${wrong}`, { template });
   const text = TEMPLATES.get(template) ?? template;
-  checkTemplate(text);
   const parts: ContentPart[] = [];
   for (const piece of text.split(/(\{(?:problem|options|instructions)\})/)) {
     if (piece === '{problem}') problemParts(prompt).forEach((part) => append(parts, part));
@@ -67,32 +68,24 @@ export function assemblePrompt(prompt: Prompt, options: PromptTextOptions = {}):
   return parts;
 }
 
-function checkTemplate(template: string): void {
-  const names = [...template.matchAll(/\{([a-z]\w*)\}/gi)].map(([, name]) => name!);
+/** What is wrong with a template, or with a name that no template has; undefined if it can be used. */
+export function templateProblem(template: string): string | undefined {
+  const text = TEMPLATES.get(template) ?? template;
+  const names = [...text.matchAll(/\{([a-z]\w*)\}/gi)].map(([, name]) => name!);
   const unknown = names.find((name) => !PARTS.includes(name));
   if (unknown !== undefined) {
     const near = nearestName(unknown, PARTS);
     const hint = near === undefined ? '' : `, did you mean {${near}}?`;
-    throw new G2rpoError(
-      'INVALID_CONFIG',
-      `prompt template: parts are {problem}, {options} and {instructions}; got {${unknown}}${hint}`,
-      { template },
-    );
+    return `parts are {problem}, {options} and {instructions}; got {${unknown}}${hint}`;
   }
   const problems = names.filter((name) => name === 'problem').length;
-  if (problems !== 1)
-    throw new G2rpoError(
-      'INVALID_CONFIG',
-      `prompt template: {problem} must appear once; got it ${problems} times in ${JSON.stringify(template.slice(0, 80))}`,
-      { template },
-    );
-  const placeholder = [IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER].find((each) => template.includes(each));
-  if (placeholder !== undefined)
-    throw new G2rpoError(
-      'INVALID_CONFIG',
-      `prompt template: ${placeholder} belongs in the problem of a row, not in the template`,
-      { template },
-    );
+  if (problems !== 1) {
+    const near = problems === 0 ? nearestName(template, TEMPLATES.keys()) : undefined;
+    const hint = near === undefined ? '' : `; did you mean ${near}?`;
+    return `{problem} must appear once; got it ${problems} times in ${JSON.stringify(text.slice(0, 80))}${hint}`;
+  }
+  const placeholder = [IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER].find((each) => text.includes(each));
+  return placeholder && `${placeholder} belongs in the problem of a row, not in the template`;
 }
 
 function problemParts({ problem, images, videos = [], source }: Prompt): ContentPart[] {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { G2rpoError } from './errors.ts';
 import { callNative, fromNative, type NativeTensor } from './native.ts';
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { templateProblem } from '../data/promptText.ts';
 import { algorithmConfig } from '../algorithms/index.ts';
 import { nearestName } from '../runtime/errors.ts';
 import { REWARD_COMPONENTS } from '../types.ts';
@@ -63,6 +64,10 @@ const policyConfig = z
 const textConfig = {
   template: z
     .string()
+    .superRefine((template, context) => {
+      const message = templateProblem(template);
+      if (message !== undefined) context.addIssue({ code: 'custom', message, input: template });
+    })
     .default('default')
     .describe("'default', 'plain', or a text with {problem}, {options}, {instructions}"),
   tags: z

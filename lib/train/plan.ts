@@ -195,10 +195,7 @@ function phasesOf(
     const prefill = activationBytes(model, chunk, 'nothing') + pixelBytes(model, pass.patches - chunk.patches);
     // in the end there is room for the longest response; the arrays of the cache grow one after the other, each there twice meanwhile
     const tokens = prompts * inPages(prompt.tokens) + rows * inPages(maxTokens - 1);
-    const cache = Math.min(
-      cacheBytes(model, tokens),
-      rollout.cacheMb === undefined ? Infinity : 1e6 * rollout.cacheMb,
-    );
+    const cache = Math.min(cacheBytes(model, tokens), rollout.cacheMb === undefined ? Infinity : 1e6 * rollout.cacheMb);
     const bytes =
       prefill +
       cache * (1 + 1 / (2 * model.text.layers)) +

@@ -156,6 +156,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       }
     };
     await goOn().catch((error: unknown) => {
+      const known = shortOfMemory(error, config.train.memoryLimitMb);
+      if (known) throw known;
       if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
     });
     const stopped = run.counters.step < steps;
@@ -177,6 +179,15 @@ function diverged(error: unknown, step: number): unknown {
   if (!(error instanceof G2rpoError) || error.code !== 'NON_FINITE' || step === 0) return error;
   const message = `after update ${step}: ${error.message}. The training may have diverged: try a lower train.learningRate; checkpoints stay as they are`;
   return new G2rpoError('NON_FINITE', message, error.details, { cause: error });
+}
+
+/** Memory that was not enough, with what can be done about it. */
+function shortOfMemory(error: unknown, limit: number | undefined): G2rpoError | undefined {
+  if (!(error instanceof G2rpoError) || error.code !== 'OUT_OF_MEMORY') return undefined;
+  const ways =
+    'smaller rollout.batchPrompts, eval.batchPrompts, rollout.cacheMb or train.microBatchTokens, or train.recompute, take less';
+  const message = `${error.message}${limit === undefined ? '' : ` (train.memoryLimitMb)`}; ${ways}, and g2rpo plan says what takes how much`;
+  return new G2rpoError('OUT_OF_MEMORY', message, error.details, { cause: error });
 }
 
 /** The algorithm's settings, with the longest response as the constant of a loss that divides by one. */

@@ -80,7 +80,7 @@ describe('assemblePrompt', () => {
       'Q: {problm}',
       'prompt template: parts are {problem}, {options} and {instructions}; got {problm}, did you mean {problem}?',
     ],
-    ['plane', 'prompt template: {problem} must appear once; got it 0 times in "plane"'],
+    ['plane', 'prompt template: {problem} must appear once; got it 0 times in "plane"; did you mean plain?'],
     ['{problem}{problem}', 'prompt template: {problem} must appear once; got it 2 times in "{problem}{problem}"'],
     ['<image>{problem}', 'prompt template: <image> belongs in the problem of a row, not in the template'],
   ])('refuses the template %s', (template, message) =>

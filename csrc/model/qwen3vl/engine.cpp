@@ -43,7 +43,7 @@ template <class T> void Engine<T>::check(size_t prompt_rows, const SamplingOptio
   const size_t wanted = cache_.pages_of(prompt_rows) + own;
   if (wanted > cache_.limit())
     refuse("a prompt of " + std::to_string(prompt_rows) + " tokens and a response of " + std::to_string(s.max_tokens) + " take " +
-           std::to_string(wanted) + " pages of " + std::to_string(o_.page) + " tokens; the cache holds at most " + std::to_string(cache_.limit()));
+           std::to_string(wanted) + " pages of " + std::to_string(o_.page) + " tokens; the cache holds at most " + std::to_string(cache_.limit()) + " (rollout.cacheMb, cacheMb of an engine)");
 }
 
 template <class T> void Engine<T>::submit(uint64_t id, Request<T> request) {

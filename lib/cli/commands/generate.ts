@@ -83,7 +83,10 @@ export const generate = defineCommand({
       });
       const seconds = (performance.now() - begin) / 1000;
       terminal.close();
-      for (const { tokens } of responses!) stdout.write(`${policy.tokenizer.decode(tokens, { skipSpecial: true })}\n`);
+      for (const [i, { tokens }] of responses!.entries()) {
+        if (responses!.length > 1) stdout.write(`--- ${i + 1} of ${responses!.length}\n`);
+        stdout.write(`${policy.tokenizer.decode(tokens, { skipSpecial: true })}\n`);
+      }
       const tokens = responses!.reduce((sum, response) => sum + response.tokens.length, 0);
       const cut = responses!.some(({ finish }) => finish === 'length') ? '; cut at --max-tokens' : '';
       terminal.print(terminal.paint('dim', `${tokens} tokens, ${(tokens / seconds).toFixed(1)} per second${cut}`));
