@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -39,6 +40,7 @@ struct ThreadScratch {
   };
   std::vector<Kept> kept;
   ~ThreadScratch() {
+    if (counts) yield_memory(top);  // of a thread that ended while something was kept
     for (auto& b : blocks) deallocate(b.data, b.size);
   }
 };
@@ -46,7 +48,11 @@ thread_local ThreadScratch tls;
 
 std::atomic<size_t> in_use{0}, peak_use{0}, most{SIZE_MAX};
 
-std::string megabytes(size_t bytes) { return std::to_string((bytes + 999'999) / 1'000'000) + " MB"; }
+std::string megabytes(size_t bytes) {
+  char text[32];
+  snprintf(text, sizeof text, bytes < 100'000'000 ? "%.2f MB" : "%.0f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
 }  // namespace
 
 MemoryUse memory_use() { return {in_use.load(), peak_use.load(), most.load()}; }

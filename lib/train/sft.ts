@@ -48,14 +48,24 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
   if (state)
-    sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval', ...MEMORY_KEYS]);
+    sameConfig(state.config, config, [
+      'output',
+      'train.saveEverySteps',
+      'train.keepLast',
+      'eval',
+      'rollout.cacheMb',
+      ...MEMORY_KEYS,
+    ]);
 
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
   const trainee = await openTrainee(config, found);
   const { policy, optimizer } = trainee;
   const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
-  const rewards = await rewardRunnerOf(config);
+  const rewards = await rewardRunnerOf(config).catch((error: unknown) => {
+    trainee.dispose();
+    throw error;
+  });
   try {
     let step = found?.step ?? 0;
     if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);

@@ -76,13 +76,24 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
   const trainee = await openTrainee(config, found);
   const { policy, optimizer } = trainee;
-  const rewards = await rewardRunnerOf(config);
-  const algorithm = createAlgorithm(withLimits(config));
+  const beside = async () => {
+    const algorithm = createAlgorithm(withLimits(config));
+    const rewards = await rewardRunnerOf(config);
+    try {
+      return { algorithm, rewards, ...(algorithm.needs.reference && { reference: await loadPolicy(config) }) };
+    } catch (error) {
+      await rewards.close();
+      throw error;
+    }
+  };
+  const { rewards, ...others } = await beside().catch((error: unknown) => {
+    trainee.dispose();
+    throw error;
+  });
   const run: Run = {
     config,
     policy,
-    algorithm,
-    ...(algorithm.needs.reference && { reference: await loadPolicy(config) }),
+    ...others,
     optimizer,
     budget: RowBudget.of(config.train, state, (text) => reporter.note(text)),
     stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),

@@ -51,13 +51,23 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
         trained: { freeze, only },
         ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
       });
+  try {
+    return await withState(policy, config, found);
+  } catch (error) {
+    policy.dispose();
+    throw error;
+  }
+}
+
+/** What stands beside a policy that is trained, as it was at a checkpoint if one is given. */
+async function withState(policy: Policy, config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
+  const { lora } = config.train;
   const base = lora && (await fingerprint(policy.dir));
   if (found?.base !== undefined && found.base !== base) {
-    policy.dispose();
     throw new G2rpoError(
       'INVALID_CHECKPOINT',
-      `${found.dir}: its adapters are for another policy than is now in ${path}: the files there have changed`,
-      { dir: found.dir, path },
+      `${found.dir}: its adapters are for another policy than is now in ${config.policy.path}: the files there have changed`,
+      { dir: found.dir, path: config.policy.path },
     );
   }
   const { ema } = config.train;
@@ -66,8 +76,17 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
     policy.refresh();
   });
   const average = ema && createAverage(policy.trained, ema.decay, optimizer.moved);
-  await found?.restoreOptimizer(optimizer);
-  if (average) await found?.restoreAverage(average.state);
+  const disposeState = () => {
+    optimizer.dispose();
+    average?.dispose();
+  };
+  try {
+    await found?.restoreOptimizer(optimizer);
+    if (average) await found?.restoreAverage(average.state);
+  } catch (error) {
+    disposeState();
+    throw error;
+  }
   const exchange = () => {
     average?.exchange();
     policy.refresh();
@@ -108,8 +127,7 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
         return { policyDir, adapterDir };
       }),
     dispose() {
-      optimizer.dispose();
-      average?.dispose();
+      disposeState();
       policy.dispose();
     },
   };

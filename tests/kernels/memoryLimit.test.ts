@@ -24,7 +24,7 @@ it('what would pass the limit is refused, with the numbers; what fits is not', (
   limitMemory(bytes + 4_000_000);
   const error = thrownBy(() => zeros('f32', [2_000_000]));
   expect(error.code).toBe('OUT_OF_MEMORY');
-  expect(error.message).toMatch(/an array of 8 MB would pass the limit of \d+ MB; \d+ MB are in use/);
+  expect(error.message).toMatch(/an array of 8.00 MB would pass the limit of [\d.]+ MB; [\d.]+ MB are in use/);
   expect(memoryUse().bytes).toBe(bytes);
   zeros('f32', [1_000_000]).dispose();
   held.dispose();
@@ -80,4 +80,17 @@ it('of the cache of a generation what is written counts, and a limit that it wou
   limitMemory(peak);
   expect(await generate()).toEqual(free);
   policy.dispose();
+});
+
+it('a policy that cannot be loaded leaves nothing behind', async () => {
+  const dir = join(packageRoot, 'assets', 'quickstart', 'policy');
+  await expect.poll(() => memoryUse().bytes).toBe(0); // what came before is freed a little later
+  for (const megabytes of [1, 5, 9, 12]) {
+    limitMemory(1e6 * megabytes);
+    expect((await rejectionOf(Policy.load(dir))).code).toBe('OUT_OF_MEMORY');
+    await expect.poll(() => memoryUse().bytes).toBe(0);
+  }
+  limitMemory(Infinity);
+  expect((await rejectionOf(Policy.load(dir, { engine: { promptRows: 100 } }))).code).toBe('INVALID_ARGUMENT');
+  await expect.poll(() => memoryUse().bytes).toBe(0);
 });

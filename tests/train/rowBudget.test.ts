@@ -115,7 +115,10 @@ describe('a training with train.memoryLimitMb', () => {
   it('that cannot hold the policy, or a single rollout, is refused with the numbers', async () => {
     const error = await rejectionOf(start('tiny', { memoryLimitMb: 1 }));
     expect(error.code).toBe('OUT_OF_MEMORY');
-    expect(error.message).toMatch(/would pass the limit of 1 MB/);
+    expect(error.message).toMatch(/would pass the limit of 1.00 MB/);
+    const { bytes } = memoryUse();
+    await rejectionOf(start('tiny', { memoryLimitMb: 2 }));
+    await expect.poll(() => memoryUse().bytes).toBe(bytes);
   });
 
   it('of demonstrations, too', async () => {

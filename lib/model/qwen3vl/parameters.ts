@@ -55,25 +55,41 @@ export async function loadParameters(
     );
   const real = dtype === 'bf16' ? 'f32' : dtype;
   const set: ParameterSet = { parameters: [], trained: [], adapters: [] };
-  for (const { name, shape } of tensors) {
-    const weight =
-      dtype === 'bf16' && isMatrix({ name, shape })
-        ? tensor(await checkpoint.readBf16(name), shape)
-        : realTensor(real, (await checkpoint.read(name)) as Float32Array<ArrayBuffer>, shape);
-    const gradient = isTrained.has(name) ? zeros(real, shape) : undefined;
-    const parameter: Parameter = { name, shape, weight, gradient };
-    set.parameters.push(parameter);
-    if (gradient) set.trained.push(parameter as TrainedParameter);
-    const found = peft?.matrices.get(name);
-    if (lora && changed.has(name)) {
-      const { rank, alpha, seed } = lora;
-      const first = found ?? initialLora(name, matrixOf(shape), rank, seed);
-      const made = adapt(parameter, first, { rank, scale: alpha / rank });
-      set.adapters.push(made);
-      set.trained.push(made.a, made.b);
-    } else if (peft && found) mergeForever(parameter, found, peft);
+  try {
+    for (const { name, shape } of tensors) {
+      const weight =
+        dtype === 'bf16' && isMatrix({ name, shape })
+          ? tensor(await checkpoint.readBf16(name), shape)
+          : realTensor(real, (await checkpoint.read(name)) as Float32Array<ArrayBuffer>, shape);
+      const parameter: Parameter = { name, shape, weight, gradient: undefined };
+      set.parameters.push(parameter); // from here on it is freed with the others
+      if (isTrained.has(name)) {
+        parameter.gradient = zeros(real, shape);
+        set.trained.push(parameter as TrainedParameter);
+      }
+      const found = peft?.matrices.get(name);
+      if (lora && changed.has(name)) {
+        const { rank, alpha, seed } = lora;
+        const first = found ?? initialLora(name, matrixOf(shape), rank, seed);
+        const made = adapt(parameter, first, { rank, scale: alpha / rank });
+        set.adapters.push(made);
+        set.trained.push(made.a, made.b);
+      } else if (peft && found) mergeForever(parameter, found, peft);
+    }
+    return set;
+  } catch (error) {
+    disposeParameters(set);
+    throw error;
   }
-  return set;
+}
+
+/** Frees all of it. */
+export function disposeParameters({ parameters, trained, adapters }: ParameterSet): void {
+  for (const { weight, gradient } of [...parameters, ...trained]) {
+    weight.dispose();
+    gradient?.dispose();
+  }
+  for (const { base } of adapters) base.dispose();
 }
 
 /** An adapter that is trained on must be the one that the configuration describes. */

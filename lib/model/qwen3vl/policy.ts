@@ -9,7 +9,7 @@ import type { ExpertLayout } from './expertLayout.ts';
 import type { ImageProcessor } from './imageProcessor.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import { readWide, type Parameter, type Real, type TrainedParameter } from './parameter.ts';
-import { loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
+import { disposeParameters, loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
 import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
@@ -132,30 +132,30 @@ export class Policy {
     });
     const { parameters } = set;
     const adapters = new Map(set.adapters.map((each) => [each.name, each]));
-    const native = callNative(
-      (n) =>
-        new n.Policy(
-          config,
-          dtype,
-          parameters.map((p) => p.name),
-          parameters.map((p) => p.weight.handle),
-          parameters.map((p) => p.gradient?.handle ?? null),
-          parameters.map(({ name }) => {
-            const found = adapters.get(name);
-            if (!found) return null;
-            const { a, b, rank, scale } = found;
-            return {
-              a: a.weight.handle,
-              b: b.weight.handle,
-              dA: a.gradient.handle,
-              dB: b.gradient.handle,
-              rank,
-              scale,
-            };
-          }),
-          limits,
-        ),
-    );
+    const partsOf = ({ a, b, rank, scale }: ParameterSet['adapters'][number]) => ({
+      ...{ a: a.weight.handle, b: b.weight.handle, dA: a.gradient.handle, dB: b.gradient.handle },
+      ...{ rank, scale },
+    });
+    const make = (): NativePolicy =>
+      callNative(
+        (n) =>
+          new n.Policy(
+            config,
+            dtype,
+            parameters.map((p) => p.name),
+            parameters.map((p) => p.weight.handle),
+            parameters.map((p) => p.gradient?.handle ?? null),
+            parameters.map(({ name }) => (adapters.has(name) ? partsOf(adapters.get(name)!) : null)),
+            limits,
+          ),
+      );
+    let native: NativePolicy;
+    try {
+      native = make();
+    } catch (error) {
+      disposeParameters(set);
+      throw error;
+    }
     return new Policy({ dir, files, ...encoder, set, lora, dtype }, native);
   }
 
@@ -289,11 +289,7 @@ export class Policy {
   /** Frees the weights. What is being sampled is rejected. */
   dispose(): void {
     this.#native.release();
-    for (const { weight, gradient } of [...this.parameters, ...this.trained]) {
-      weight.dispose();
-      gradient?.dispose();
-    }
-    for (const { base } of this.#set.adapters) base.dispose();
+    disposeParameters(this.#set);
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {

@@ -87,6 +87,44 @@ function whenAborted(signal: AbortSignal, stop: () => void): () => void {
   return () => void all.delete(stop);
 }
 
+/** Responses to one prompt: each is a promise from the beginning. */
+const MOST_RESPONSES = 65_536;
+const FAR = 2 ** 30; // positions from which sums would leave 32 bits
+
+/** What the native side takes as it is. @throws INVALID_ARGUMENT  naming what was wanted and what came */
+function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: number): void {
+  const want = (holds: boolean, what: string, got: unknown) => {
+    if (!holds) throw new G2rpoError('INVALID_ARGUMENT', `generate: ${what}; got ${String(got)}`, { got });
+  };
+  const whole = (x: unknown) => Number.isSafeInteger(x);
+  want(whole(n) && n >= 1 && n <= MOST_RESPONSES, `n must be a whole number from 1 to ${MOST_RESPONSES}`, n);
+  want(
+    whole(options.maxTokens) && options.maxTokens >= 1,
+    'maxTokens must be a whole number from 1',
+    options.maxTokens,
+  );
+  for (const key of ['seed', 'step', 'rolloutOffset'] as const)
+    want(options[key] === undefined || whole(options[key]), `${key} must be a whole number`, options[key]);
+  const ids = (key: string, list: unknown) => {
+    want(Array.isArray(list) || ArrayBuffer.isView(list), `${key} must be a list of ids`, list);
+    for (const id of list as readonly number[])
+      want(whole(id) && id >= 0 && id < vocab, `${key} must hold ids below ${vocab}`, id);
+  };
+  if (options.stopIds !== undefined) ids('stopIds', options.stopIds);
+  const { stopSequences = [] } = options;
+  want(Array.isArray(stopSequences), 'stopSequences must be a list of lists of ids', stopSequences);
+  stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
+  const { inputIds, positionIds, ropeDelta } = prompt;
+  want(
+    positionIds.length === 3 * inputIds.length,
+    `positionIds must have ${3 * inputIds.length} entries`,
+    positionIds.length,
+  );
+  const odd = positionIds.find((position) => position < 0 || position >= FAR);
+  want(odd === undefined, `positionIds must be in [0, ${FAR})`, odd);
+  want(whole(ropeDelta) && Math.abs(ropeDelta) < FAR, `ropeDelta must be a whole number below ${FAR}`, ropeDelta);
+}
+
 const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');
 
 /** Hands requests to the native engine: those that come together go together, so that a picture which several show is computed once. */
@@ -116,7 +154,14 @@ export class Sampler {
   /** See `Policy.submit`. */
   async submit(request: SamplingRequest, { signal, onResponse }: SubmitOptions = {}): Promise<Generated[]> {
     let id: number | undefined;
-    const stop = () => void (id !== undefined && this.#native.abort(id));
+    const stop = () => {
+      if (id === undefined) return;
+      try {
+        this.#native.abort(id);
+      } catch {
+        // disposed meanwhile: what was under way is rejected
+      }
+    };
     const forget = signal && whenAborted(signal, stop);
     try {
       const submitted = await new Promise<Submitted>((begin, refuse) => {
@@ -133,6 +178,7 @@ export class Sampler {
         }),
       );
     } catch (error) {
+      stop(); // nobody waits for the others
       throw fromNative(error);
     } finally {
       forget?.();
@@ -158,6 +204,7 @@ export class Sampler {
     const wanted = all.filter(({ signal }) => !signal?.aborted);
     if (wanted.length === 0) return;
     const { vision } = this.#encoder.config;
+    for (const { request } of wanted) checkRequest(request, this.#encoder.config.text.vocab);
     const prompts = wanted.map(({ request }) => request.prompt);
     const batch = await toNative(packPrompts(prompts, vision.merge), this.#encoder, this.#dtype);
     const ropeDelta = Int32Array.from(prompts, (prompt) => prompt.ropeDelta);

@@ -38,15 +38,37 @@ describe('what is refused', () => {
     ['no tokens', () => ({ prompt: ofIds() }), /a prompt without tokens/],
     ['an id behind the vocabulary', () => ({ prompt: ofIds(1, 99_999) }), /inputIds\[1\] must be in \[0, \d+\)/],
     ['a negative id', () => ({ prompt: ofIds(-7) }), /inputIds\[0\] must be in/],
-    ['no responses', () => ({ n: 0 }), /n and maxTokens must be at least 1/],
-    ['no token', () => ({ maxTokens: 0 }), /n and maxTokens must be at least 1/],
+    ['no responses', () => ({ n: 0 }), /n must be a whole number from 1 to 65536; got 0/],
+    [
+      'more responses than promises can be made for',
+      () => ({ n: 1e9 }),
+      /n must be a whole number from 1 to 65536; got 1000000000/,
+    ],
+    ['no token', () => ({ maxTokens: 0 }), /maxTokens must be a whole number from 1; got 0/],
     ['more tokens than can be counted', () => ({ maxTokens: 2 ** 40 }), /maxTokens must be an integer of 32 bits/],
-    ['half a response', () => ({ n: 0.5 }), /n must be an integer of 32 bits/],
+    ['half a response', () => ({ n: 0.5 }), /n must be a whole number from 1/],
     ['a negative temperature', () => ({ temperature: -1 }), /temperature must be at least 0/],
     ['a temperature that is none', () => ({ temperature: Number.NaN }), /temperature must be at least 0/],
     ['a topP of 0', () => ({ topP: 0 }), /topP must be in \(0, 1\]/],
     ['a negative topK', () => ({ topK: -1 }), /topK must be at least 0/],
     ['a penalty of 0', () => ({ repetitionPenalty: 0 }), /repetitionPenalty must be positive/],
+    ['a seed that is none', () => ({ seed: Number.NaN }), /seed must be a whole number; got NaN/],
+    [
+      'a stop id behind the vocabulary',
+      () => ({ stopIds: [2 ** 32 + 5] }),
+      /stopIds must hold ids below \d+; got 4294967301/,
+    ],
+    ['stop ids that are none', () => ({ stopIds: 'abc' as unknown as number[] }), /stopIds must be a list of ids/],
+    [
+      'positions of another prompt',
+      () => ({ prompt: { ...prompts.short, positionIds: new Int32Array(3) } }),
+      /positionIds must have \d+ entries; got 3/,
+    ],
+    [
+      'a position far away',
+      () => ({ prompt: { ...prompts.short, ropeDelta: 2 ** 31 - 1 } }),
+      /ropeDelta must be a whole number below/,
+    ],
     ['a stop sequence of nothing', () => ({ stopSequences: [[]] }), /a stop sequence must have a token/],
   ])('%s, and nothing else is disturbed', async (_, change, message) => {
     const before = bitsOf(await policy.submit(fine()));
@@ -238,4 +260,32 @@ it('a thread that is ended while it samples takes nobody with it', { timeout: 12
   const ended = await once(child, 'close');
   expect(text).toBe('all ended\n');
   expect(ended).toEqual([0, null]);
+});
+
+it('a policy that is disposed of while it samples, and aborts behind that, end nothing but what was asked', async () => {
+  const gone = await load();
+  const stop = new AbortController();
+  const all = [
+    gone.generate([prompts.short, prompts.shown], { ...long(), n: 2 }),
+    gone.submit(long(), { signal: stop.signal }),
+  ];
+  const ends = Promise.allSettled(all);
+  await sleep(50);
+  gone.dispose();
+  stop.abort();
+  for (const end of await ends) expect(end).toMatchObject({ status: 'rejected', reason: { code: 'DISPOSED' } });
+});
+
+it('what throws in onResponse ends the request', async () => {
+  const told = policy.submit(
+    { ...fine(), n: 8 },
+    {
+      onResponse: () => {
+        throw new Error('not now');
+      },
+    },
+  );
+  await expect(told).rejects.toThrow('not now');
+  const before = bitsOf(await policy.submit(fine()));
+  await stillWorks(before);
 });
