@@ -61,6 +61,7 @@ function pack() {
     'dist/index.js',
     'dist/index.d.ts',
     'dist/cli/main.js',
+    'bin/g2rpo.mjs',
     'lib/index.ts',
     'CMakeLists.txt',
     'LICENSE',
