@@ -50,12 +50,13 @@ template <class T> std::string typed(const char* name) { return std::string(name
 
 template <class T> Array<T> zeros(size_t n) { return Array<T>(std::vector<T>(n)); }
 
-/** Normal numbers, the same ones for a seed. */
+/** Normal numbers, the same ones for a seed; after a million they begin again, since they cost more than what they are for. */
 template <class T> Array<T> randoms(size_t n, unsigned seed, double scale = 1, double shift = 0) {
   std::mt19937_64 bits(seed);
   std::normal_distribution<double> normal;
   std::vector<T> values(n);
-  for (auto& v : values) v = static_cast<T>(shift + scale * normal(bits));
+  constexpr size_t kOwn = size_t{1} << 20;
+  for (size_t i = 0; i < n; i++) values[i] = i < kOwn ? static_cast<T>(shift + scale * normal(bits)) : values[i - kOwn];
   return Array<T>(std::move(values));
 }
 
