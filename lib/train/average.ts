@@ -1,6 +1,7 @@
 import { ema, emaExchange } from '../kernels/ema.ts';
 import { roundBf16 } from '../kernels/roundBf16.ts';
 import { zeros, type Tensor } from '../runtime/tensor.ts';
+import { ofOneType } from './ofOneType.ts';
 import type { StateTensor, TrainableParameter } from './optimizer.ts';
 
 /** A moving average of weights. */
@@ -33,15 +34,14 @@ export function createAverage(
     const average = zeros(value.dtype === 'bf16' ? 'f32' : value.dtype, value.shape);
     return { value, weight: weight.reshape([weight.size]), average };
   });
-  const kinds = <K extends 'value' | 'weight'>(of: K) =>
-    [all.filter((each) => each[of].dtype !== 'bf16'), all.filter((each) => each[of].dtype === 'bf16')] as const;
+  const groups = ofOneType(all, ({ value }) => value);
   const move = (share: number) => {
-    for (const kind of kinds('value'))
-      if (kind.length > 0)
-        ema({ values: kind.map(({ value }) => value), averages: kind.map(({ average }) => average), decay: share });
+    for (const group of groups)
+      ema({ values: group.map(({ value }) => value), averages: group.map(({ average }) => average), decay: share });
   };
   move(0);
-  const [wide, narrow] = kinds('weight');
+  const narrow = all.filter(({ weight }) => weight.dtype === 'bf16');
+  const wide = all.filter(({ weight }) => weight.dtype !== 'bf16');
   let aside: Tensor<'bf16'>[] | undefined;
 
   function exchangeNarrow(): void {

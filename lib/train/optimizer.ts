@@ -4,6 +4,7 @@ import { ema } from '../kernels/ema.ts';
 import { roundBf16 } from '../kernels/roundBf16.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { zeros, type Tensor } from '../runtime/tensor.ts';
+import { ofOneType } from './ofOneType.ts';
 
 /** What the optimizer changes: the policy's parameters. */
 export interface TrainableParameter {
@@ -65,14 +66,10 @@ export function createOptimizer(
   const gradients = parameters.map(({ gradient }) => flat(gradient));
   const masters = masterWeights ? mastersOf(parameters) : undefined;
   const moved = parameters.map(({ weight }, k) => masters?.of(k) ?? flat(weight));
-  // a launch takes weights of one type
-  const groups = [moved.map(({ dtype }) => dtype === 'bf16'), moved.map(({ dtype }) => dtype !== 'bf16')]
-    .map((others) => parameters.flatMap((_, k) => (others[k] ? [] : [k])))
-    .filter((places) => places.length > 0)
-    .map((places) => {
-      const make = optimizer === 'adamw8bit' ? narrowMoments : wideMoments;
-      return { places, moments: make(pick(moved, places), pick(gradients, places)) };
-    });
+  const groups = ofOneType([...moved.keys()], (k) => moved[k]!).map((places) => {
+    const make = optimizer === 'adamw8bit' ? narrowMoments : wideMoments;
+    return { places, moments: make(pick(moved, places), pick(gradients, places)) };
+  });
   const state: StateTensor[] = groups.flatMap(({ places, moments }) =>
     places.flatMap((k, at) =>
       Object.entries(moments.lists).map(([part, list]) => ({

@@ -6,7 +6,7 @@ type MemoryKeys = Pick<TrainConfig['train'], (typeof MEMORY)[number]>;
 const MEMORY = ['microBatchTokens', 'memoryLimitMb', 'recompute'] as const;
 
 /** Keys of a configuration that a run which lacked memory is to change before it goes on. */
-export const MEMORY_KEYS = MEMORY.map((key) => `train.${key}`);
+export const MEMORY_KEYS = [...MEMORY.map((key) => `train.${key}`), 'rollout.batchPrompts', 'rollout.cacheMb'];
 
 /** Rows of the policy at a time: as configured, and fewer from where memory turned out to be short. */
 export class RowBudget {
@@ -70,4 +70,13 @@ export function holdToLimit({ memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>
   const { limit } = memoryUse();
   if (memoryLimitMb !== undefined) limitMemory(Math.min(limit, 1e6 * memoryLimitMb));
   return { [Symbol.dispose]: () => memoryLimitMb !== undefined && limitMemory(limit) };
+}
+
+/** Memory that was not enough is told with what can be done about it; any other error as it is. */
+export function withRemedy(error: unknown, { memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>): unknown {
+  if (!(error instanceof G2rpoError) || error.code !== 'OUT_OF_MEMORY') return error;
+  const ways =
+    'smaller rollout.batchPrompts, eval.batchPrompts, rollout.cacheMb or train.microBatchTokens, or train.recompute, take less';
+  const message = `${error.message}${memoryLimitMb === undefined ? '' : ' (train.memoryLimitMb)'}; ${ways}, and g2rpo plan says what takes how much`;
+  return new G2rpoError('OUT_OF_MEMORY', message, error.details, { cause: error });
 }

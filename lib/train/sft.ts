@@ -12,11 +12,11 @@ import { lockFolder } from './folderLock.ts';
 import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
-import { holdToLimit, MEMORY_KEYS, RowBudget } from './rowBudget.ts';
+import { holdToLimit, MEMORY_KEYS, RowBudget, withRemedy } from './rowBudget.ts';
 import { sameConfig } from './sameConfig.ts';
 import { learningRateAt } from './schedule.ts';
 import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
-import { openTrainee } from './trainee.ts';
+import { NOT_EXPORTED, openTrainee } from './trainee.ts';
 
 interface SftState {
   config: SftConfig;
@@ -48,14 +48,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
   if (state)
-    sameConfig(state.config, config, [
-      'output',
-      'train.saveEverySteps',
-      'train.keepLast',
-      'eval',
-      'rollout.cacheMb',
-      ...MEMORY_KEYS,
-    ]);
+    sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval', ...MEMORY_KEYS]);
 
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
@@ -128,8 +121,9 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       }
     }
     const stopped = step < total;
-    const exported = stopped ? undefined : await trainee.export(config.output);
-    return { step, stopped, before, after, policyDir: exported?.policyDir, adapterDir: exported?.adapterDir };
+    return { step, stopped, before, after, ...(stopped ? NOT_EXPORTED : await trainee.export(config.output)) };
+  } catch (error) {
+    throw withRemedy(error, config.train);
   } finally {
     await rewards.close();
     trainee.dispose();

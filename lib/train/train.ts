@@ -12,22 +12,18 @@ import type { TrainConfig } from './config.ts';
 import { lockFolder } from './folderLock.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
-import { holdToLimit, MEMORY_KEYS, RowBudget } from './rowBudget.ts';
+import { holdToLimit, MEMORY_KEYS, RowBudget, withRemedy } from './rowBudget.ts';
 import { sameConfig } from './sameConfig.ts';
-import { loadPolicy, openTrainee } from './trainee.ts';
+import { loadPolicy, NOT_EXPORTED, openTrainee, type Exported } from './trainee.ts';
 
 /** What a run has come to. */
-export interface TrainResult {
+export interface TrainResult extends Exported {
   step: number;
   /** the caller asked to stop before the last step; the run can be resumed */
   stopped: boolean;
   /** before the first update (or of the checkpoint it resumed from), and the last */
   before: ValidationReport | undefined;
   after: ValidationReport | undefined;
-  /** folder of the trained policy, in bfloat16; written at the end */
-  policyDir: string | undefined;
-  /** folder of the adapters that were trained, in PEFT's format, of a run with `train.lora` */
-  adapterDir: string | undefined;
 }
 
 /** What a checkpoint remembers beside weights and moments. */
@@ -67,7 +63,6 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
       'preset', // its values are compared as they are
       ...MEMORY_KEYS,
-      ...['rollout.batchPrompts', 'rollout.cacheMb'],
       ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
     ]);
 
@@ -167,17 +162,19 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       }
     };
     await goOn().catch((error: unknown) => {
-      const known = shortOfMemory(error, config.train.memoryLimitMb);
-      if (known) throw known;
       if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
     });
     const stopped = run.counters.step < steps;
     if (stopped && saved !== run.counters.step) await save();
-    const exported = stopped ? undefined : await trainee.export(config.output);
     return {
-      ...{ step: run.counters.step, stopped, before, after },
-      ...{ policyDir: exported?.policyDir, adapterDir: exported?.adapterDir },
+      step: run.counters.step,
+      stopped,
+      before,
+      after,
+      ...(stopped ? NOT_EXPORTED : await trainee.export(config.output)),
     };
+  } catch (error) {
+    throw withRemedy(error, config.train);
   } finally {
     await rewards.close();
     run.reference?.dispose();
@@ -190,15 +187,6 @@ function diverged(error: unknown, step: number): unknown {
   if (!(error instanceof G2rpoError) || error.code !== 'NON_FINITE' || step === 0) return error;
   const message = `after update ${step}: ${error.message}. The training may have diverged: try a lower train.learningRate; checkpoints stay as they are`;
   return new G2rpoError('NON_FINITE', message, error.details, { cause: error });
-}
-
-/** Memory that was not enough, with what can be done about it. */
-function shortOfMemory(error: unknown, limit: number | undefined): G2rpoError | undefined {
-  if (!(error instanceof G2rpoError) || error.code !== 'OUT_OF_MEMORY') return undefined;
-  const ways =
-    'smaller rollout.batchPrompts, eval.batchPrompts, rollout.cacheMb or train.microBatchTokens, or train.recompute, take less';
-  const message = `${error.message}${limit === undefined ? '' : ` (train.memoryLimitMb)`}; ${ways}, and g2rpo plan says what takes how much`;
-  return new G2rpoError('OUT_OF_MEMORY', message, error.details, { cause: error });
 }
 
 /** The algorithm's settings, with the longest response as the constant of a loss that divides by one. */

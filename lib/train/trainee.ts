@@ -7,14 +7,20 @@ import { createAverage } from './average.ts';
 import type { CheckpointContent, RunCheckpoint } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { fingerprint } from './fingerprint.ts';
+import { ofOneType } from './ofOneType.ts';
 import { createOptimizer, type Optimizer } from './optimizer.ts';
-import type { TrainResult } from './train.ts';
 
-type TraineeConfig = Pick<TrainConfig, 'policy' | 'seed'> & {
-  train: TrainConfig['train'] | SftConfig['train'];
-  rollout: SampledConfig;
-};
-type SampledConfig = Pick<TrainConfig['rollout'], 'cacheMb'>;
+type LoadConfig = Pick<TrainConfig, 'policy'> & { rollout: Pick<TrainConfig['rollout'], 'cacheMb'> };
+type TraineeConfig = LoadConfig & Pick<TrainConfig, 'seed'> & { train: TrainConfig['train'] | SftConfig['train'] };
+
+/** Folders of what a run was for, written at its end. */
+export interface Exported {
+  /** the trained policy, in bfloat16 */
+  policyDir: string | undefined;
+  /** the adapters that were trained, in PEFT's format, of a run with `train.lora` */
+  adapterDir: string | undefined;
+}
+export const NOT_EXPORTED: Exported = { policyDir: undefined, adapterDir: undefined };
 
 /** A policy with what its training needs beside it. */
 export interface Trainee {
@@ -25,7 +31,7 @@ export interface Trainee {
   /** Asks the policy as it is to be judged: with the averages of its weights, if these are validated. */
   judged<T>(ask: () => Promise<T>): Promise<T>;
   /** Writes what the run was for into its folder: the policy in bfloat16, with adapters merged, and these too; the average, if that is exported. */
-  export(output: string): Promise<Pick<TrainResult, 'policyDir' | 'adapterDir'>>;
+  export(output: string): Promise<Exported>;
   dispose(): void;
 }
 
@@ -38,16 +44,16 @@ export interface Trainee {
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
-  const { path, adapter, weights: dtype } = config.policy;
-  const media = { ...mediaOptions(config.policy), dtype, engine: { cacheMb: config.rollout.cacheMb } };
+  const { path, adapter } = config.policy;
+  const options = loadOptions(config);
   const policy = lora
     ? await Policy.load(path, {
-        ...media,
+        ...options,
         lora: { ...lora, seed: config.seed },
         adapter: found?.policyDir ?? adapter,
       })
     : await Policy.load(found?.policyDir ?? path, {
-        ...media,
+        ...options,
         trained: { freeze, only },
         ...(!found && { adapter }), // its change is in the weights that a checkpoint keeps
       });
@@ -137,8 +143,7 @@ async function withState(policy: Policy, config: TraineeConfig, found: RunCheckp
 async function wantFinite(policy: Policy): Promise<void> {
   const weights = new Set([...policy.parameters, ...policy.trained].map(({ weight }) => weight));
   let total = 0;
-  for (const kept of ['f32', 'bf16']) {
-    const kind = [...weights].filter(({ dtype }) => dtype === kept);
+  for (const kind of ofOneType([...weights], (weight) => weight)) {
     using sum = squaredNorm({ x: kind.map((weight) => weight.reshape([weight.size])) }).sum;
     total += (await sum.read())[0]!;
   }
@@ -151,13 +156,16 @@ async function wantFinite(policy: Policy): Promise<void> {
 }
 
 /** A policy to be asked, not trained: without gradients. */
-export function loadPolicy({
-  policy,
-  rollout: { cacheMb },
-}: Pick<TrainConfig, 'policy'> & { rollout: SampledConfig }): Promise<Policy> {
-  const { path, adapter, weights: dtype } = policy;
-  return Policy.load(path, { ...mediaOptions(policy), dtype, adapter, trained: false, engine: { cacheMb } });
+export function loadPolicy(config: LoadConfig): Promise<Policy> {
+  const { path, adapter } = config.policy;
+  return Policy.load(path, { ...loadOptions(config), adapter, trained: false });
 }
+
+/** How a policy is loaded, whatever becomes of it. */
+const loadOptions = ({ policy, rollout: { cacheMb } }: LoadConfig) => ({
+  ...mediaOptions(policy),
+  ...{ dtype: policy.weights, engine: { cacheMb } },
+});
 
 /** What of a policy's configuration says how pictures and videos are read. */
 export const mediaOptions = ({ minPixels, maxPixels, video }: TrainConfig['policy']): MediaOptions => ({
