@@ -9,6 +9,7 @@ namespace {
 using cuda::Refusal;
 
 constexpr size_t kLanes = 32;      // up to this size a segment is counted by lanes of a warp
+constexpr size_t kWarp = 128;      // up to this size by a warp, some rewards to a lane, where only equal ones are tied
 constexpr size_t kShort = kTabled;  // up to this size a small block sorts it
 constexpr size_t kLong = 8192;     // up to this size a large one
 
@@ -45,6 +46,32 @@ __device__ void rank_by_lanes(const double* x, size_t begin, size_t n, int lane,
     }
   }
   if (mine) out[begin + static_cast<size_t>(lane)] = size == 1 ? 0 : sums.of(n).mean(static_cast<size_t>(first), static_cast<size_t>(last));
+}
+
+/** A warp to a segment of at most 32·K rewards, K to a lane; equal ones are tied. */
+template <int K> __device__ void rank_by_warp(const double* x, size_t begin, size_t n, const SmallSums& sums, double* out, const Refusal& nan) {
+  const int lane = static_cast<int>(threadIdx.x % 32), size = static_cast<int>(n);
+  double own[K];
+  int less[K] = {}, tied[K] = {};
+#pragma unroll
+  for (int k = 0; k < K; k++) {
+    const int i = 32 * k + lane;
+    own[k] = i < size ? x[begin + static_cast<size_t>(i)] : 0;
+    if (own[k] != own[k]) nan.at(begin + static_cast<size_t>(i));
+  }
+#pragma unroll
+  for (int q = 0; q < K; q++)
+    for (int j = 0; j < 32 && 32 * q + j < size; j++) {
+      const double other = __shfl_sync(~0u, own[q], j);
+#pragma unroll
+      for (int k = 0; k < K; k++) less[k] += other < own[k], tied[k] += other == own[k];
+    }
+  const Sums all = sums.of(n);
+#pragma unroll
+  for (int k = 0; k < K; k++) {
+    const int i = 32 * k + lane;
+    if (i < size) out[begin + static_cast<size_t>(i)] = all.mean(static_cast<size_t>(less[k]), static_cast<size_t>(less[k] + tied[k]));
+  }
 }
 
 /** A segment of at most Most rewards in the shared memory of a block of Threads. */

@@ -1,5 +1,5 @@
-// Nothing is read back: the first kernel ranks segments of up to 8 and files the longer ones by size, others go through these lists. Only where a
-// segment may be longer than a block can hold is the longest one asked for.
+// Nothing is read back: the first kernel ranks the smallest segments and files the longer ones by size, others go through these lists. Only where
+// a segment may be longer than a block can hold is the longest one asked for.
 #include "blocks.cuh"
 #include "op.h"
 #include "sorted.cuh"
@@ -8,7 +8,7 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kBlocks = 264;  // of the kernels that go through lists: two to each of 132 multiprocessors
+constexpr size_t kBlocks = 1056;  // of the kernels that go through lists: some to every multiprocessor
 
 /** Segments by size, as the first kernel files them. */
 struct Lists {
@@ -36,10 +36,10 @@ __device__ bool segment_at(const Task& t, size_t s, size_t& begin, size_t& n) {
   return true;
 }
 
-/** Segments of up to 8 by as many lanes each; the others into lists. */
-__global__ void rank_smallest(Task t, Lists lists) {
-  const size_t s = cuda::global_index() / 8;
-  const int lane = static_cast<int>(threadIdx.x % 8), group = static_cast<int>(threadIdx.x % 32) / 8;
+/** Segments of up to G by as many lanes each; the others into lists, if there can be any. */
+template <int G> __global__ void rank_smallest(Task t, Lists lists) {
+  const size_t s = cuda::global_index() / G;
+  const int lane = static_cast<int>(threadIdx.x % G), group = static_cast<int>(threadIdx.x % 32) / G;
   size_t begin = 0, n = 0;
   if (s < t.segments && !segment_at(t, s, begin, n)) {
     if (lane == 0) t.rising.at(s);
@@ -49,16 +49,16 @@ __global__ void rank_smallest(Task t, Lists lists) {
     if (lane == 0) t.rising.at(s);
     n = 0;
   }
-  if (n > 8 && lane == 0) {
+  if (n > G && lane == 0) {
     const bool few = n <= kLanes, some = n <= kShort;
     int32_t* list = few ? lists.few : some ? lists.some : lists.many;
     if (n <= kLong) list[atomicAdd(lists.count + (few ? 0 : some ? 1 : 2), 1)] = static_cast<int32_t>(s);
     atomicMax(lists.count + 3, static_cast<int32_t>(n));
   }
-  rank_by_lanes<8>(t.x, begin, n <= 8 ? n : 0, lane, group, t.tolerance, t.sums, t.out, t.nan);
+  rank_by_lanes<G>(t.x, begin, n <= G ? n : 0, lane, group, t.tolerance, t.sums, t.out, t.nan);
 }
 
-/** Segments of 9 to 32 by a warp each, then those of up to kShort by a block. */
+/** Segments of up to kWarp by a warp each, then those of up to kShort by a block. */
 __global__ void __launch_bounds__(256) rank_short(Task t, Lists lists) {
   __shared__ BlockMemory<256, kShort> memory;
   const auto few = static_cast<size_t>(lists.count[0]), some = static_cast<size_t>(lists.count[1]);
@@ -67,9 +67,17 @@ __global__ void __launch_bounds__(256) rank_short(Task t, Lists lists) {
     segment_at(t, static_cast<size_t>(lists.few[i]), begin, n);
     rank_by_lanes<32>(t.x, begin, n, static_cast<int>(threadIdx.x % 32), 0, t.tolerance, t.sums, t.out, t.nan);
   }
+  const bool counted = !(t.tolerance > 0);  // near rewards are found in order
+  for (size_t i = cuda::global_index() / 32; counted && i < some; i += kBlocks * 8) {
+    size_t begin = 0, n = 0;
+    segment_at(t, static_cast<size_t>(lists.some[i]), begin, n);
+    if (n <= kWarp / 2) rank_by_warp<kWarp / 64>(t.x, begin, n, t.sums, t.out, t.nan);
+    else if (n <= kWarp) rank_by_warp<kWarp / 32>(t.x, begin, n, t.sums, t.out, t.nan);
+  }
   for (size_t i = blockIdx.x; i < some; i += kBlocks) {
     size_t begin = 0, n = 0;
     segment_at(t, static_cast<size_t>(lists.some[i]), begin, n);
+    if (counted && n <= kWarp) continue;
     memory.sort(t.x + begin, n, [&](size_t at) { t.nan.at(begin + at); });
     memory.give(t.sums.of(n), n, t.tolerance, t.out + begin);
   }
@@ -122,13 +130,19 @@ KERNEL(cuda, GaussianAdvantage) {
   }
   const size_t longest = op.longest ? op.longest : rewards;
   const Task task{op.rewards.data, op.segmentStarts.data, segments, rewards, op.tieTolerance, sums.small(stream), op.advantages.data, rising, nan, longest};
+  const auto smallest = [&]<int G>(const Lists& lists) {
+    cuda::launch(stream, rank_smallest<G>, cuda::blocks_for(G * segments), cuda::kThreads, task, lists);
+  };
+  if (longest <= 8) return smallest.template operator()<8>({});
+  if (longest <= 16) return smallest.template operator()<16>({});
+  if (longest <= 32) return smallest.template operator()<32>({});
   // where starts fall, any number of segments may seem long
-  cuda::Temporary<int32_t> memory(stream, 4 + (longest > 8 ? 3 * segments : 0));
+  cuda::Temporary<int32_t> memory(stream, 4 + 3 * segments);
   cuda::check(cudaMemsetAsync(memory.get(), 0, 4 * sizeof(int32_t), stream.queue->stream), "clearing");
   int32_t* list = memory.get() + 4;
   const Lists lists{memory.get(), list, list + segments, list + 2 * segments};
-  cuda::launch(stream, rank_smallest, cuda::blocks_for(8 * segments), cuda::kThreads, task, lists);
-  if (longest > 8) cuda::launch(stream, rank_short, static_cast<unsigned>(kBlocks), 256u, task, lists);
+  smallest.template operator()<8>(lists);
+  cuda::launch(stream, rank_short, static_cast<unsigned>(kBlocks), 256u, task, lists);
   if (longest > kShort)
     cuda::launch_shared(stream, rank_long, static_cast<unsigned>(kBlocks), 1024u, sizeof(BlockMemory<1024, kLong>) + (kLong / 2 + 1) * sizeof(double), task, lists);
   if (longest <= kLong) return;
