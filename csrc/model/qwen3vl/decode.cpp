@@ -15,8 +15,6 @@ namespace {
 
 constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
 
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-
 bool ends_with(const std::vector<int32_t>& tokens, const std::vector<int32_t>& end) {
   return tokens.size() >= end.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
 }

@@ -11,8 +11,6 @@ namespace g2rpo::qwen3vl {
 
 namespace {
 
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-
 [[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "batch: " + message); }
 
 }  // namespace

@@ -7,10 +7,6 @@
 
 namespace g2rpo::qwen3vl {
 
-namespace {
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-}  // namespace
-
 template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chunk>& chunks) {
   Scratch scratch;
   const size_t h = c_.text.hidden;

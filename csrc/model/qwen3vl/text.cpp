@@ -12,10 +12,6 @@
 
 namespace g2rpo::qwen3vl {
 
-namespace {
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-}  // namespace
-
 template <class T>
 void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const {
   const size_t half = c_.text.head_dim / 2;
@@ -26,7 +22,7 @@ void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t r
     const auto at = static_cast<int32_t>(i);  // T, H, W in turn; what the sections leave over is T
     axis[i] = at % 3 == 1 && at < 3 * c_.text.section[1] ? 1 : at % 3 == 2 && at < 3 * c_.text.section[2] ? 2 : 0;
   }
-  run(stream, RotaryTable<T>{matrix(positions, 3, rows), vector<const int32_t>(axis.data(), half),
+  run(stream, RotaryTable<T>{matrix(positions, 3, rows), list(axis),
                              vector<const T>(frequency.data(), half), matrix(cosine, rows, half), matrix(sine, rows, half)});
 }
 

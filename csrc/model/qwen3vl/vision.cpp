@@ -116,8 +116,8 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
     Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
                            cube<const T>(s.qkv + h, n, v.heads, d),
                            cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                           vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
-                           vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                           list(segment_starts_),
+                           list(segment_prefix_),
                            false,
                            1 / std::sqrt(static_cast<double>(d)),
                            cube(s.attended, n, v.heads, d),
@@ -152,7 +152,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   for (size_t i = 0; i < axis.size(); i++) axis[i] = i < d / 4 ? 0 : 1;
   cosine_ = scratch.take<T>(n * d / 2);
   sine_ = scratch.take<T>(n * d / 2);
-  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), vector(axis.data(), axis.size()),
+  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), list(axis),
                              vector(frequencies.data(), frequencies.size()), matrix(cosine_, n, d / 2), matrix(sine_, n, d / 2)});
 
   T* x = scratch.take<T>(n * h);
@@ -225,8 +225,8 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
                                    cube<const T>(s.qkv + 2 * h, n, v.heads, d),
                                    cube<const T>(s.attended, n, v.heads, d),
                                    matrix<const T>(s.log_sum_exp, n, v.heads),
-                                   vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
-                                   vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                                   list(segment_starts_),
+                                   list(segment_prefix_),
                                    false,
                                    1 / std::sqrt(static_cast<double>(d)),
                                    cube(d_qkv, n, v.heads, d),
