@@ -90,8 +90,7 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
       for (const auto& [picture, start] : shown) pixels = std::copy_n(picture->pixels, picture->patches() * v.patch_size, pixels);
     }
     vision_.forward(stream, tower, Keep::nothing, scratch);
-    features.levels = {vision_.merged};
-    features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
+    features.levels = vision_.levels;
   }
 
   const auto tokens_of = [&](const Picture<T>& picture) { return picture.patches() / v.group(); };

@@ -168,7 +168,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
 
   blocks_.clear();
   taps_.assign(v.taps.size(), {});
-  deepstack.assign(v.taps.size(), nullptr);
+  levels.assign(1 + v.taps.size(), nullptr);
   for (size_t b = 0; b < v.depth; b++) {
     const auto& w = w_.blocks[b];
     State s = shared;
@@ -181,12 +181,12 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     blocks_.push_back(s);
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
-      deepstack[k] = scratch.take<T>(tokens * c_.text.hidden);
-      merge(stream, n, w_.deepstack[k], true, x, deepstack[k], taps_[k], scratch);
+      levels[1 + k] = scratch.take<T>(tokens * c_.text.hidden);
+      merge(stream, n, w_.deepstack[k], true, x, levels[1 + k], taps_[k], scratch);
     }
   }
-  merged = scratch.take<T>(tokens * c_.text.hidden);
-  merge(stream, n, w_.merger, false, x, merged, merger_, scratch);
+  levels[0] = scratch.take<T>(tokens * c_.text.hidden);
+  merge(stream, n, w_.merger, false, x, levels[0], merger_, scratch);
 }
 
 template <class T>
