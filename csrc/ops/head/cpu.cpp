@@ -1,8 +1,6 @@
 // hot
 // Logits exist one tile at a time and transposed, [vocabulary rows][64 tokens]: tokens run along the lanes, so that maxima
 // and sums over the vocabulary need no reduction across lanes, and no product needs a transposed copy of the weight.
-#include <stdio.h>
-
 #include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
 #include "../policy_loss/token_loss.h"
