@@ -72,7 +72,7 @@ template <Napi::Value (*F)(const Napi::CallbackInfo&)> Napi::Value guarded_call(
 
 BufferRef buffer_of(const Napi::Value& value);
 Napi::Value wrap(Napi::Env env, BufferRef buffer);
-/** A new ArrayBuffer with a copy of the bytes, made off the JavaScript thread where `take` is used from a promise. */
+/** The bytes as an ArrayBuffer, which holds them where they are if there are many; null if none can be made. */
 napi_value array_buffer(napi_env env, std::shared_ptr<std::vector<char>> bytes);
 
 void register_tensor(Napi::Env env, Napi::Object exports);

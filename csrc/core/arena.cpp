@@ -137,9 +137,11 @@ void* scratch_take(size_t bytes) {
 }
 
 void* KeptScratch::take_bytes(size_t bytes) {
-  tls.kept.push_back({tls.top, true});
+  const size_t mark = tls.top;
+  void* const data = scratch_take(bytes);
+  tls.kept.push_back({mark, true});
   number_ = tls.kept.size();
-  return scratch_take(bytes);
+  return data;
 }
 
 void KeptScratch::give_back() {

@@ -65,11 +65,11 @@ void deallocate(void* data, size_t bytes);
 void* allocate_counted(size_t bytes);
 void deallocate_counted(void* data, size_t bytes);
 
-/** An array of memory that outlives the scope it was made in; whoever writes it counts it. Nothing is zeroed. */
-template <class T> class Array {
+/** An array that outlives the scope it was made in. Where it does not count, whoever writes it counts what is written. Nothing is zeroed. */
+template <class T, bool counts = true> class Array {
  public:
   Array() = default;
-  explicit Array(size_t count) : data_(static_cast<T*>(allocate(count * sizeof(T)))), size_(count) {}
+  explicit Array(size_t count) : data_(static_cast<T*>((counts ? allocate_counted : allocate)(count * sizeof(T)))), size_(count) {}
   Array(Array&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr, other.size_ = 0; }
   Array& operator=(Array&& other) noexcept {
     T* const data = data_;
@@ -79,7 +79,7 @@ template <class T> class Array {
     return *this;
   }
   ~Array() {
-    if (data_) deallocate(data_, size_ * sizeof(T));
+    if (data_) (counts ? deallocate_counted : deallocate)(data_, size_ * sizeof(T));
   }
   T* data() const { return data_; }
   size_t size() const { return size_; }

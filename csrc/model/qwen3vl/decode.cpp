@@ -15,8 +15,6 @@ namespace {
 
 constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
 
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-
 bool ends_with(const std::vector<int32_t>& tokens, const std::vector<int32_t>& end) {
   return tokens.size() >= end.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
 }
@@ -65,19 +63,14 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   T* out = scratch.take<T>(n * h);
   if (n == 0) return out;
   Scratch inner;
+  typename TextModel<T>::State s;  // of one layer after the other
+  text_.take_products(n, s, inner);
+  if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
   T* x = inner.take<T>(n * h);
-  T* next = inner.take<T>(n * h);
   T* normed = inner.take<T>(n * h);
   T* rstd = inner.take<T>(n * t.heads);
-  T* q_raw = inner.take<T>(n * qs);
   T* q = inner.take<T>(n * qs);
-  T* k_raw = inner.take<T>(n * ks);
   T* k = inner.take<T>(n * ks);
-  T* v = inner.take<T>(n * ks);
-  T* attended = inner.take<T>(n * qs);
-  const size_t mlp = t.moe.experts ? 0 : t.mlp;
-  T* gate = inner.take<T>(n * mlp);
-  T* up = inner.take<T>(n * mlp);
   T* cosine = inner.take<T>(n * d / 2);
   T* sine = inner.take<T>(n * d / 2);
 
@@ -102,32 +95,28 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
     rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
-    linear(stream, n, h, qs, normed, w.q, q_raw);
-    linear(stream, n, h, ks, normed, w.k, k_raw);
-    linear(stream, n, h, ks, normed, w.v, v);
-    rms_norm(stream, n * t.heads, d, q_raw, w.q_norm, t.epsilon, q, rstd);
-    rms_norm(stream, n * t.kv_heads, d, k_raw, w.k_norm, t.epsilon, k, rstd);
+    linear(stream, n, h, qs, normed, w.q, s.q);
+    linear(stream, n, h, ks, normed, w.k, s.k);
+    linear(stream, n, h, ks, normed, w.v, s.v);
+    rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, q, rstd);
+    rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, k, rstd);
     text_.rope(stream, n, t.heads, cosine, sine, q, false);
     text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
-    for (size_t i = 0; i < n; i++) cache_.write(l, rows[i].rollout->pages, rows[i].rollout->cached, 1, k + i * ks, v + i * ks);
+    for (size_t i = 0; i < n; i++) cache_.write(l, rows[i].rollout->pages, rows[i].rollout->cached, 1, k + i * ks, s.v + i * ks);
     run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), list(prefix), prefix_pages,
                                    list(prefix_length), own_pages, list(own_length), 1 / std::sqrt(static_cast<double>(d)),
-                                   cube(attended, n, t.heads, d)});
-    linear<T>(stream, n, qs, h, attended, w.o, next, nullptr, x);
-    rms_norm(stream, n, h, next, w.post_norm, t.epsilon, normed, rstd);
+                                   cube(s.attended, n, t.heads, d)});
+    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
+    rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
     if (t.moe.experts) {
-      Scratch of_experts;
-      MoeState<T> state;
-      state.take_products(t.moe, n, of_experts);
-      state.take_rowwise(t.moe, n, of_experts);
-      moe_forward<T>(stream, t, w.moe, n, normed, state, true);
-      moe_output<T>(stream, t, w.moe, n, state, next, x);
+      moe_forward<T>(stream, t, w.moe, n, normed, s.moe, true);
+      moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
       continue;
     }
-    linear(stream, n, h, t.mlp, normed, w.gate, gate);
-    linear(stream, n, h, t.mlp, normed, w.up, up);
-    run(stream, SwiGlu<T>{matrix<const T>(gate, n, t.mlp), matrix<const T>(up, n, t.mlp), matrix(gate, n, t.mlp)});
-    linear<T>(stream, n, t.mlp, h, gate, w.down, x, nullptr, next);
+    linear(stream, n, h, t.mlp, normed, w.gate, s.gate);
+    linear(stream, n, h, t.mlp, normed, w.up, s.up);
+    run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.gate, n, t.mlp)});
+    linear<T>(stream, n, t.mlp, h, s.gate, w.down, x, nullptr, s.middle);
   }
   rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);
   return out;

@@ -1,11 +1,11 @@
 #include "engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "../../core/status.h"
 #include "../../ops/attention/op.h"
+#include "../../ops/sample/arguments.h"
 #include "layers.h"
 
 namespace g2rpo::qwen3vl {
@@ -31,11 +31,7 @@ template <class T> size_t Engine<T>::Group::count(State state) const {
 
 template <class T> void Engine<T>::check(size_t prompt_rows, const SamplingOptions& s) const {
   const auto& c = s.choice;
-  if (s.rollouts < 1 || s.max_tokens < 1) refuse("n and maxTokens must be at least 1");
-  if (!(c.temperature >= 0 && std::isfinite(c.temperature))) refuse("temperature must be at least 0 and finite");
-  if (c.top_k < 0) refuse("topK must be at least 0");
-  if (!(c.top_p > 0 && c.top_p <= 1)) refuse("topP must be in (0, 1]");
-  if (!(c.repetition_penalty > 0 && std::isfinite(c.repetition_penalty))) refuse("repetitionPenalty must be positive and finite");
+  if (const char* problem = sampling_problem(c.temperature, c.top_k, c.top_p, c.repetition_penalty)) refuse(problem);
   for (const auto& sequence : s.stop_sequences)
     if (sequence.empty()) refuse("a stop sequence must have a token");
   // keys of the last token are not needed; a rollout that begins is given a page

@@ -82,7 +82,7 @@ template <class T> class KvCache {
  private:
   size_t page_bytes() const { return layers_.size() * page_ * text_.key_size() * sizeof(T); }
 
-  View<const T> view(const Array<T>& all) const {
+  View<const T> view(const Array<T, false>& all) const {
     View<const T> v(all.data(), count_ * page_ * text_.key_size());
     v.dim[0] = count_, v.dim[1] = page_, v.dim[2] = text_.kv_heads, v.dim[3] = text_.head_dim;
     return v;
@@ -102,7 +102,7 @@ template <class T> class KvCache {
   void grow(size_t pages) {
     const size_t wanted = std::min(limit_, pages), size = page_ * text_.key_size();
     for (auto& each : layers_) {
-      Array<T> larger(wanted * size);
+      Array<T, false> larger(wanted * size);
       if (count_) std::memcpy(larger.data(), each.data(), count_ * size * sizeof(T));
       each = std::move(larger);
     }
@@ -112,7 +112,7 @@ template <class T> class KvCache {
 
   const TextConfig& text_;
   size_t page_, limit_, used_ = 0, count_ = 0, touched_ = 0;
-  std::vector<Array<T>> layers_;  // keys and values in turn
+  std::vector<Array<T, false>> layers_;  // keys and values in turn
   Pages free_;
 };
 

@@ -15,6 +15,7 @@ namespace g2rpo::qwen3vl {
 template <class T> View<T> matrix(T* data, size_t rows, size_t columns) { return {data, rows, columns}; }
 template <class T> View<T> cube(T* data, size_t a, size_t b, size_t c) { return {data, a, b, c}; }
 template <class T> View<T> vector(T* data, size_t size) { return {data, size}; }
+inline View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
 
 /** f(values) with the values of a weight as they are kept: `const T*`, or of a policy in f32 also `const bf16*`. */
 template <class T, class F> void with_values(const Parameter<T>& weight, F&& f) {

@@ -11,8 +11,6 @@ namespace g2rpo::qwen3vl {
 
 namespace {
 
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-
 [[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "batch: " + message); }
 
 }  // namespace
@@ -59,9 +57,7 @@ T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scra
   VisualFeatures<T> features;
   if (batch.vision.patches) {
     vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
-    features.count = batch.vision.tokens(c_.vision);
-    features.levels = {vision_.merged};
-    features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
+    features = {batch.vision.tokens(c_.vision), vision_.levels};
   }
   return text_.forward(stream, batch.text, features, keep, scratch);
 }
@@ -160,8 +156,8 @@ template <class T> std::vector<std::vector<T>> Policy<T>::features(Stream& strea
   Scratch scratch;
   vision_.forward(stream, input, Keep::nothing, scratch);
   const size_t size = input.tokens(c_.vision) * c_.text.hidden;
-  std::vector<std::vector<T>> out{{vision_.merged, vision_.merged + size}};
-  for (const T* level : vision_.deepstack) out.emplace_back(level, level + size);
+  std::vector<std::vector<T>> out;
+  for (const T* level : vision_.levels) out.emplace_back(level, level + size);
   return out;
 }
 

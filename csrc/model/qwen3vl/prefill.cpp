@@ -7,10 +7,6 @@
 
 namespace g2rpo::qwen3vl {
 
-namespace {
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-}  // namespace
-
 template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chunk>& chunks) {
   Scratch scratch;
   const size_t h = c_.text.hidden;
@@ -94,8 +90,7 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
       for (const auto& [picture, start] : shown) pixels = std::copy_n(picture->pixels, picture->patches() * v.patch_size, pixels);
     }
     vision_.forward(stream, tower, Keep::nothing, scratch);
-    features.levels = {vision_.merged};
-    features.levels.insert(features.levels.end(), vision_.deepstack.begin(), vision_.deepstack.end());
+    features.levels = vision_.levels;
   }
 
   const auto tokens_of = [&](const Picture<T>& picture) { return picture.patches() / v.group(); };

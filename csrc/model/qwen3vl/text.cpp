@@ -12,10 +12,6 @@
 
 namespace g2rpo::qwen3vl {
 
-namespace {
-View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
-}  // namespace
-
 template <class T>
 void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const {
   const size_t half = c_.text.head_dim / 2;
@@ -26,7 +22,7 @@ void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t r
     const auto at = static_cast<int32_t>(i);  // T, H, W in turn; what the sections leave over is T
     axis[i] = at % 3 == 1 && at < 3 * c_.text.section[1] ? 1 : at % 3 == 2 && at < 3 * c_.text.section[2] ? 2 : 0;
   }
-  run(stream, RotaryTable<T>{matrix(positions, 3, rows), vector<const int32_t>(axis.data(), half),
+  run(stream, RotaryTable<T>{matrix(positions, 3, rows), list(axis),
                              vector<const T>(frequency.data(), half), matrix(cosine, rows, half), matrix(sine, rows, half)});
 }
 
@@ -36,11 +32,12 @@ void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosi
   run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
 }
 
-template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch) const {
+template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch, size_t past) const {
   const auto& t = c_.text;
+  const size_t ks = t.key_size();
   s.q = scratch.take<T>(n * t.query_size());
-  s.k = scratch.take<T>(n * t.key_size());
-  s.v = scratch.take<T>(n * t.key_size());
+  s.k = scratch.take<T>(n * ks);
+  s.v = scratch.take<T>((past + n) * ks) + past * ks;
   s.attended = scratch.take<T>(n * t.query_size());
   s.log_sum_exp = scratch.take<T>(n * t.heads);
   s.middle = scratch.take<T>(n * t.hidden);
@@ -49,14 +46,15 @@ template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch&
   s.up = scratch.take<T>(n * t.mlp);
 }
 
-template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& scratch) const {
+template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& scratch, size_t past) const {
   const auto& t = c_.text;
+  const size_t ks = t.key_size();
   s.normed1 = scratch.take<T>(n * t.hidden);
   s.rstd1 = scratch.take<T>(n);
   s.q_rstd = scratch.take<T>(n * t.heads);
   s.k_rstd = scratch.take<T>(n * t.kv_heads);
   s.q_roped = scratch.take<T>(n * t.query_size());
-  s.k_roped = scratch.take<T>(n * t.key_size());
+  s.k_roped = scratch.take<T>((past + n) * ks) + past * ks;
   s.normed2 = scratch.take<T>(n * t.hidden);
   s.rstd2 = scratch.take<T>(n);
   if (t.moe.experts) return s.moe.take_rowwise(t.moe, n, scratch);
@@ -139,21 +137,17 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   rope_table(stream, input.positions.data(), n, cosine_, sine_);
 
   State shared{};  // where what is not kept is written, layer after layer
-  if (keep < Keep::products) take_products(n, shared, scratch);
-  if (keep < Keep::everything) take_rowwise(n, shared, scratch);
+  if (keep < Keep::products) take_products(n, shared, scratch, past);
+  if (keep < Keep::everything) take_rowwise(n, shared, scratch, past);
   T* other = keep == Keep::nothing ? scratch.take<T>(n * h) : nullptr;
-  if (past) {
-    shared.k_roped = scratch.take<T>((past + n) * ks) + past * ks;
-    shared.v = scratch.take<T>((past + n) * ks) + past * ks;
-  }
 
   layers_.clear();
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
     State s = shared;
     s.x = x;
-    if (keep >= Keep::products) take_products(n, s, scratch);
-    if (keep >= Keep::everything) take_rowwise(n, s, scratch);
+    if (keep >= Keep::products) take_products(n, s, scratch, past);
+    if (keep >= Keep::everything) take_rowwise(n, s, scratch, past);
     if (past) cached->load(l, s.k_roped - past * ks, s.v - past * ks);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);

@@ -38,6 +38,7 @@ template <class T> struct TextLayerState {
 
 template <class T> class TextModel {
  public:
+  using State = TextLayerState<T>;
   TextModel(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
 
   /**
@@ -56,11 +57,12 @@ template <class T> class TextModel {
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
   void rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const;
   void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
+  /** Room for the results of a layer's matrix products and of attention; before its values there is room for those of `past` rows. */
+  void take_products(size_t rows, State& s, Scratch& scratch, size_t past = 0) const;
 
  private:
-  using State = TextLayerState<T>;
-  void take_products(size_t rows, State& s, Scratch& scratch) const;
-  void take_rowwise(size_t rows, State& s, Scratch& scratch) const;
+  /** For what follows from them, and the keys of `past` rows. */
+  void take_rowwise(size_t rows, State& s, Scratch& scratch, size_t past) const;
   /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
   void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& weights, const State& s, bool products, T* out,
                      size_t past = 0);

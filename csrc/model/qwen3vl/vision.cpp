@@ -116,8 +116,8 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
     Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
                            cube<const T>(s.qkv + h, n, v.heads, d),
                            cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                           vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
-                           vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                           list(segment_starts_),
+                           list(segment_prefix_),
                            false,
                            1 / std::sqrt(static_cast<double>(d)),
                            cube(s.attended, n, v.heads, d),
@@ -152,7 +152,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   for (size_t i = 0; i < axis.size(); i++) axis[i] = i < d / 4 ? 0 : 1;
   cosine_ = scratch.take<T>(n * d / 2);
   sine_ = scratch.take<T>(n * d / 2);
-  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), vector(axis.data(), axis.size()),
+  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), list(axis),
                              vector(frequencies.data(), frequencies.size()), matrix(cosine_, n, d / 2), matrix(sine_, n, d / 2)});
 
   T* x = scratch.take<T>(n * h);
@@ -168,7 +168,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
 
   blocks_.clear();
   taps_.assign(v.taps.size(), {});
-  deepstack.assign(v.taps.size(), nullptr);
+  levels.assign(1 + v.taps.size(), nullptr);
   for (size_t b = 0; b < v.depth; b++) {
     const auto& w = w_.blocks[b];
     State s = shared;
@@ -181,12 +181,12 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     blocks_.push_back(s);
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
-      deepstack[k] = scratch.take<T>(tokens * c_.text.hidden);
-      merge(stream, n, w_.deepstack[k], true, x, deepstack[k], taps_[k], scratch);
+      levels[1 + k] = scratch.take<T>(tokens * c_.text.hidden);
+      merge(stream, n, w_.deepstack[k], true, x, levels[1 + k], taps_[k], scratch);
     }
   }
-  merged = scratch.take<T>(tokens * c_.text.hidden);
-  merge(stream, n, w_.merger, false, x, merged, merger_, scratch);
+  levels[0] = scratch.take<T>(tokens * c_.text.hidden);
+  merge(stream, n, w_.merger, false, x, levels[0], merger_, scratch);
 }
 
 template <class T>
@@ -225,8 +225,8 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
                                    cube<const T>(s.qkv + 2 * h, n, v.heads, d),
                                    cube<const T>(s.attended, n, v.heads, d),
                                    matrix<const T>(s.log_sum_exp, n, v.heads),
-                                   vector<const int32_t>(segment_starts_.data(), segment_starts_.size()),
-                                   vector<const int32_t>(segment_prefix_.data(), segment_prefix_.size()),
+                                   list(segment_starts_),
+                                   list(segment_prefix_),
                                    false,
                                    1 / std::sqrt(static_cast<double>(d)),
                                    cube(d_qkv, n, v.heads, d),

@@ -35,11 +35,10 @@ template <class T> class VisionTower {
 
   /** Runs the tower; the state and the features live in `scratch`. */
   void forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch);
-  /** Adds to the parameters' gradients, down to the lowest block that is trained. d_features[0] belongs to `merged`, d_features[1 + k] to `deepstack[k]`. */
+  /** Adds to the parameters' gradients, down to the lowest block that is trained. d_features are of `levels`. */
   void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features);
 
-  T* merged = nullptr;          // [tokens, text hidden]
-  std::vector<T*> deepstack;    // per tap, of the same shape
+  std::vector<T*> levels;  // [tokens, text hidden] each: the merged features, then those of every tap
 
  private:
   using State = VisionBlockState<T>;

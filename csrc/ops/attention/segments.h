@@ -103,7 +103,7 @@ template <class T> size_t column_bound(const Run& run, size_t group) {
   return (run.end - run.begin) * group / kLanes<T> + (run.last - run.first);
 }
 
-/** Calls visit(lane, row, head within the group) for the lanes of a column that are queries; `rest(lane)` for the others. */
+/** Calls visit(lane, whether it is a query, row, head within the group) for the lanes of a column; one that is none has the last row. */
 template <class T, class Visit> G2_INLINE void each_lane(const Column& c, size_t group, Visit&& visit) {
   size_t i = c.lane / group, h = c.lane % group;
   for (size_t l = 0; l < kLanes<T>; l++) {

@@ -1,7 +1,5 @@
 // What a policy loss asks of its arguments, whatever computes it.
 #pragma once
-#include <stdio.h>
-
 #include "op.h"
 
 namespace g2rpo {
@@ -29,7 +27,7 @@ template <class Op> G2_INLINE bool loss_arguments_hold(Stream& stream, const Op&
   want(op.klKind == 0 || listed, "klKind must be 0 (none) where refLogProbs or klWeights is missing", op.klKind);
   if (!wanted) return true;
   char message[192];
-  snprintf(message, sizeof message, "%s: %s; got %g", Op::kName, wanted, came);
+  __builtin_snprintf(message, sizeof message, "%s: %s; got %g", Op::kName, wanted, came);
   fail(stream, "INVALID_ARGUMENT", message);
   return false;
 }

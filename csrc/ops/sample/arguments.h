@@ -7,13 +7,18 @@ namespace g2rpo {
 
 constexpr int32_t kNotFinite = -1, kNothingAllowed = -2;  // in place of a token
 
+/** What is wrong with the scalars, or null. */
+G2_INLINE const char* sampling_problem(double temperature, int32_t top_k, double top_p, double repetition_penalty) {
+  if (!(temperature >= 0 && temperature < __builtin_inf())) return "temperature must be at least 0 and finite";
+  if (top_k < 0) return "topK must be at least 0";
+  if (!(top_p > 0 && top_p <= 1)) return "topP must be in (0, 1]";
+  if (!(repetition_penalty > 0 && repetition_penalty < __builtin_inf())) return "repetitionPenalty must be positive and finite";
+  return nullptr;
+}
+
 /** Reports what is wrong with the op's scalars; false if there was something. */
 template <class Op> G2_INLINE bool sampling_arguments_hold(Stream& stream, const Op& op) {
-  const char* problem = nullptr;
-  if (!(op.temperature >= 0 && op.temperature < __builtin_inf())) problem = "temperature must be at least 0 and finite";
-  else if (op.topK < 0) problem = "topK must be at least 0";
-  else if (!(op.topP > 0 && op.topP <= 1)) problem = "topP must be in (0, 1]";
-  else if (!(op.repetitionPenalty > 0 && op.repetitionPenalty < __builtin_inf())) problem = "repetitionPenalty must be positive and finite";
+  const char* const problem = sampling_problem(op.temperature, op.topK, op.topP, op.repetitionPenalty);
   if (!problem) return true;
   char message[128];
   __builtin_snprintf(message, sizeof message, "%s: %s", Op::kName, problem);
