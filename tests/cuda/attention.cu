@@ -30,19 +30,15 @@ template <class T> void attention(Harness& h) {
     auto output = zeros<T>(q.host().size()), lse = zeros<T>(rows * heads), d_output = randoms<T>(q.host().size(), 4);
     auto dq = zeros<T>(q.host().size()), dk = zeros<T>(k.host().size()), dv = zeros<T>(v.host().size());
     const double scale = 1 / std::sqrt(static_cast<double>(width));
-    const auto cube = [&](auto& array, Side s, size_t n) {
-      auto view = array.view(s);
-      view.dim[0] = rows, view.dim[1] = n, view.dim[2] = width;
-      return view;
-    };
     const std::function<Attention<T>(Side)> forward = [&](Side s) {
-      return Attention<T>{cube(q, s, heads), cube(k, s, key_heads), cube(v, s, key_heads), segment_starts.view(s), segment_prefix.view(s), causal, scale,
-                          cube(output, s, heads), lse.view(s, rows, heads)};
+      return Attention<T>{q.view(s, rows, heads, width), k.view(s, rows, key_heads, width), v.view(s, rows, key_heads, width), segment_starts.view(s),
+                          segment_prefix.view(s), causal, scale, output.view(s, rows, heads, width), lse.view(s, rows, heads)};
     };
     const std::function<AttentionBackward<T>(Side)> backward = [&](Side s) {
-      return AttentionBackward<T>{cube(d_output, s, heads), cube(q, s, heads), cube(k, s, key_heads), cube(v, s, key_heads), cube(output, s, heads),
-                                  lse.view(s, rows, heads), segment_starts.view(s), segment_prefix.view(s), causal, scale,
-                                  cube(dq, s, heads), cube(dk, s, key_heads), cube(dv, s, key_heads)};
+      return AttentionBackward<T>{d_output.view(s, rows, heads, width), q.view(s, rows, heads, width), k.view(s, rows, key_heads, width),
+                                  v.view(s, rows, key_heads, width), output.view(s, rows, heads, width), lse.view(s, rows, heads), segment_starts.view(s),
+                                  segment_prefix.view(s), causal, scale,
+                                  dq.view(s, rows, heads, width), dk.view(s, rows, key_heads, width), dv.view(s, rows, key_heads, width)};
     };
     if (timing) {
       const double flops = 4 * seen * static_cast<double>(heads * width), bytes = static_cast<double>((2 * q.host().size() + 2 * k.host().size()) * sizeof(T));
@@ -71,16 +67,12 @@ template <class T> void attention(Harness& h) {
     auto q = randoms<T>(6 * heads * 8, 1), k = randoms<T>(6 * key_heads * 8, 2), output = zeros<T>(6 * heads * 8), lse = zeros<T>(6 * heads);
     Array<int32_t> segment_starts(std::move(starts)), segment_prefix(std::move(prefixes));
     h.both_refuse<Attention<T>>(typed<T>("attention") + " of " + what, code, [&](Side s) {
-      const auto cube = [&](auto& array, size_t n) {
-        auto view = array.view(s);
-        view.dim[0] = 6, view.dim[1] = n, view.dim[2] = 8;
-        return view;
-      };
-      return Attention<T>{cube(q, heads), cube(k, key_heads), cube(k, key_heads), segment_starts.view(s), segment_prefix.view(s), true, 1, cube(output, heads), lse.view(s, 6, heads)};
+      return Attention<T>{q.view(s, 6, heads, 8), k.view(s, 6, key_heads, 8), k.view(s, 6, key_heads, 8), segment_starts.view(s), segment_prefix.view(s), true, 1, output.view(s, 6, heads, 8), lse.view(s, 6, heads)};
     });
   };
   refused("starts that fall", "INVALID_ARGUMENT", {0, 4, 2, 6}, {-1, -1, -1}, 2, 1);
   refused("starts that end too soon", "INVALID_ARGUMENT", {0, 4}, {-1}, 2, 1);
+  refused("rows but no segments", "INVALID_ARGUMENT", {0}, {}, 2, 1);
   refused("a prefix that has one", "INVALID_ARGUMENT", {0, 2, 4, 6}, {-1, 0, 1}, 2, 1);
   refused("a prefix that is none", "INVALID_ARGUMENT", {0, 2, 6}, {-1, 7}, 2, 1);
   refused("heads that cannot share", "SHAPE_MISMATCH", {0, 6}, {-1}, 3, 2);

@@ -38,6 +38,7 @@ template <class T> class Array {
   T* at(Side side) { return side == Side::host ? host_.data() : static_cast<T*>(device_); }
   View<T> view(Side side) { return {at(side), host_.size()}; }
   View<T> view(Side side, size_t rows, size_t columns) { return {at(side), rows, columns}; }
+  View<T> view(Side side, size_t rows, size_t heads, size_t width) { return {at(side), rows, heads, width}; }
   const std::vector<T>& host() const { return host_; }
 
  private:

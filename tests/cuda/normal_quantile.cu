@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <limits>
-#include <numeric>
-
 #include "../../csrc/ops/normal_quantile/op.h"
 #include "harness.h"
 

@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <limits>
-#include <numeric>
-
 #include "../../csrc/ops/policy_loss/op.h"
 #include "harness.h"
 

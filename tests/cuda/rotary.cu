@@ -22,7 +22,7 @@ template <class T> void rotary(Harness& h) {
     };
     bool inverse = false;
     const std::function<Rotary<T>(Side)> rotate = [&](Side s) {
-      return Rotary<T>{cosine.view(s, rows, half), sine.view(s, rows, half), View<T>(x.at(s), rows, heads, 2 * half), inverse, more ? stride : 0};
+      return Rotary<T>{cosine.view(s, rows, half), sine.view(s, rows, half), x.view(s, rows, heads, 2 * half), inverse, more ? stride : 0};
     };
     const std::string size = " " + std::to_string(rows) + " x " + std::to_string(heads) + " x " + std::to_string(2 * half) + (more ? ", rows apart" : "");
     if (timing) {

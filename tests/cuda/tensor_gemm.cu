@@ -10,14 +10,7 @@ using namespace g2rpo::test;
 
 namespace {
 
-/** The nearest number of bf16, of two the even one. */
-float rounded(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-  std::memcpy(&x, &bits, sizeof bits);
-  return x;
-}
+float rounded(float x) { return widen(narrow(x)); }
 
 void tensor_gemm(Harness& h) {
   const auto test = [&](size_t m, size_t n, size_t k, bool a_along, bool b_along, bool more, bool timing = false) {

@@ -93,15 +93,33 @@ template <class T> class Temporary {
 extern __shared__ uint4 dynamic_shared[];
 
 constexpr unsigned kThreads = 256;
-/** Blocks of kThreads for n items, one each. */
-inline unsigned blocks_for(size_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
+/** Blocks for n items, so many to a block. */
+inline unsigned blocks_for(size_t n, size_t each = kThreads) { return static_cast<unsigned>((n + each - 1) / each); }
 /** Threads of a block that shares n items: whole warps, no more than there are items. */
 inline unsigned threads_for(size_t n) { return n >= kThreads ? kThreads : static_cast<unsigned>((n + 31) / 32 * 32); }
 __device__ inline size_t global_index() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-/** The sum over a warp, in every lane, in a fixed order. */
-template <class T> __device__ T warp_sum(T x) {
-  for (int by = 16; by > 0; by /= 2) x += __shfl_xor_sync(~0u, x, by);
+/** The last of `count` groups that begins at or before `place`; starts rise, the first one's is not behind it. */
+template <class S> __device__ size_t group_of(const S* starts, size_t count, size_t place) {
+  size_t low = 0, high = count;
+  while (high - low > 1) {
+    const size_t middle = (low + high) / 2;
+    (static_cast<size_t>(starts[middle]) <= place ? low : high) = middle;
+  }
+  return low;
+}
+
+/** The sum over a warp, or over each Lanes neighbours of it, in every lane, in a fixed order. */
+template <int Lanes = 32, class T> __device__ T warp_sum(T x) {
+  for (int by = Lanes / 2; by > 0; by /= 2) x += __shfl_xor_sync(~0u, x, by);
+  return x;
+}
+/** The largest number likewise; NaN of another lane is passed over. */
+template <int Lanes = 32, class T> __device__ T warp_max(T x) {
+  for (int by = Lanes / 2; by > 0; by /= 2) {
+    const T other = __shfl_xor_sync(~0u, x, by);
+    x = other > x ? other : x;
+  }
   return x;
 }
 

@@ -9,11 +9,11 @@ namespace g2rpo::cuda {
 template <class T> struct Product {
   size_t m, n, k;
   const T *a, *b;
-  bool a_along, b_along;  // A is [m, k] or [k, m], B is [n, k] or [k, n]
-  T* c;                   // [m, n]
-  const T* bias;          // [n] or null
-  const T* residual;      // [m, n] or null; may be c
-  bool accumulate;
+  bool a_along, b_along;        // A is [m, k] or [k, m], B is [n, k] or [k, n]
+  T* c;                         // [m, n]
+  const T* bias = nullptr;      // [n] or null
+  const T* residual = nullptr;  // [m, n] or null; may be c
+  bool accumulate = false;
 };
 
 /** A square of C and how much of k is in shared memory at a time; a thread has `per` × `per` of it. */
@@ -27,7 +27,8 @@ template <> struct Square<double> {
 
 /** What a thread brings of a tile [depth][side] of an operand. */
 template <class T, bool Along> struct Bringer {
-  static constexpr int side = Square<T>::side, depth = Square<T>::depth, count = side * depth / 256, stride = side + 16 / sizeof(T);
+  static constexpr int side = Square<T>::side, depth = Square<T>::depth, count = kWide<T>, stride = side + count;
+  static_assert(side * depth == 256 * count);
   int place, step;  // across k, along k: of the first element
   bool whole;       // all of it can be loaded at once
   T held[count];
@@ -35,7 +36,7 @@ template <class T, bool Along> struct Bringer {
   __device__ Bringer(int thread, const T* data, size_t leading)
       : place(Along ? thread / (depth / count) : thread % (side / count) * count),
         step(Along ? thread % (depth / count) * count : thread / (side / count)),
-        whole(leading % count == 0 && reinterpret_cast<size_t>(data) % (sizeof(T) * count) == 0) {}
+        whole(leading % count == 0 && aligned(data)) {}
 
   /** Of the tile whose first element is (across, along); zeros beyond the ends. */
   __device__ void load(const T* data, size_t leading, size_t across, size_t along, size_t across_end, size_t along_end) {
@@ -43,7 +44,7 @@ template <class T, bool Along> struct Bringer {
     const T* at = data + (Along ? p * leading + s : s * leading + p);
     const bool inside = Along ? p < across_end && s + count <= along_end : s < along_end && p + count <= across_end;
     if (inside && whole) {
-      const auto pack = *reinterpret_cast<const Pack<T, count>*>(at);
+      const auto pack = cuda::load<count>(at);
       for (int i = 0; i < count; i++) held[i] = pack.x[i];
       return;
     }
@@ -144,15 +145,15 @@ template <class T> __global__ void __launch_bounds__(256) multiply_few(Product<T
   const size_t column = global_index() / 32, lane = threadIdx.x % 32;
   if (column >= p.n) return;
   const T* b = p.b + column * p.k;
-  constexpr size_t wide = 16 / sizeof(T);
+  constexpr size_t wide = kWide<T>;
   T sum[kFewRows] = {};
-  const bool whole = p.k % wide == 0 && (reinterpret_cast<size_t>(p.a) | reinterpret_cast<size_t>(p.b)) % 16 == 0;
+  const bool whole = p.k % wide == 0 && aligned(p.a, p.b);
   if (whole) {
     for (size_t i = lane * wide; i < p.k; i += 32 * wide) {
-      const auto w = *reinterpret_cast<const Pack<T, wide>*>(b + i);
+      const auto w = load<wide>(b + i);
       for (size_t r = 0; r < kFewRows; r++) {
         if (r >= p.m) break;
-        const auto v = *reinterpret_cast<const Pack<T, wide>*>(p.a + r * p.k + i);
+        const auto v = load<wide>(p.a + r * p.k + i);
         for (size_t j = 0; j < wide; j++) sum[r] = fma(v.x[j], w.x[j], sum[r]);
       }
     }
@@ -180,7 +181,7 @@ template <class T> size_t parts_of(const Product<T>& p) {
 template <class T> void multiply(Stream& stream, const Product<T>& p) {
   if (p.m == 0 || p.n == 0) return;
   if (p.m <= kFewRows && p.a_along && p.b_along)
-    return launch(stream, multiply_few<T>, static_cast<unsigned>((p.n + 7) / 8), 256u, p);
+    return launch(stream, multiply_few<T>, blocks_for(p.n, 8), 256u, p);
   constexpr size_t side = Square<T>::side, depth = Square<T>::depth;
   const size_t parts = parts_of(p), part = ((p.k + parts - 1) / parts + depth - 1) / depth * depth;
   const dim3 grid(static_cast<unsigned>(((p.m + side - 1) / side) * ((p.n + side - 1) / side)), static_cast<unsigned>(parts));

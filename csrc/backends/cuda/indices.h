@@ -71,7 +71,7 @@ template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) m
 template <class T> void move_rows(Stream& stream, const RowMove<T>& m) {
   if (m.count == 0) return;
   with_row_team<T>(m.width, aligned(m.from, m.to), [&]<class Rows>(Rows) {
-    launch(stream, move_row<T, Rows>, static_cast<unsigned>((m.count + Rows::kRows - 1) / Rows::kRows), Rows::kBlock, m);
+    launch(stream, move_row<T, Rows>, blocks_for(m.count, Rows::kRows), Rows::kBlock, m);
   });
 }
 
@@ -164,17 +164,15 @@ template <class T, int W> __global__ void add_rests(Pieces p, RowAdditions<T> a,
 template <class T> void add_in_order(Stream& stream, int32_t* keys, size_t rows, const RowAdditions<T>& a) {
   SortedKeys sorted(stream, a.count);
   sorted.sort(stream, keys, rows + 1);
-  const size_t pieces = (a.count + kPiece - 1) / kPiece;
+  const unsigned pieces = blocks_for(a.count, kPiece);
   Temporary<T> beginnings(stream, pieces * a.width), rests(stream, pieces * a.width);
   const Pieces p{sorted.keys.get(), sorted.order.get(), a.count, static_cast<int32_t>(rows)};
-  const auto start = [&]<int W>(std::integral_constant<int, W>) {
-    const size_t packs = a.width / W, threads = packs < kThreads ? (packs + 31) / 32 * 32 : kThreads;
-    const dim3 grid(static_cast<unsigned>(pieces), static_cast<unsigned>((packs + threads - 1) / threads));
-    launch(stream, add_pieces<T, W>, grid, static_cast<unsigned>(threads), p, a, beginnings.get(), rests.get());
-    launch(stream, add_rests<T, W>, grid, static_cast<unsigned>(threads), p, a, beginnings.get(), rests.get());
-  };
-  if (a.width % kWide<T> == 0 && aligned(a.from, a.to)) start(std::integral_constant<int, kWide<T>>{});
-  else start(std::integral_constant<int, 1>{});
+  with_pack<T>(a.width, aligned(a.from, a.to), [&]<int W>(std::integral_constant<int, W>) {
+    const unsigned threads = threads_for(a.width / W);
+    const dim3 grid(pieces, blocks_for(a.width / W, threads));
+    launch(stream, add_pieces<T, W>, grid, threads, p, a, beginnings.get(), rests.get());
+    launch(stream, add_rests<T, W>, grid, threads, p, a, beginnings.get(), rests.get());
+  });
 }
 
 /** keys[k] = target[k], or the number of target rows where it or source[k] is no row. */

@@ -18,13 +18,8 @@ struct Blocks {
     size_t tensor, begin, end;
   };
   __device__ Part part(size_t block) const {
-    size_t low = 0, high = count;  // first[low] <= block < first[high]
-    while (high - low > 1) {
-      const size_t middle = (low + high) / 2;
-      (first[middle] <= block ? low : high) = middle;
-    }
-    const size_t begin = (block - first[low]) * size, end = begin + size;
-    return {low, begin, end < items[low].size ? end : items[low].size};
+    const size_t k = group_of(first, count, block), begin = (block - first[k]) * size, end = begin + size;
+    return {k, begin, end < items[k].size ? end : items[k].size};
   }
   template <class T> __device__ T* data(size_t role, size_t tensor) const { return static_cast<T*>(items[role * count + tensor].data); }
 };

@@ -134,7 +134,7 @@ template <class T> __global__ void add_columns(const T* partials, size_t count, 
   if (threadIdx.x == 0 && column < width) out[column] += sum;
 }
 template <class T> void add_partials(Stream& stream, const T* partials, size_t count, size_t width, T* out) {
-  launch(stream, add_columns<T>, static_cast<unsigned>((width + 31) / 32), dim3(32, 32), partials, count, width, out);
+  launch(stream, add_columns<T>, blocks_for(width, 32), dim3(32, 32), partials, count, width, out);
 }
 
 }  // namespace g2rpo::cuda

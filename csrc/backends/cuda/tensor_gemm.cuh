@@ -35,7 +35,7 @@ template <class T, bool Along> struct TensorBringer {
 
   __device__ TensorBringer(int thread, const T* data, size_t leading)
       : row{thread / per_row, thread / per_row + 256 / per_row}, column(thread % per_row * 8),
-        whole(leading % 8 == 0 && reinterpret_cast<size_t>(data) % 16 == 0) {}
+        whole(leading % 8 == 0 && aligned(data)) {}
 
   __device__ void load(const T* data, size_t leading, size_t across, size_t along, size_t across_end, size_t along_end) {
 #pragma unroll
@@ -44,10 +44,10 @@ template <class T, bool Along> struct TensorBringer {
       const size_t rows = Along ? across_end : along_end, columns = Along ? along_end : across_end;
       const T* at = data + i * leading + j;
       if (i < rows && j + 8 <= columns && whole) {
-        constexpr int wide = 16 / sizeof(T);
+        constexpr int wide = kWide<T>;
 #pragma unroll
         for (int p = 0; p < 8; p += wide) {
-          const auto pack = *reinterpret_cast<const Pack<T, wide>*>(at + p);
+          const auto pack = cuda::load<wide>(at + p);
 #pragma unroll
           for (int e = 0; e < wide; e++) held[r][p + e] = pack.x[e];
         }

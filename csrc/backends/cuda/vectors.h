@@ -16,6 +16,12 @@ template <class T> constexpr int kWide = 16 / sizeof(T);
 
 template <class... P> __host__ __device__ bool aligned(const P*... p) { return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...); }
 
+/** start(std::integral_constant<int, W>) with packs of 16 bytes where rows of `width` elements are made of them. */
+template <class T, class F> void with_pack(size_t width, bool aligned, F&& start) {
+  if (aligned && width % kWide<T> == 0) start(std::integral_constant<int, kWide<T>>{});
+  else start(std::integral_constant<int, 1>{});
+}
+
 /** What an elementwise kernel reads and writes; an output may be an input. */
 template <class T, int I, int O> struct Arrays {
   const T* in[I];
@@ -67,8 +73,7 @@ template <class T, int I, int O, class F> void map(Stream& stream, size_t n, con
   for (const T* p : a.in) wide &= aligned(p);
   for (const T* p : a.out) wide &= aligned(p);
   const size_t size = kPacks * kThreads * (wide ? kWide<T> : 1);
-  const auto blocks = static_cast<unsigned>((n + size - 1) / size);
-  launch(stream, wide ? map_elements<kWide<T>, T, I, O, F> : map_elements<1, T, I, O, F>, blocks, kThreads, a, n, f);
+  launch(stream, wide ? map_elements<kWide<T>, T, I, O, F> : map_elements<1, T, I, O, F>, blocks_for(n, size), kThreads, a, n, f);
 }
 
 }  // namespace g2rpo::cuda

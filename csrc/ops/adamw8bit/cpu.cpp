@@ -1,5 +1,5 @@
 // hot
-#include "op.h"
+#include "arguments.h"
 
 #include "../adamw/update.h"
 
@@ -7,10 +7,6 @@ namespace g2rpo {
 
 namespace {
 using namespace simd;
-
-constexpr size_t kScaled = 256;     // elements that share a scale
-constexpr float kTop = 1.875f;      // of the largest code
-constexpr float kRandoms = 1 << 20; // roundings are decided by 20 bits, the upper 16 of them random
 
 typedef int32_t Signed __attribute__((vector_size(kVectorBytes)));
 
@@ -28,8 +24,6 @@ template <uint32_t offset, uint32_t top> G2_INLINE Words encoded(Vec<float> y, W
   return y < splat<float>(least) ? small : code < most ? code : most;
 }
 
-constexpr uint32_t kFirstOffset = 896, kSecondOffset = 768;  // 4 and 5 bits of exponent that end at 2⁰
-
 /** The scale of a block, or 0 where all of it is nothing. */
 template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
   Vec<T> most{};
@@ -44,16 +38,7 @@ template <class T> G2_INLINE float scale_of(const T* x, size_t n) {
 }  // namespace
 
 KERNEL_WEIGHT(cpu, Adamw8bit) {
-  if (!update_arguments_hold(stream, op)) return;
-  if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
-      !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
-      !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||
-      !lists_agree(stream, op.kName, "secondScales", op.secondScales, op.firstScales))
-    return;
-  bool scaled = op.firstScales.size == op.gradients.size;
-  for (size_t k = 0; scaled && k < op.gradients.size; k++)
-    scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
-  if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
+  if (!arguments_hold(stream, op)) return;
   const AdamWUpdate<T> update(op);
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {

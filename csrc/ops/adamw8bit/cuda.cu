@@ -1,15 +1,11 @@
 #include "../adamw/update.cuh"
-#include "op.h"
+#include "arguments.h"
 
 namespace g2rpo {
 
 namespace {
 
-constexpr size_t kScaled = 256;       // elements that share a scale: those of a warp
-constexpr int kOwn = 8;               // of them a lane takes, neighbours
-constexpr float kTop = 1.875f;        // of the largest code
-constexpr float kRandoms = 1 << 20;   // roundings are decided by 20 bits, the upper 16 of them random
-constexpr uint32_t kFirstOffset = 896, kSecondOffset = 768;  // 4 and 5 bits of exponent that end at 2⁰
+constexpr int kOwn = kScaled / 32;  // elements that a lane takes, neighbours: those of a warp share a scale
 
 /** A mixer of two multiplications: every bit of x moves half of the bits of the result. */
 __host__ __device__ uint32_t mixed(uint32_t x) {
@@ -32,10 +28,7 @@ __device__ uint32_t encoded(float y, uint32_t random, uint32_t offset, uint32_t 
 }
 
 template <class T> __device__ float scale_of(T most) {
-  for (int by = 16; by > 0; by /= 2) {
-    const T other = __shfl_xor_sync(~0u, most, by);
-    most = other > most ? other : most;
-  }
+  most = cuda::warp_max(most);
   return most > T(1e-36) ? static_cast<float>(most) / kTop : 0.0f;
 }
 
@@ -118,16 +111,7 @@ template <class T> __global__ void update_all(cuda::Blocks blocks, UpdateScalars
 }  // namespace
 
 KERNEL_REAL(cuda, Adamw8bit) {
-  if (!update_arguments_hold(stream, op)) return;
-  if (!lists_agree(stream, op.kName, "parameters", op.parameters, op.gradients) ||
-      !lists_agree(stream, op.kName, "firstCodes", op.firstCodes, op.gradients) ||
-      !lists_agree(stream, op.kName, "secondCodes", op.secondCodes, op.gradients) ||
-      !lists_agree(stream, op.kName, "secondScales", op.secondScales, op.firstScales))
-    return;
-  bool scaled = op.firstScales.size == op.gradients.size;
-  for (size_t k = 0; scaled && k < op.gradients.size; k++)
-    scaled = op.firstScales.items[k].size == (op.gradients.items[k].size + kScaled - 1) / kScaled;
-  if (!scaled) return fail(stream, "SHAPE_MISMATCH", "adamw8bit: firstScales must hold one number for every 256 elements of each tensor");
+  if (!arguments_hold(stream, op)) return;
   const cuda::Lists lists(stream, kBlock, op.gradients, op.parameters, op.firstCodes, op.secondCodes, op.firstScales, op.secondScales);
   if (lists.total() == 0) return;
   cuda::launch(stream, update_all<T>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), mixed(static_cast<uint32_t>(op.step)));

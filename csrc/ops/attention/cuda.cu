@@ -58,6 +58,12 @@ template <class T> struct Arguments {
     const size_t all = (p.end - p.begin) * s.group;
     return all - p.first < side ? all - p.first : side;
   }
+  /** How many of the keys [first, first + count) a query of the part sees; `own`: they are of its own segment. */
+  __device__ size_t seen(const Part& p, size_t lane, size_t first, size_t count, bool own) const {
+    if (!own || !s.causal) return count;
+    const size_t all = row(p, lane) + 1;
+    return all <= first ? 0 : all - first < count ? all - first : count;
+  }
 };
 
 /** Calls f(first key, number of keys, whether they are of the queries' own segment) for the tiles of keys that a part's queries see. */
@@ -101,7 +107,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
         score[i][j] = at < first + count && at < limit ? score[i][j] * a.scale : -INFINITY;
         largest = score[i][j] > largest ? score[i][j] : largest;
       }
-      largest = row_max(largest);
+      largest = cuda::warp_max<16>(largest);
       const T now = largest > most[i] ? largest : most[i];
       // a row may see nothing of this tile, and of none before
       const T keep = now == -INFINITY ? T(1) : exp(most[i] - now);
@@ -112,7 +118,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
         added += weight;
         scores[(y * S::per + i) * S::scores + x + 16 * j] = weight;
       }
-      total[i] = total[i] * keep + row_sum(added);
+      total[i] = total[i] * keep + cuda::warp_sum<16>(added);
       most[i] = now;
 #pragma unroll
       for (int j = 0; j < S::columns; j++) sum[i][j] *= keep;
@@ -144,12 +150,11 @@ template <class T> __global__ void output_dots(Arguments<T> a) {
 }
 
 /**
- * Of a tile of queries and one of keys: weights[query][key] and, times the scale, their gradients. `limit(query)` is the first key, counted from the
- * tile's first, that a query does not see.
+ * Of a tile of queries and one of the keys [first, first + count): weights[query][key] unless they are null and, times the scale, their gradients.
  */
-template <class T, int Width, class Limit>
+template <class T, int Width>
 __device__ void weights_and_slopes(const Arguments<T>& a, const Part& p, size_t g, size_t lanes, const T* q, const T* k, const T* d_out, const T* v,
-                                   Limit&& limit, T* weights, T* slopes) {
+                                   size_t first, size_t count, bool own, T* weights, T* slopes) {
   using S = Tile<T, Width>;
   const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
   T score[S::per][S::per], d_weight[S::per][S::per];
@@ -161,7 +166,7 @@ __device__ void weights_and_slopes(const Arguments<T>& a, const Part& p, size_t 
     const bool there = lane < lanes;
     const size_t at = there ? a.row(p, lane) * a.s.heads + a.head(g, p, lane) : 0;
     const T log_sum = there ? a.log_sum_exp[at] : T(0), dot = there ? a.dots[at] : T(0);
-    const size_t end = there ? limit(lane) : 0;
+    const size_t end = there ? a.seen(p, lane, first, count, own) : 0;
 #pragma unroll
     for (int j = 0; j < S::per; j++) {
       const int column = x + 16 * j;
@@ -189,11 +194,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_qu
     take<T, Width>(k, count, a.s.width, [&](size_t r) { return a.key + a.in_key(first + r, g); });
     take<T, Width>(v, count, a.s.width, [&](size_t r) { return a.value + a.in_key(first + r, g); });
     __syncthreads();
-    weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, [&](size_t lane) -> size_t {
-      if (!own || !a.s.causal) return count;
-      const size_t seen = a.row(p, lane) + 1;
-      return seen <= first ? 0 : seen - first < count ? seen - first : count;
-    }, static_cast<T*>(nullptr), slopes);
+    weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, first, count, own, nullptr, slopes);
     __syncwarp();
     scores_times<T, Width, false>(slopes, k, sum);
   });
@@ -236,11 +237,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_ke
       take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
       take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_query(g, p, l); });
       __syncthreads();
-      weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, [&](size_t lane) -> size_t {
-        if (!own || !a.s.causal) return count;
-        const size_t seen = a.row(p, lane) + 1;
-        return seen <= first ? 0 : seen - first < count ? seen - first : count;
-      }, weights, slopes);
+      weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, first, count, own, weights, slopes);
       __syncthreads();
       scores_times<T, Width, true>(weights, d_out, of_value);
       scores_times<T, Width, true>(slopes, q, of_key);
@@ -305,7 +302,7 @@ KERNEL_REAL(cuda, Attention) {
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;
     const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
-    if (s.rows == 0) return;
+    if (s.rows * s.segments == 0) return;
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     cuda::launch_shared(stream, forward<T, Width>, dim3(queries.bound, static_cast<unsigned>(s.key_heads)), 256u, S::bytes(3, 1), a);
   });
@@ -326,7 +323,7 @@ KERNEL_REAL(cuda, AttentionBackward) {
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;
     const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
-    if (s.rows == 0) return;
+    if (s.rows * s.segments == 0) return;
     const Counted keys(stream, op.segmentStarts.data, op.segmentPrefix.data, s, 1, S::side, rising, known);
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};

@@ -39,15 +39,10 @@ struct Plan {
   /** False where there is no such tile. */
   __device__ bool part(size_t tile, size_t side, Part& p) const {
     if (tile >= static_cast<size_t>(tiles[segments])) return false;
-    size_t low = 0, high = segments;  // tiles[low] <= tile < tiles[high]
-    while (high - low > 1) {
-      const size_t middle = (low + high) / 2;
-      (static_cast<size_t>(tiles[middle]) <= tile ? low : high) = middle;
-    }
-    p.segment = low;
-    p.begin = static_cast<size_t>(starts[low]), p.end = static_cast<size_t>(starts[low + 1]);
-    p.first = (tile - static_cast<size_t>(tiles[low])) * side;
-    const int32_t seen = prefix[low];
+    const size_t z = p.segment = cuda::group_of(tiles, segments, tile);
+    p.begin = static_cast<size_t>(starts[z]), p.end = static_cast<size_t>(starts[z + 1]);
+    p.first = (tile - static_cast<size_t>(tiles[z])) * side;
+    const int32_t seen = prefix[z];
     p.prefix_begin = seen < 0 ? 0 : static_cast<size_t>(starts[seen]);
     p.prefix_end = seen < 0 ? 0 : static_cast<size_t>(starts[seen + 1]);
     return true;
@@ -101,19 +96,6 @@ __device__ void scores_times(const T* scores, const T* b, T (&sum)[Tile<T, Width
       for (int i = 0; i < S::per; i++) sum[i][j] = fma(u[i], v, sum[i][j]);
     }
   }
-}
-
-/** Over the 16 threads of a row, in each of them, in a fixed order. */
-template <class T> __device__ T row_sum(T x) {
-  for (int by = 8; by > 0; by /= 2) x += __shfl_xor_sync(~0u, x, by, 16);
-  return x;
-}
-template <class T> __device__ T row_max(T x) {
-  for (int by = 8; by > 0; by /= 2) {
-    const T other = __shfl_xor_sync(~0u, x, by, 16);
-    x = other > x ? other : x;
-  }
-  return x;
 }
 
 }  // namespace g2rpo::attention

@@ -60,7 +60,7 @@ KERNEL_REAL(cuda, ExpertSwiGlu) {
   if (rows == 0) return;
   const Arguments<T> a{nullptr, op.gateUp.data, op.weights.data, order, rows, width, op.y.data, nullptr};
   cuda::with_row_team<T>(width, cuda::aligned(a.gateUp, a.out), [&]<class Rows>(Rows) {
-    cuda::launch(stream, forward<T, Rows>, static_cast<unsigned>((rows + Rows::kRows - 1) / Rows::kRows), Rows::kBlock, a);
+    cuda::launch(stream, forward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, a);
   });
 }
 
@@ -70,7 +70,7 @@ KERNEL_REAL(cuda, ExpertSwiGluBackward) {
   if (rows == 0) return;
   const Arguments<T> a{op.dY.data, op.gateUp.data, op.weights.data, order, rows, width, op.dGateUp.data, op.dWeights.data};
   cuda::with_row_team<T>(width, cuda::aligned(a.dY, a.gateUp, a.out), [&]<class Rows>(Rows) {
-    cuda::launch(stream, backward<T, Rows>, static_cast<unsigned>((rows + Rows::kRows - 1) / Rows::kRows), Rows::kBlock, a);
+    cuda::launch(stream, backward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, a);
   });
 }
 

@@ -1,6 +1,8 @@
 // Logits are there for some tokens and some rows of the vocabulary at a time, [tokens][slice], and go through the second-level cache: a product
 // makes them, a block to a token folds them into what is known of that token, and for the gradients another turns them into their slopes.
 // Above kSlice rows they are computed twice.
+#include <algorithm>
+
 #include "../../backends/cuda/gemm.cuh"
 #include "../../backends/cuda/indices.h"
 #include "../policy_loss/arguments.h"
@@ -14,8 +16,6 @@ namespace {
 constexpr size_t kChunk = 2048;  // tokens at a time
 constexpr size_t kSlice = 8192;  // rows of the vocabulary at a time
 constexpr double kCoarse = 256;  // from here on f32 rounds a normaliser by more than 1e-5
-
-size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /** Of each token of a chunk, over the slices folded so far: see Statistics in cpu.cpp. */
 template <class T> struct Known {
@@ -36,10 +36,7 @@ __global__ void fold(const T* logits, size_t first, size_t row, size_t rows, T s
     nan |= z[i] != z[i];
     largest = z[i] > largest ? z[i] : largest;
   }
-  for (int by = 16; by > 0; by /= 2) {
-    const T other = __shfl_xor_sync(~0u, largest, by);
-    largest = other > largest ? other : largest;
-  }
+  largest = cuda::warp_max(largest);
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = largest;
   __syncthreads();
   largest = partial[0];
@@ -123,7 +120,7 @@ template <class T> struct Problem {
   template <class Op>
   Problem(Stream& stream, const Op& op)
       : stream(stream), hidden(op.hidden.data), weight(op.weight.data), targets(op.targets.data), tokens(op.targets.size), width(op.hidden.dim[1]),
-        vocabulary(op.weight.dim[0]), chunk(least(kChunk, tokens)), slice(least(kSlice, vocabulary)), scale(static_cast<T>(1 / op.temperature)),
+        vocabulary(op.weight.dim[0]), chunk(std::min(kChunk, tokens)), slice(std::min(kSlice, vocabulary)), scale(static_cast<T>(1 / op.temperature)),
         logits(stream, chunk * slice), reals(stream, 4 * chunk), wide(stream, 2 * chunk) {}
 
   bool whole() const { return slice == vocabulary; }
@@ -131,11 +128,11 @@ template <class T> struct Problem {
     T* r = reals.get();
     return {wide.get(), wide.get() + chunk, r, r + chunk, r + 2 * chunk, r + 3 * chunk};
   }
-  size_t rows(size_t row) const { return least(slice, vocabulary - row); }
+  size_t rows(size_t row) const { return std::min(slice, vocabulary - row); }
 
   void product(size_t first, size_t count, size_t row) const {
     cuda::multiply<T>(stream, {.m = count, .n = rows(row), .k = width, .a = hidden + first * width, .b = weight + row * width, .a_along = true,
-                               .b_along = true, .c = logits.get(), .bias = nullptr, .residual = nullptr, .accumulate = false});
+                               .b_along = true, .c = logits.get()});
   }
 
   /** Log-probabilities and entropies of tokens [first, first + count). */
@@ -155,10 +152,10 @@ template <class T> struct Problem {
       cuda::launch(stream, slopes<T>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), row, n, scale, targets + first, known(),
                    d_log_probs, d_entropy, entropies, stream.queue->refused);
       cuda::multiply<T>(stream, {.m = count, .n = width, .k = n, .a = logits.get(), .b = weight + row * width, .a_along = true, .b_along = false,
-                                 .c = d_hidden + first * width, .bias = nullptr, .residual = nullptr, .accumulate = row > 0});
+                                 .c = d_hidden + first * width, .accumulate = row > 0});
       if (d_weight)
         cuda::multiply<T>(stream, {.m = n, .n = width, .k = count, .a = logits.get(), .b = hidden + first * width, .a_along = false, .b_along = false,
-                                   .c = d_weight + row * width, .bias = nullptr, .residual = nullptr, .accumulate = true});
+                                   .c = d_weight + row * width, .accumulate = true});
     }
   }
 };
@@ -178,7 +175,7 @@ KERNEL_REAL(cuda, Head) {
   const auto finite = finite_tokens(stream, op.kName);
   const Problem<T> p(stream, op);
   for (size_t first = 0; first < p.tokens; first += p.chunk)
-    p.measure(first, least(p.chunk, p.tokens - first), op.logProbs.data + first, op.entropy.data + first, op.logSumExp.data + first, range, finite);
+    p.measure(first, std::min(p.chunk, p.tokens - first), op.logProbs.data + first, op.entropy.data + first, op.logSumExp.data + first, range, finite);
 }
 
 KERNEL_REAL(cuda, HeadBackward) {
@@ -188,7 +185,7 @@ KERNEL_REAL(cuda, HeadBackward) {
   const Problem<T> p(stream, op);
   cuda::Temporary<T> again(stream, 2 * p.chunk);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
-    const size_t count = least(p.chunk, p.tokens - first);
+    const size_t count = std::min(p.chunk, p.tokens - first);
     // logSumExp is coarse where it is large: what the forward found is found anew
     p.measure(first, count, again.get(), again.get() + p.chunk, nullptr, range, finite);
     p.backward(first, count, op.dLogProbs.data + first, op.dEntropy.data + first, op.entropy.data + first, op.dHidden.data, op.dWeight.data);
@@ -202,7 +199,7 @@ KERNEL_REAL(cuda, HeadPolicyLoss) {
   const Problem<T> p(stream, op);
   cuda::Temporary<T> d_log_probs(stream, p.tokens);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
-    const size_t count = least(p.chunk, p.tokens - first);
+    const size_t count = std::min(p.chunk, p.tokens - first);
     p.measure(first, count, op.logProbs.data + first, op.entropy.data + first, nullptr, range, finite);
     auto losses = cuda::token_losses<T>(op, count, op.logProbs.data, d_log_probs.get());
     losses.from(first);

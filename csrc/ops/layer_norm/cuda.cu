@@ -97,7 +97,7 @@ KERNEL_REAL(cuda, LayerNorm) {
   if (rows == 0) return;
   const Arguments<T> a{op.x.data, op.weight.data, op.bias.data, static_cast<T>(op.epsilon), rows, width, op.y.data, op.mean.data, op.rstd.data};
   cuda::with_row_team<T>(width, cuda::aligned(a.x, a.weight, a.bias, a.y), [&]<class Rows>(Rows) {
-    cuda::launch(stream, forward<T, Rows>, static_cast<unsigned>((rows + Rows::kRows - 1) / Rows::kRows), Rows::kBlock, a);
+    cuda::launch(stream, forward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, a);
   });
 }
 

@@ -30,24 +30,24 @@ KERNEL_REAL(cuda, Linear) {
   if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
   cuda::multiply<T>(stream, {.m = m, .n = n, .k = k, .a = op.x.data, .b = op.weight.data, .a_along = true, .b_along = true,
-                             .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data, .accumulate = false});
+                             .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
 }
 
 KERNEL_REAL(cuda, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
   cuda::multiply<T>(stream, {.m = m, .n = k, .k = n, .a = op.dY.data, .b = op.weight.data, .a_along = true, .b_along = false,
-                             .c = op.dX.data, .bias = nullptr, .residual = nullptr, .accumulate = op.accumulate});
+                             .c = op.dX.data, .accumulate = op.accumulate});
 }
 
 KERNEL_REAL(cuda, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
   if (op.dWeight)
     cuda::multiply<T>(stream, {.m = n, .n = k, .k = m, .a = op.dY.data, .b = op.x.data, .a_along = false, .b_along = false,
-                               .c = op.dWeight.data, .bias = nullptr, .residual = nullptr, .accumulate = true});
-  if (!op.dBias || m == 0) return;
-  const size_t count = (m + kRows - 1) / kRows;
+                               .c = op.dWeight.data, .accumulate = true});
+  if (!op.dBias || m * n == 0) return;
+  const unsigned count = cuda::blocks_for(m, kRows);
   cuda::Temporary<T> partials(stream, count * n);
-  cuda::launch(stream, column_sums<T>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, op.dY.data, m, n, partials.get());
+  cuda::launch(stream, column_sums<T>, dim3(cuda::blocks_for(n), count), cuda::kThreads, op.dY.data, m, n, partials.get());
   cuda::launch(stream, add_sums<T>, cuda::blocks_for(n), cuda::kThreads, partials.get(), count, n, op.dBias.data);
 }
 

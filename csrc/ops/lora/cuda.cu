@@ -102,17 +102,9 @@ __global__ void __launch_bounds__(kColumns) merge(const T* base, const T* a, con
   }
 }
 
-unsigned parts(size_t n, size_t of) { return static_cast<unsigned>((n + of - 1) / of); }
-
-/** start(std::integral_constant<int, W>) with packs of 16 bytes where they fit. */
-template <class T, class F> void with_pack(size_t width, bool aligned, F&& start) {
-  if (aligned && width % cuda::kWide<T> == 0) start(std::integral_constant<int, cuda::kWide<T>>{});
-  else start(std::integral_constant<int, 1>{});
-}
-
 template <class T> void project_rows(Stream& stream, const T* x, const T* a, size_t rows, size_t width, size_t rank, double scale, T* narrow) {
-  with_pack<T>(width, cuda::aligned(x, a), [&]<int W>(std::integral_constant<int, W>) {
-    const dim3 grid(parts(rows, kWarps * kTogether), parts(rank, kRanks));
+  cuda::with_pack<T>(width, cuda::aligned(x, a), [&]<int W>(std::integral_constant<int, W>) {
+    const dim3 grid(cuda::blocks_for(rows, kWarps * kTogether), cuda::blocks_for(rank, kRanks));
     cuda::launch(stream, project<T, W>, grid, cuda::kThreads, x, a, rows, width, rank, scale, narrow);
   });
 }
@@ -120,10 +112,10 @@ template <class T> void project_rows(Stream& stream, const T* x, const T* a, siz
 /** out += narrowᵀ · wide, in parts of rows that their number alone decides. */
 template <class T, Layout layout> void add_products(Stream& stream, const T* wide, const T* narrow, size_t rows, size_t width, size_t rank, T* out) {
   const size_t together = rows > 64 * 128 ? (rows + 63) / 64 : 128;
-  const unsigned count = parts(rows, together);
+  const unsigned count = cuda::blocks_for(rows, together);
   cuda::Temporary<T> partials(stream, count * width * rank);
-  with_pack<T>(width, cuda::aligned(wide), [&]<int W>(std::integral_constant<int, W>) {
-    const dim3 grid(count, parts(width, kColumns * W), parts(rank, kRanks));
+  cuda::with_pack<T>(width, cuda::aligned(wide), [&]<int W>(std::integral_constant<int, W>) {
+    const dim3 grid(count, cuda::blocks_for(width, kColumns * W), cuda::blocks_for(rank, kRanks));
     cuda::launch(stream, gather<T, W, layout>, grid, kColumns, wide, narrow, rows, width, rank, together, partials.get());
   });
   cuda::add_partials<T>(stream, partials.get(), count, width * rank, out);
@@ -134,8 +126,8 @@ template <class T, Layout layout> void add_products(Stream& stream, const T* wid
 KERNEL_REAL(cuda, LoraMerge) {
   const size_t n = op.base.dim[0], k = op.base.dim[1], r = op.a.dim[0];
   if (n * k == 0) return;
-  with_pack<T>(k, cuda::aligned(op.base.data, op.a.data, op.merged.data), [&]<int W>(std::integral_constant<int, W>) {
-    const dim3 grid(parts(n, kTogether), parts(k, kColumns * W));
+  cuda::with_pack<T>(k, cuda::aligned(op.base.data, op.a.data, op.merged.data), [&]<int W>(std::integral_constant<int, W>) {
+    const dim3 grid(cuda::blocks_for(n, kTogether), cuda::blocks_for(k, kColumns * W));
     cuda::launch(stream, merge<T, W>, grid, kColumns, op.base.data, op.a.data, op.b.data, n, k, r, op.scale, op.merged.data);
   });
 }

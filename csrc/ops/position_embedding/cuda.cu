@@ -66,13 +66,9 @@ template <class T> struct Taps {
 
 /** Patch p, in merge order: block by block, and inside a block row by row. All grids fit. */
 template <class T> __device__ Taps<T> taps_of(const Grids& g, size_t p) {
-  size_t low = 0, high = g.count;  // first[low] <= p < first[high]
-  while (high - low > 1) {
-    const size_t middle = (low + high) / 2;
-    (g.first[middle] <= p ? low : high) = middle;
-  }
-  const int32_t h = g.grids[3 * low + 1], w = g.grids[3 * low + 2], m = g.merge;
-  const auto i = static_cast<int32_t>((p - g.first[low]) % (static_cast<size_t>(h) * static_cast<size_t>(w)));
+  const size_t k = cuda::group_of(g.first, g.count, p);
+  const int32_t h = g.grids[3 * k + 1], w = g.grids[3 * k + 2], m = g.merge;
+  const auto i = static_cast<int32_t>((p - g.first[k]) % (static_cast<size_t>(h) * static_cast<size_t>(w)));
   const int32_t block = i / (m * m), inside = i % (m * m), wide = w / m;
   const Place<T> y = place<T>(block / wide * m + inside / m, h, g.side), x = place<T>(block % wide * m + inside % m, w, g.side);
   return {{y.low * g.side + x.low, y.low * g.side + x.high, y.high * g.side + x.low, y.high * g.side + x.high},
@@ -129,8 +125,7 @@ KERNEL_REAL(cuda, PositionEmbedding) {
   const Grids g = place_all(stream, op, patches, side, first.get());
   if (patches == 0 || width == 0) return;
   cuda::with_row_team<T>(width, cuda::aligned(op.table.data, op.x.data), [&]<class Rows>(Rows) {
-    const auto blocks = static_cast<unsigned>((patches + Rows::kRows - 1) / Rows::kRows);
-    cuda::launch(stream, add_table<T, Rows>, blocks, Rows::kBlock, g, op.table.data, patches, width, op.x.data);
+    cuda::launch(stream, add_table<T, Rows>, cuda::blocks_for(patches, Rows::kRows), Rows::kBlock, g, op.table.data, patches, width, op.x.data);
   });
 }
 

@@ -75,8 +75,7 @@ KERNEL_REAL(cuda, RmsNorm) {
   const size_t rows = op.x.size / width;
   if (rows == 0) return;
   cuda::with_row_team<T>(width, cuda::aligned(op.x.data, op.weight.data, op.y.data), [&]<class Rows>(Rows) {
-    const auto blocks = static_cast<unsigned>((rows + Rows::kRows - 1) / Rows::kRows);
-    cuda::launch(stream, forward<T, Rows>, blocks, Rows::kBlock, op.x.data, op.weight.data, op.epsilon, rows, width, op.y.data, op.rstd.data);
+    cuda::launch(stream, forward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, op.x.data, op.weight.data, op.epsilon, rows, width, op.y.data, op.rstd.data);
   });
 }
 

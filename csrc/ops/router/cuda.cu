@@ -84,10 +84,7 @@ template <class T> __global__ void backward(Gradients<T> g) {
   } else {
     T top = -T(INFINITY);
     for (size_t e = lane; e < g.experts; e += 32) top = z[e] > top ? z[e] : top;
-    for (int by = 16; by > 0; by /= 2) {
-      const T other = __shfl_xor_sync(~0u, top, by);
-      top = other > top ? other : top;
-    }
+    top = cuda::warp_max(top);
     const T scale = -mean / exponentials(z, g.experts, top);
     for (size_t e = lane; e < g.experts; e += 32) d[e] = exp(z[e] - top) * scale;
   }
@@ -125,7 +122,7 @@ KERNEL_REAL(cuda, Router) {
   if (active < 1 || active > experts)
     return fail(stream, "INVALID_ARGUMENT", "router: the number of experts of a row must be in [1, E]");
   if (rows == 0) return;
-  cuda::launch(stream, choose<T>, static_cast<unsigned>((rows + kRows - 1) / kRows), cuda::kThreads, op.logits.data, rows, experts, active, op.normalise,
+  cuda::launch(stream, choose<T>, cuda::blocks_for(rows, kRows), cuda::kThreads, op.logits.data, rows, experts, active, op.normalise,
                op.chosen.data, op.weights.data);
 }
 
@@ -134,7 +131,7 @@ KERNEL_REAL(cuda, RouterBackward) {
   const cuda::RowIndices chosen{op.chosen.data, cuda::index_range(stream, op.kName, "chosen", experts)};
   if (rows == 0) return;
   const Gradients<T> g{op.dWeights.data, op.logits.data, chosen, op.weights.data, rows, experts, active, op.normalise, op.dLogits.data};
-  cuda::launch(stream, backward<T>, static_cast<unsigned>((rows + kRows - 1) / kRows), cuda::kThreads, g);
+  cuda::launch(stream, backward<T>, cuda::blocks_for(rows, kRows), cuda::kThreads, g);
 }
 
 KERNEL(cuda, ExpertGroups) {

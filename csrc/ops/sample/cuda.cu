@@ -163,13 +163,7 @@ template <class T> __device__ __attribute__((noinline)) int32_t sample_filtered(
     const auto weight_of = [&](T z) { return ordered(z) < lowest ? Weight{0} : static_cast<Weight>(static_cast<double>(exp(z - top)) * unit + 0.5); };
     Weight own = 0;
     each([&](size_t, T z) { own += weight_of(z); });
-    for (int by = 16; by > 0; by /= 2) own += __shfl_xor_sync(~0u, own, by);
-    if (threadIdx.x == 0) shared.above = 0;
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) atomicAdd(&shared.above, own);
-    __syncthreads();
-    const Weight total = shared.above;
-    __syncthreads();
+    const Weight total = cuda::block_sum(own, shared.bins);
     const auto share = static_cast<Weight>(ceil(a.top_p * static_cast<double>(total)));
     const Weight wanted = share < 1 ? 1 : share < total ? share : total;
     const Bound<Key> bound = find_bound<Key>(wanted, shared, [&](auto&& add) { each([&](size_t, T z) { add(ordered(z), weight_of(z)); }); });

@@ -37,8 +37,7 @@ template <class Rows> __global__ void __launch_bounds__(Rows::kBlock) statistics
   if (!rises) return a.refusal.at(0);
   const double* x = a.values + begin;
   const size_t n = static_cast<size_t>(end - begin);
-  const double nan = __longlong_as_double(0x7ff8000000000000), infinity = __longlong_as_double(0x7ff0000000000000);
-  double total[2] = {}, low = infinity, high = -infinity;  // their sum, and how many are NaN
+  double total[2] = {}, low = INFINITY, high = -INFINITY;  // their sum, and how many are NaN
   Rows::each(n, [&](int, size_t i) {
     const double v = x[i];
     total[0] += v;
@@ -56,10 +55,10 @@ template <class Rows> __global__ void __launch_bounds__(Rows::kBlock) statistics
   }
   if (Rows::lane() != 0) return;
   const bool none = n == 0 || total[1] > 0;
-  a.mean[s] = none ? nan : mean;
-  a.variance[s] = none ? nan : squares[0] / static_cast<double>(n);
-  a.minimum[s] = none ? nan : low;
-  a.maximum[s] = none ? nan : high;
+  a.mean[s] = none ? NAN : mean;
+  a.variance[s] = none ? NAN : squares[0] / static_cast<double>(n);
+  a.minimum[s] = none ? NAN : low;
+  a.maximum[s] = none ? NAN : high;
 }
 
 /** Where there is no segment there must be no value. */
@@ -74,7 +73,7 @@ KERNEL(cuda, SegmentStatistics) {
   const Arguments a{op.values.data, op.segmentStarts.data, count, segments, op.mean.data, op.variance.data, op.minimum.data, op.maximum.data,
                     cuda::refusal(stream, "INVALID_ARGUMENT", "segment_statistics: segmentStarts must rise from 0 to the number of values")};
   const auto start = [&]<class Rows>(Rows) {
-    cuda::launch(stream, statistics<Rows>, static_cast<unsigned>((segments + Rows::kRows - 1) / Rows::kRows), Rows::kBlock, a);
+    cuda::launch(stream, statistics<Rows>, cuda::blocks_for(segments, Rows::kRows), Rows::kBlock, a);
   };
   // teams for the mean size: of the shape alone
   if (segments == 0) cuda::launch(stream, check_none, 1, 1, a);
