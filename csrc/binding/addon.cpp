@@ -79,6 +79,14 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), device_of(info.Env()).threads());
 }
 
+/** useDevice(path of a library): what the device is, in words */
+Napi::Value use_device(const Napi::CallbackInfo& info) {
+  auto& state = context_of(info.Env());
+  if (state.device) throw Error("INVALID_ARGUMENT", "useDevice: work has been enqueued on another device");
+  state.accelerator = open_accelerator(info[0].As<Napi::String>());
+  return Napi::String::New(info.Env(), state.accelerator->description());
+}
+
 /** memoryUse(): { bytes, peak, limit }, of the process */
 Napi::Value memory_use_of_process(const Napi::CallbackInfo& info) {
   const MemoryUse use = memory_use();
@@ -112,6 +120,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["limitIsa"] = Napi::Function::New<guarded_call<limit>>(env);
   exports["setThreads"] = Napi::Function::New<guarded_call<set_threads>>(env);
   exports["threads"] = Napi::Function::New<guarded_call<threads>>(env);
+  exports["useDevice"] = Napi::Function::New<guarded_call<use_device>>(env);
   exports["memoryUse"] = Napi::Function::New<guarded_call<memory_use_of_process>>(env);
   exports["limitMemory"] = Napi::Function::New<guarded_call<set_memory_limit>>(env);
   register_tensor(env, exports);
@@ -129,9 +138,9 @@ Context::~Context() { return_free_memory(); }
 
 Context& context_of(Napi::Env env) { return *env.GetInstanceData<Context>(); }
 
-CpuDevice& device_of(Napi::Env env) {
+Device& device_of(Napi::Env env) {
   auto& state = context_of(env);
-  if (!state.device) state.device = std::make_unique<CpuDevice>(available_cores());
+  if (!state.device) state.device = std::make_unique<Device>(available_cores(), state.accelerator);
   return *state.device;
 }
 

@@ -9,8 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "../backends/cpu/device.h"
-#include "../core/kernel.h"
+#include "../core/device.h"
 
 namespace g2rpo::binding {
 
@@ -18,14 +17,15 @@ namespace g2rpo::binding {
 struct Context {
   explicit Context(Napi::Env env) : env(env) {}
   Napi::Env env;
-  std::unique_ptr<CpuDevice> device;
+  std::unique_ptr<Device> device;
+  std::shared_ptr<Accelerator> accelerator;  // null: the CPU
   napi_threadsafe_function done = nullptr;
   int pending = 0;  // promises under way; the event loop is kept alive while there are any
   ~Context();
 };
 Context& context_of(Napi::Env env);
-/** The device of this environment, started on first use. */
-CpuDevice& device_of(Napi::Env env);
+/** The device of this environment, started on first use: the CPU unless another was chosen before. */
+Device& device_of(Napi::Env env);
 
 /** A promise that is settled from the device's thread, once. If that does not happen, the environment has come to its end. */
 class Pending {
@@ -69,6 +69,9 @@ template <class F> auto guard(Napi::Env env, F&& f) -> decltype(f()) {
 template <Napi::Value (*F)(const Napi::CallbackInfo&)> Napi::Value guarded_call(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] { return F(info); });
 }
+
+/** Opens the device of a library, for what is enqueued by this environment from the first job on. Called before it. @throws BACKEND_UNAVAILABLE */
+std::shared_ptr<Accelerator> open_accelerator(const std::string& library);
 
 BufferRef buffer_of(const Napi::Value& value);
 Napi::Value wrap(Napi::Env env, BufferRef buffer);

@@ -1,5 +1,6 @@
 #include <ctime>
 
+#include "../core/registry.h"
 #include "binding.h"
 
 namespace g2rpo::binding {
@@ -10,7 +11,7 @@ namespace {
 Napi::Value kernels(const Napi::CallbackInfo& info) {
   auto list = Napi::Array::New(info.Env());
   uint32_t i = 0;
-  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
+  each_kernel([&](const KernelEntry* e) {
     auto o = Napi::Object::New(info.Env());
     o["name"] = e->name;
     o["signature"] = e->signature;
@@ -18,15 +19,17 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
     o["isa"] = name_of(e->isa);
     o["variant"] = name_of(e->variant);
     list[i++] = o;
-  }
+  });
   return list;
 }
 
-double thread_seconds() {
+double seconds_of(clockid_t clock) {
   timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(clock, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
+double thread_seconds() { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
+double wall_seconds() { return seconds_of(CLOCK_MONOTONIC); }
 
 /** profile(on): starts or stops timing kernels that the model runs, from zero */
 Napi::Value set_profile(const Napi::CallbackInfo& info) {
@@ -38,16 +41,16 @@ Napi::Value set_profile(const Napi::CallbackInfo& info) {
 Napi::Value kernel_times(const Napi::CallbackInfo& info) {
   auto list = Napi::Array::New(info.Env());
   uint32_t i = 0;
-  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
+  each_kernel([&](const KernelEntry* e) {
     const KernelTime t = time_of(e);
-    if (t.launches == 0) continue;
+    if (t.launches == 0) return;
     auto o = Napi::Object::New(info.Env());
     o["name"] = e->name;
     o["variant"] = name_of(e->variant);
     o["launches"] = static_cast<double>(t.launches);
     o["milliseconds"] = static_cast<double>(t.nanoseconds) / 1e6;
     list[i++] = o;
-  }
+  });
   return list;
 }
 
@@ -82,8 +85,10 @@ Launch launch_of(const Napi::CallbackInfo& info) {
   const auto arguments = info[2].As<Napi::Array>();
   const auto dims = info[3].As<Napi::Float64Array>();
   const auto written = info[4].As<Napi::Uint8Array>();
-  Launch job{find_kernel(name.c_str(), Backend::cpu, dtype), {}, {}, {}, {}};
-  if (!job.entry) throw_no_kernel(name.c_str(), Backend::cpu, dtype);
+  const auto& accelerator = device_of(info.Env()).accelerator();
+  const Backend backend = accelerator ? accelerator->backend() : Backend::cpu;
+  Launch job{find_kernel(name.c_str(), backend, dtype), {}, {}, {}, {}};
+  if (!job.entry) throw_no_kernel(name.c_str(), backend, dtype);
   const uint32_t count = arguments.Length();
   if (dims.ElementLength() != size_t{count} * kMaxRank || written.ElementLength() != count)
     throw Error("INVALID_ARGUMENT", "launch: dims and written must match the arguments");
@@ -135,7 +140,7 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, the mean of `count` */
+/** time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, on an accelerator seconds; the mean of `count` */
 Napi::Value time(const Napi::CallbackInfo& info) {
   const int64_t count = info[5].As<Napi::Number>().Int64Value();
   if (count < 1) throw Error("INVALID_ARGUMENT", "time: count must be at least 1; got " + std::to_string(count));
@@ -144,9 +149,12 @@ Napi::Value time(const Napi::CallbackInfo& info) {
       info.Env(),
       [job = std::make_shared<Launch>(launch_of(info)), count, seconds](Stream& stream) {
         if (auto failure = earlier_failure(*job)) return failure;
-        const double begin = thread_seconds();
+        finish(stream);
+        const auto now = [&] { return stream.accelerator ? wall_seconds() : thread_seconds(); };
+        const double begin = now();
         for (int64_t i = 0; i < count; i++) job->entry->launch(stream, KernelArgs(job->slots.data()));
-        *seconds = (thread_seconds() - begin) / static_cast<double>(count);
+        finish(stream);
+        *seconds = (now() - begin) / static_cast<double>(count);
         return std::shared_ptr<const Failure>();
       },
       [seconds](napi_env env) -> napi_value { return Napi::Number::New(env, *seconds); });

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "arguments.h"
 #include "sampling.h"
 
@@ -137,11 +135,11 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   void end(Napi::Env env) override { sampling_.end(env, sampling()); }
 
   void zero_gradients(Napi::Env env) override {
-    device_of(env).enqueue([self = this->shared_from_this()](Stream&) {
-      for (const auto& b : self->gradients_) {
-        std::memset(b->data, 0, b->bytes);
-        b->failure = nullptr;
-      }
+    device_of(env).enqueue([self = this->shared_from_this()](Stream& stream) {
+      const auto failure = guarded(stream, [&] {
+        for (const auto& b : self->gradients_) clear(stream, static_cast<char*>(b->data), b->bytes);
+      });
+      for (const auto& b : self->gradients_) b->failure = failure;
     });
   }
 

@@ -120,7 +120,7 @@ template <class T> class Sampling {
   }
 
   /** A step, and what has been enqueued meanwhile before the next one. */
-  void step(const Self& self, CpuDevice& device, Stream& stream) {
+  void step(const Self& self, Device& device, Stream& stream) {
     std::shared_ptr<const Failure> failure;
     for (const auto& b : weights_)
       if (b->failure) failure = b->failure;

@@ -19,9 +19,9 @@ Napi::Value allocate_tensor(const Napi::CallbackInfo& info) {
   const DType dtype = dtype_named(info[0].As<Napi::String>());
   const double count = info[1].As<Napi::Number>().DoubleValue();
   if (!(count >= 0 && count <= 9e15)) throw Error("INVALID_ARGUMENT", "a tensor's size must be in [0, 9e15]");
-  auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count));
+  auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count), device_of(info.Env()).accelerator());
   if (info[2].ToBoolean()) {
-    device_of(info.Env()).enqueue([buffer](Stream&) { std::memset(buffer->data, 0, buffer->bytes); });
+    device_of(info.Env()).enqueue([buffer](Stream& stream) { buffer->failure = guarded(stream, [&] { clear(stream, static_cast<char*>(buffer->data), buffer->bytes); }); });
   }
   return wrap(info.Env(), buffer);
 }
@@ -31,8 +31,10 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   const DType dtype = dtype_named(info[0].As<Napi::String>());
   const auto array = info[1].As<Napi::TypedArray>();
   const size_t bytes = array.ByteLength();
-  auto buffer = std::make_shared<Buffer>(dtype, bytes / size_of(dtype));
-  if (bytes) std::memcpy(buffer->data, static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), bytes);
+  auto buffer = std::make_shared<Buffer>(dtype, bytes / size_of(dtype), device_of(info.Env()).accelerator());
+  const char* from = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  if (bytes && buffer->accelerator) buffer->accelerator->upload(buffer->data, from, bytes);
+  else if (bytes) std::memcpy(buffer->data, from, bytes);
   return wrap(info.Env(), buffer);
 }
 
@@ -44,9 +46,11 @@ Napi::Value write(const Napi::CallbackInfo& info) {
     throw Error("SHAPE_MISMATCH", "write: " + std::to_string(buffer->bytes) + " bytes were wanted; got " +
                                       std::to_string(array.ByteLength()));
   const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream&) {
-    std::memcpy(buffer->data, bytes.data(), bytes.size());
-    buffer->failure = nullptr;
+  device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream& stream) {
+    buffer->failure = guarded(stream, [&] {
+      if (stream.accelerator) stream.accelerator->upload(buffer->data, bytes.data(), bytes.size());
+      else std::copy(bytes.begin(), bytes.end(), static_cast<char*>(buffer->data));
+    });
     buffer->writes++;
   });
   return info.Env().Undefined();
@@ -58,8 +62,10 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   auto bytes = std::make_shared<std::vector<char>>();
   return promise_on_stream(
       info.Env(),
-      [buffer, bytes](Stream&) {
-        if (!buffer->failure) bytes->assign(static_cast<char*>(buffer->data), static_cast<char*>(buffer->data) + buffer->bytes);
+      [buffer, bytes](Stream& stream) {
+        if (buffer->failure) return buffer->failure;
+        bytes->resize(buffer->bytes);
+        download(stream, bytes->data(), static_cast<const char*>(buffer->data), buffer->bytes);
         return buffer->failure;
       },
       [bytes](napi_env env) { return array_buffer(env, bytes); });

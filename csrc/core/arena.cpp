@@ -14,6 +14,7 @@
 #include <malloc.h>
 #endif
 
+#include "accelerator.h"
 #include "status.h"
 
 namespace g2rpo {
@@ -21,9 +22,11 @@ namespace g2rpo {
 namespace {
 constexpr size_t kHuge = size_t{2} << 20;
 constexpr size_t kBlock = size_t{1} << 20;
+}  // namespace
 
 /** Blocks are never moved while in use: a larger request opens a new block behind the current one. */
-struct ThreadScratch {
+class ScratchArena {
+ public:
   struct Block {
     char* data;
     size_t size;
@@ -39,12 +42,23 @@ struct ThreadScratch {
     bool wanted;
   };
   std::vector<Kept> kept;
-  ~ThreadScratch() {
+  Accelerator* accelerator = nullptr;
+
+  ~ScratchArena() {
     if (counts) yield_memory(top);  // of a thread that ended while something was kept
-    for (auto& b : blocks) deallocate(b.data, b.size);
+    for (auto& b : blocks) close(b);
+  }
+  Block open(size_t size) const {
+    return {static_cast<char*>(accelerator ? accelerator->allocate(size) : allocate(size)), size, top};
+  }
+  void close(const Block& b) const {
+    if (accelerator) accelerator->deallocate(b.data);
+    else deallocate(b.data, b.size);
   }
 };
-thread_local ThreadScratch tls;
+
+namespace {
+thread_local ScratchArena tls;
 
 std::atomic<size_t> in_use{0}, peak_use{0}, most{SIZE_MAX};
 
@@ -89,18 +103,19 @@ void* allocate(size_t bytes) {
 
 void deallocate(void* data, size_t) { std::free(data); }
 
-void* allocate_counted(size_t bytes) {
+void* allocate_counted(size_t bytes, Accelerator* accelerator) {
   claim_memory(bytes);
   try {
-    return allocate(bytes);
+    return accelerator ? accelerator->allocate(bytes) : allocate(bytes);
   } catch (...) {
     yield_memory(bytes);
     throw;
   }
 }
 
-void deallocate_counted(void* data, size_t bytes) {
-  deallocate(data, bytes);
+void deallocate_counted(void* data, size_t bytes, Accelerator* accelerator) {
+  if (accelerator) accelerator->deallocate(data);
+  else deallocate(data, bytes);
   yield_memory(bytes);
 }
 
@@ -110,9 +125,18 @@ void return_free_memory() {
 #endif
 }
 
-void* scratch_take(size_t bytes) {
+ScratchArena& thread_scratch() { return tls; }
+
+ScratchArena* open_scratch(Accelerator& accelerator) {
+  auto* arena = new ScratchArena;
+  arena->accelerator = &accelerator;
+  arena->counts = true;
+  return arena;
+}
+void close_scratch(ScratchArena* arena) { delete arena; }
+
+void* scratch_take(ScratchArena& t, size_t bytes) {
   bytes = (bytes + 63) / 64 * 64;
-  auto& t = tls;
   if (t.counts) claim_memory(bytes);
   for (; t.current < t.blocks.size(); t.current++) {
     auto& b = t.blocks[t.current];
@@ -126,7 +150,7 @@ void* scratch_take(size_t bytes) {
   }
   const size_t size = std::max(bytes, kBlock);
   try {
-    t.blocks.push_back({static_cast<char*>(allocate(size)), size, t.top});
+    t.blocks.push_back(t.open(size));
   } catch (...) {
     if (t.counts) yield_memory(bytes);
     throw;
@@ -138,7 +162,7 @@ void* scratch_take(size_t bytes) {
 
 void* KeptScratch::take_bytes(size_t bytes) {
   const size_t mark = tls.top;
-  void* const data = scratch_take(bytes);
+  void* const data = scratch_take(tls, bytes);
   tls.kept.push_back({mark, true});
   number_ = tls.kept.size();
   return data;
@@ -149,13 +173,12 @@ void KeptScratch::give_back() {
   auto& kept = tls.kept;
   kept[number_ - 1].wanted = false;
   number_ = 0;
-  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(kept.back().mark);
+  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(tls, kept.back().mark);
 }
 
-size_t scratch_mark() { return tls.top; }
+size_t scratch_mark(const ScratchArena& t) { return t.top; }
 
-void scratch_release(size_t mark) {
-  auto& t = tls;
+void scratch_release(ScratchArena& t, size_t mark) {
   if (t.counts) yield_memory(t.top - mark);
   t.top = mark;
   while (t.current > 0 && t.blocks[t.current].start >= mark) t.current--;
@@ -164,11 +187,11 @@ void scratch_release(size_t mark) {
   size_t total = 0;
   for (auto& b : t.blocks) {
     total += b.size;
-    deallocate(b.data, b.size);
+    t.close(b);
   }
   t.blocks.clear();
   try {
-    t.blocks.push_back({static_cast<char*>(allocate(total)), total, 0});
+    t.blocks.push_back(t.open(total));
   } catch (const Error&) {  // what is next taken is allocated then, or refused
   }
 }

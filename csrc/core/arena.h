@@ -1,23 +1,35 @@
-// Scratch memory of a thread: bump allocation, freed when the scope ends, kept by the thread for the next one.
+// Scratch memory of a thread, or of an accelerator: bump allocation, freed when the scope ends, kept for the next one.
 #pragma once
-#include "dtype.h"
+#include "stream.h"
 
 namespace g2rpo {
 
-void* scratch_take(size_t bytes);
-size_t scratch_mark();
-void scratch_release(size_t mark);
+/** Where scratch comes from: blocks of a thread's memory or of an accelerator's, taken and given back in the order of scopes. */
+class ScratchArena;
+/** That of the calling thread. */
+ScratchArena& thread_scratch();
+void* scratch_take(ScratchArena&, size_t bytes);
+size_t scratch_mark(const ScratchArena&);
+void scratch_release(ScratchArena&, size_t mark);
+/** One in the memory of an accelerator, which counts. */
+ScratchArena* open_scratch(Accelerator&);
+void close_scratch(ScratchArena*);
 
-/** 64-byte aligned temporary arrays of this thread, valid until the scope ends. Nothing is zeroed. */
+/** 64-byte aligned temporary arrays, valid until the scope ends. Nothing is zeroed. */
 class Scratch {
  public:
-  G2_INLINE Scratch() : mark_(scratch_mark()) {}
-  G2_INLINE ~Scratch() { scratch_release(mark_); }
+  /** of this thread */
+  G2_INLINE Scratch() : Scratch(thread_scratch()) {}
+  /** where the stream's kernels work */
+  G2_INLINE explicit Scratch(const Stream& stream) : Scratch(stream.scratch ? *stream.scratch : thread_scratch()) {}
+  G2_INLINE ~Scratch() { scratch_release(arena_, mark_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  template <class T> G2_INLINE T* take(size_t count) { return static_cast<T*>(scratch_take(count * sizeof(T))); }
+  template <class T> G2_INLINE T* take(size_t count) { return static_cast<T*>(scratch_take(arena_, count * sizeof(T))); }
 
  private:
+  G2_INLINE explicit Scratch(ScratchArena& arena) : arena_(arena), mark_(scratch_mark(arena)) {}
+  ScratchArena& arena_;
   size_t mark_;
 };
 
@@ -61,30 +73,43 @@ class KeptScratch {
 /** 64-byte aligned memory, 2 MB aligned with huge pages asked for from 4 MB on. Throws OUT_OF_MEMORY. */
 void* allocate(size_t bytes);
 void deallocate(void* data, size_t bytes);
-/** The same, counted. */
-void* allocate_counted(size_t bytes);
-void deallocate_counted(void* data, size_t bytes);
+/** The same, counted; of an accelerator unless it is null. */
+void* allocate_counted(size_t bytes, Accelerator* accelerator = nullptr);
+void deallocate_counted(void* data, size_t bytes, Accelerator* accelerator = nullptr);
 
-/** An array that outlives the scope it was made in. Where it does not count, whoever writes it counts what is written. Nothing is zeroed. */
+/**
+ * An array that outlives the scope it was made in. Where it does not count, whoever writes it counts what is written; that of an accelerator
+ * always counts. Nothing is zeroed.
+ */
 template <class T, bool counts = true> class Array {
  public:
   Array() = default;
-  explicit Array(size_t count) : data_(static_cast<T*>((counts ? allocate_counted : allocate)(count * sizeof(T)))), size_(count) {}
-  Array(Array&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr, other.size_ = 0; }
+  explicit Array(size_t count, Accelerator* accelerator = nullptr) : accelerator_(accelerator), size_(count) {
+    if (counts || accelerator) data_ = static_cast<T*>(allocate_counted(count * sizeof(T), accelerator));
+    else data_ = static_cast<T*>(allocate(count * sizeof(T)));
+  }
+  Array(Array&& other) noexcept { swap(other); }
   Array& operator=(Array&& other) noexcept {
-    T* const data = data_;
-    const size_t size = size_;
-    data_ = other.data_, size_ = other.size_;
-    other.data_ = data, other.size_ = size;
+    swap(other);
     return *this;
   }
   ~Array() {
-    if (data_) (counts ? deallocate_counted : deallocate)(data_, size_ * sizeof(T));
+    if (!data_) return;
+    if (counts || accelerator_) deallocate_counted(data_, size_ * sizeof(T), accelerator_);
+    else deallocate(data_, size_ * sizeof(T));
   }
   T* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
+  void swap(Array& other) noexcept {
+    const auto each = [](auto& a, auto& b) {
+      const auto before = a;
+      a = b, b = before;
+    };
+    each(accelerator_, other.accelerator_), each(data_, other.data_), each(size_, other.size_);
+  }
+  Accelerator* accelerator_ = nullptr;
   T* data_ = nullptr;
   size_t size_ = 0;
 };

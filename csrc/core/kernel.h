@@ -60,9 +60,6 @@ struct alignas(64) KernelEntry {
 
 /** The entry of the best instruction set this machine has, or null. */
 const KernelEntry* find_kernel(const char* name, Backend backend, DType variant);
-/** All entries of the addon, usable here or not. */
-const KernelEntry* kernels_begin();
-const KernelEntry* kernels_end();
 /** Best instruction set of this machine, or a lower one if limited by `limit_isa`. */
 Isa host_isa();
 void limit_isa(Isa);
@@ -79,10 +76,17 @@ bool profiling();
 KernelTime time_of(const KernelEntry*);
 void run_timed(const KernelEntry*, Stream&, const void* op);
 
-/** Runs an op on the stream's backend, now, on the calling thread and the stream's pool. */
+Backend backend_of(const Stream& stream);
+
+/** Runs an op on the stream's backend: now, on the calling thread and the stream's pool, or behind what an accelerator was given before. */
 template <class Op> inline void run(Stream& stream, const Op& op) {
-  static const KernelEntry* const entry = find_kernel(Op::kName, Backend::cpu, variant_of<Op>());
-  if (!entry) throw_no_kernel(Op::kName, Backend::cpu, variant_of<Op>());
+  static const KernelEntry* const on_cpu = find_kernel(Op::kName, Backend::cpu, variant_of<Op>());
+  const KernelEntry* entry = on_cpu;
+  if (stream.queue) {
+    static const KernelEntry* const on_device = find_kernel(Op::kName, backend_of(stream), variant_of<Op>());
+    entry = on_device;
+  }
+  if (!entry) throw_no_kernel(Op::kName, backend_of(stream), variant_of<Op>());
   if (profiling()) run_timed(entry, stream, &op);
   else entry->run(stream, &op);
 }

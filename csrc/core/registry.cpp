@@ -1,10 +1,13 @@
+#include "registry.h"
+
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <string>
 #include <vector>
 
-#include "kernel.h"
+#include "accelerator.h"
 #include "status.h"
 
 extern "C" {
@@ -39,29 +42,60 @@ std::atomic<bool> profile_on{false};
 struct Counter {
   std::atomic<uint64_t> launches{0}, nanoseconds{0};
 };
-std::vector<Counter>& counters() {
-  static std::vector<Counter> all(static_cast<size_t>(kernels_end() - kernels_begin()));
+
+/** Entries that lie together, and what was counted of them. */
+struct Kernels {
+  const KernelEntry *begin, *end;
+  std::vector<Counter> counters;
+  Kernels(const KernelEntry* begin, const KernelEntry* end) : begin(begin), end(end), counters(static_cast<size_t>(end - begin)) {}
+};
+/** The addon's, then those of the library; it is loaded before the first kernel runs. */
+std::deque<Kernels>& all_kernels() {
+  static std::deque<Kernels> all = [] {
+    std::deque<Kernels> own;
+    own.emplace_back(kernels_begin(), kernels_end());
+    return own;
+  }();
   return all;
+}
+Counter& counter_of(const KernelEntry* e) {
+  for (auto& k : all_kernels())
+    if (e >= k.begin && e < k.end) return k.counters[static_cast<size_t>(e - k.begin)];
+  throw Error("INTERNAL", "a kernel that was not registered");
 }
 
 }  // namespace
 
+void add_kernels(const KernelEntry* begin, const KernelEntry* end) {
+  for (const auto& k : all_kernels())
+    if (k.begin == begin) return;
+  all_kernels().emplace_back(begin, end);
+}
+
+void each_kernel(const std::function<void(const KernelEntry*)>& visit) {
+  for (const auto& k : all_kernels())
+    for (const KernelEntry* e = k.begin; e != k.end; e++) visit(e);
+}
+
 void profile(bool on) {
-  for (auto& c : counters()) c.launches = c.nanoseconds = 0;
+  for (auto& k : all_kernels())
+    for (auto& c : k.counters) c.launches = c.nanoseconds = 0;
   profile_on = on;
 }
 bool profiling() { return profile_on.load(std::memory_order_relaxed); }
 
 KernelTime time_of(const KernelEntry* e) {
-  const auto& c = counters()[static_cast<size_t>(e - kernels_begin())];
+  const auto& c = counter_of(e);
   return {c.launches, c.nanoseconds};
 }
 
 void run_timed(const KernelEntry* e, Stream& stream, const void* op) {
+  if (stream.accelerator) stream.accelerator->finish(stream);
   const auto begin = std::chrono::steady_clock::now();
   e->run(stream, op);
+  if (stream.accelerator) stream.accelerator->finish(stream);
   const auto time = std::chrono::steady_clock::now() - begin;
-  auto& c = counters()[static_cast<size_t>(e - kernels_begin())];
+  auto& c = counter_of(e);
   c.launches++;
   c.nanoseconds += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
 }
@@ -77,12 +111,14 @@ const KernelEntry* kernels_end() { return __stop_g2rpo_kernels; }
 
 const KernelEntry* find_kernel(const char* name, Backend backend, DType variant) {
   const KernelEntry* best = nullptr;
-  for (const KernelEntry* e = kernels_begin(); e != kernels_end(); e++) {
-    if (e->backend != backend || e->variant != variant || e->isa > host_isa() || std::strcmp(e->name, name) != 0) continue;
+  each_kernel([&](const KernelEntry* e) {
+    if (e->backend != backend || e->variant != variant || e->isa > host_isa() || std::strcmp(e->name, name) != 0) return;
     if (!best || e->isa > best->isa) best = e;
-  }
+  });
   return best;
 }
+
+Backend backend_of(const Stream& stream) { return stream.accelerator ? stream.accelerator->backend() : Backend::cpu; }
 
 const char* name_of(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "generic"; }
 const char* name_of(Backend b) { return b == Backend::cpu ? "cpu" : b == Backend::cuda ? "cuda" : "neuron"; }

@@ -7,11 +7,16 @@ namespace g2rpo {
 class ThreadPool;
 /** Where a device's kernels wait for their turn; its backend knows what is in it. */
 struct DeviceQueue;
+class Accelerator;
+class ScratchArena;
 
 struct Stream {
-  ThreadPool* pool = nullptr;
-  DeviceQueue* queue = nullptr;  // null on the CPU
-  /** A kernel of the running job has failed: what follows computes on rubbish and may stop early. */
+  ThreadPool* pool = nullptr;  // of an accelerator: where failures are kept
+  // null on the CPU
+  DeviceQueue* queue = nullptr;
+  Accelerator* accelerator = nullptr;
+  ScratchArena* scratch = nullptr;
+  /** A kernel of the running job has failed, as far as is known without waiting: what follows computes on rubbish and may stop early. */
   bool failed() const;
 };
 

@@ -1,7 +1,9 @@
 /** The environment, read here and handed down. */
 export interface Environment {
-  /** `G2RPO_DEVICE`: cpu, cuda or neuron */
+  /** `G2RPO_DEVICE`: cpu or cuda */
   device: string | undefined;
+  /** `G2RPO_CUDA_LIBRARY`: the library of the device, where it does not lie beside the addon */
+  cudaLibrary: string | undefined;
   /** `G2RPO_THREADS`: threads of the CPU pool */
   threads: number | undefined;
   /** `G2RPO_ISA`: the best instruction set to use: generic, avx2 or avx512; for comparing them */
@@ -21,6 +23,7 @@ export interface Environment {
 export function environment(): Environment {
   const {
     G2RPO_DEVICE,
+    G2RPO_CUDA_LIBRARY,
     G2RPO_THREADS,
     G2RPO_ISA,
     G2RPO_DEBUG,
@@ -31,6 +34,7 @@ export function environment(): Environment {
   } = process.env;
   return {
     device: G2RPO_DEVICE || undefined,
+    cudaLibrary: G2RPO_CUDA_LIBRARY || undefined,
     threads: G2RPO_THREADS ? Number(G2RPO_THREADS) : undefined,
     isa: G2RPO_ISA || undefined,
     debug: Number(G2RPO_DEBUG ?? 0),

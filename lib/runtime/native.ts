@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +23,8 @@ export interface Native {
   limitIsa(name: string): string;
   threads(): number;
   setThreads(n: number): void;
+  /** the device of a library, in words, for all that is enqueued from now on */
+  useDevice(library: string): string;
   memoryUse(): { bytes: number; peak: number; limit: number };
   limitMemory(bytes: number): void;
   kernels(): NativeKernel[];
@@ -149,6 +152,7 @@ export function native(): Native {
     );
   }
   const { isa, threads } = environment();
+  useDevice(addon);
   if (isa !== undefined) {
     const best = addon.limitIsa(isa);
     if (best !== isa)
@@ -162,6 +166,31 @@ export function native(): Native {
     addon.setThreads(threads);
   }
   return (loaded = addon);
+}
+
+/** Where the library of a device is looked for: where `G2RPO_CUDA_LIBRARY` says, else beside the addon. */
+export function deviceLibrary(): string {
+  const { path } = createRequire(import.meta.url)('node-gyp-build') as { path(dir: string): string };
+  return environment().cudaLibrary ?? resolve(dirname(path(packageRoot)), 'g2rpo-cuda.so');
+}
+
+function useDevice(addon: Native): void {
+  const { device } = environment();
+  if (device === undefined || device === 'cpu') return;
+  if (device !== 'cuda')
+    throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_DEVICE must be cpu or cuda; got ${device}`);
+  const library = deviceLibrary();
+  if (!existsSync(library))
+    throw new G2rpoError(
+      'BACKEND_UNAVAILABLE',
+      `G2RPO_DEVICE is cuda, and ${library} is not there; \`npm run build:cuda\` builds it (needs the CUDA toolkit)`,
+      { library },
+    );
+  try {
+    addon.useDevice(library);
+  } catch (error) {
+    throw fromNative(error);
+  }
 }
 
 /** What the addon threw, as a G2rpoError: it carries one of our codes. Everything else passes through. */

@@ -63,6 +63,41 @@ template <class T> void attention(Harness& h) {
   test("heads of 128", {{150}, {20, 0}}, 4, 2, 128, true);
   test("heads of 200", {{40}, {9, 0}}, 2, 1, 200, true);
   test("nothing", {}, 2, 1, 8, true);
+  const auto in_one_matrix = [&](size_t rows, size_t heads, size_t width) {  // query, key and value side by side, as the vision tower has them
+    const size_t n = heads * width;
+    Array<int32_t> segment_starts(std::vector<int32_t>{0, static_cast<int32_t>(rows / 3), static_cast<int32_t>(rows)}), segment_prefix(std::vector<int32_t>{-1, -1});
+    auto qkv = randoms<T>(rows * 3 * n, 5), d_output = randoms<T>(rows * n, 6), output = zeros<T>(rows * n), lse = zeros<T>(rows * heads), d_qkv = zeros<T>(rows * 3 * n);
+    const auto part = [&](Array<T>& all, Side s, size_t i) { return View<T>(all.at(s) + i * n, rows, heads, width); };
+    h.on_both<Attention<T>>([&](Side s) {
+      Attention<T> op{part(qkv, s, 0), part(qkv, s, 1), part(qkv, s, 2), segment_starts.view(s), segment_prefix.view(s), false, 0.3, output.view(s, rows, heads, width), lse.view(s, rows, heads)};
+      op.query_stride = op.key_stride = 3 * n;
+      return op;
+    });
+    h.close(typed<T>("attention") + " in one matrix", output, kTolerance<T>);
+    h.on_both<AttentionBackward<T>>([&](Side s) {
+      AttentionBackward<T> op{d_output.view(s, rows, heads, width), part(qkv, s, 0), part(qkv, s, 1), part(qkv, s, 2), output.view(s, rows, heads, width), lse.view(s, rows, heads),
+                              segment_starts.view(s), segment_prefix.view(s), false, 0.3, part(d_qkv, s, 0), part(d_qkv, s, 1), part(d_qkv, s, 2)};
+      op.query_stride = op.key_stride = 3 * n;
+      return op;
+    });
+    h.close(typed<T>("attention_backward") + " in one matrix", d_qkv, 4 * kTolerance<T>);
+  };
+  in_one_matrix(100, 3, 24);
+  const auto behind_cached_keys = [&](size_t past, size_t rows, size_t heads, size_t key_heads, size_t width) {
+    const auto end = static_cast<int32_t>(past + rows), mine = static_cast<int32_t>(past);
+    Array<int32_t> segment_starts(std::vector<int32_t>{0, mine, end - 7, end}), segment_prefix(std::vector<int32_t>{-1, 0, -1});
+    auto q = randoms<T>(rows * heads * width, 7), k = randoms<T>((past + rows) * key_heads * width, 8), v = randoms<T>((past + rows) * key_heads * width, 9);
+    auto output = zeros<T>(rows * heads * width), lse = zeros<T>(rows * heads);
+    h.on_both<Attention<T>>([&](Side s) {
+      Attention<T> op{q.view(s, rows, heads, width), k.view(s, past + rows, key_heads, width), v.view(s, past + rows, key_heads, width), segment_starts.view(s),
+                      segment_prefix.view(s), true, 0.3, output.view(s, rows, heads, width), lse.view(s, rows, heads)};
+      op.keys_before = past;
+      return op;
+    });
+    h.close(typed<T>("attention") + " behind cached keys", output, kTolerance<T>);
+    h.close(typed<T>("attention") + " behind cached keys: logSumExp", lse, kTolerance<T>);
+  };
+  behind_cached_keys(128, 50, 4, 2, 16);
   const auto refused = [&](const std::string& what, const char* code, std::vector<int32_t> starts, std::vector<int32_t> prefixes, size_t heads, size_t key_heads) {
     auto q = randoms<T>(6 * heads * 8, 1), k = randoms<T>(6 * key_heads * 8, 2), output = zeros<T>(6 * heads * 8), lse = zeros<T>(6 * heads);
     Array<int32_t> segment_starts(std::move(starts)), segment_prefix(std::move(prefixes));

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "../../ops/attention/op.h"
 #include "../../ops/sample/op.h"
@@ -24,18 +25,28 @@ struct PageTable {
   std::vector<const Pages*> lines;
   std::vector<int32_t> data;
   size_t width = 1;
-  View<const int32_t> view() {
+  View<const int32_t> view(Stream& stream, Scratch& scratch) {
     for (const auto* pages : lines) width = std::max(width, pages->size());
     data.assign(lines.size() * width, 0);
     for (size_t i = 0; i < lines.size(); i++) std::copy(lines[i]->begin(), lines[i]->end(), data.begin() + static_cast<ptrdiff_t>(i * width));
-    return {data.data(), lines.size(), width};
+    return matrix(on_device(stream, data, scratch).data, lines.size(), width);
   }
 };
+
+/** The states one after the other: as they are if they lie so, else in `gathered`. */
+template <class T> const T* together(Stream& stream, const std::vector<const T*>& states, size_t h, T* gathered) {
+  for (size_t from = 0, to; from < states.size(); from = to) {
+    for (to = from + 1; to < states.size() && states[to] == states[from] + (to - from) * h; to++) {}
+    if (from == 0 && to == states.size()) return states[0];
+    copy(stream, gathered + from * h, states[from], (to - from) * h);
+  }
+  return gathered;
+}
 
 }  // namespace
 
 template <class T> void Engine<T>::decode(Stream& stream, const std::vector<Row>& rows) {
-  Scratch scratch;
+  Scratch scratch(stream);
   std::vector<Row> fed;
   for (const auto& row : rows)
     if (!row.rollout->draws()) fed.push_back(row);
@@ -62,7 +73,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   const size_t n = rows.size(), h = t.hidden, ks = t.key_size(), qs = t.query_size(), d = t.head_dim;
   T* out = scratch.take<T>(n * h);
   if (n == 0) return out;
-  Scratch inner;
+  Scratch inner(stream);
   typename TextModel<T>::State s;  // of one layer after the other
   text_.take_products(n, s, inner);
   if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
@@ -74,7 +85,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   T* cosine = inner.take<T>(n * d / 2);
   T* sine = inner.take<T>(n * d / 2);
 
-  std::vector<int32_t> tokens(n), positions(3 * n), prefix(n), prefix_length, own_length(n);
+  std::vector<int32_t> tokens(n), positions(3 * n), prefix(n), prefix_length, own_length(n), slots, order(n);
   PageTable prefixes, own;
   for (size_t i = 0; i < n; i++) {
     const auto& [group, r] = rows[i];
@@ -86,12 +97,17 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
     prefix[i] = static_cast<int32_t>(prefix_length.size()) - 1;
     own.lines.push_back(&r->pages);
     own_length[i] = static_cast<int32_t>(r->cached) + 1;
+    cache_.slots_of(r->pages, r->cached, 1, slots);
     tokens[i] = r->out.tokens[r->cached];
     positions[i] = positions[n + i] = positions[2 * n + i] = static_cast<int32_t>(p.rows() + r->cached) + p.rope_delta;
   }
-  const auto prefix_pages = prefixes.view(), own_pages = own.view();
-  text_.rope_table(stream, positions.data(), n, cosine, sine);
-  embed(stream, list(tokens), w_.embedding, t.vocab, h, x);
+  std::iota(order.begin(), order.end(), 0);
+  const auto on_stream = [&](const std::vector<int32_t>& values) { return on_device(stream, values, inner); };
+  const auto prefix_pages = prefixes.view(stream, inner), own_pages = own.view(stream, inner);
+  const auto prefix_of = on_stream(prefix), prefix_lengths = on_stream(prefix_length), own_lengths = on_stream(own_length);
+  const auto slot_of = on_stream(slots), in_order = on_stream(order);
+  text_.rope_table(stream, positions, cosine, sine);
+  embed(stream, on_stream(tokens), w_.embedding, t.vocab, h, x);
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
     rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
@@ -102,9 +118,9 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
     rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, k, rstd);
     text_.rope(stream, n, t.heads, cosine, sine, q, false);
     text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
-    for (size_t i = 0; i < n; i++) cache_.write(l, rows[i].rollout->pages, rows[i].rollout->cached, 1, k + i * ks, s.v + i * ks);
-    run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), list(prefix), prefix_pages,
-                                   list(prefix_length), own_pages, list(own_length), 1 / std::sqrt(static_cast<double>(d)),
+    cache_.write(stream, l, slot_of, in_order, n, k, s.v);
+    run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages,
+                                   prefix_lengths, own_pages, own_lengths, 1 / std::sqrt(static_cast<double>(d)),
                                    cube(s.attended, n, t.heads, d)});
     linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
     rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
@@ -125,22 +141,22 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
 /** Draws a token from each hidden state, some rows at a time. Rows that stand together and have one state have its logits computed once. */
 template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden) {
   const size_t h = c_.text.hidden, vocab = c_.text.vocab, most = std::min(rows.size(), kLogitRows);
-  Scratch scratch;
-  T* states = scratch.take<T>(most * h);
+  Scratch scratch(stream);
+  T* gathered = scratch.take<T>(most * h);
   T* logits = scratch.take<T>(most * vocab);
   for (size_t at = 0; at < rows.size();) {
     std::vector<Row> part;
     std::vector<size_t> source;
-    const T* state = nullptr;
-    size_t different = 0;
+    std::vector<const T*> states;  // different ones
     for (; at < rows.size() && part.size() < most; at++) {
       if (rows[at].rollout->state != State::live) continue;  // its request has failed since
-      if (hidden[at] != state) std::memcpy(states + different++ * h, state = hidden[at], h * sizeof(T));
+      if (states.empty() || hidden[at] != states.back()) states.push_back(hidden[at]);
       part.push_back(rows[at]);
-      source.push_back(different - 1);
+      source.push_back(states.size() - 1);
     }
-    linear(stream, different, h, vocab, states, w_.head, logits);
-    for (size_t i = part.size(); i-- > 0 && source[i] < i;) std::memcpy(logits + i * vocab, logits + source[i] * vocab, vocab * sizeof(T));
+    if (part.empty()) break;
+    linear(stream, states.size(), h, vocab, together(stream, states, h, gathered), w_.head, logits);
+    for (size_t i = part.size(); i-- > 0 && source[i] < i;) copy(stream, logits + i * vocab, logits + source[i] * vocab, vocab);
     for (size_t from = 0, to; from < part.size(); from = to) {
       const auto& choice = part[from].group->request.sampling.choice;
       for (to = from + 1; to < part.size() && part[to].group->request.sampling.choice == choice; to++) {}
@@ -153,12 +169,11 @@ template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& 
 template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_t count, const T* logits) {
   const size_t vocab = c_.text.vocab;
   const auto& choice = rows[0].group->request.sampling.choice;
-  Scratch scratch;
+  Scratch scratch(stream);
   std::vector<uint8_t> allowed(choice.banned_ids.empty() ? 0 : vocab, 1);
   for (int32_t id : choice.banned_ids)
     if (id >= 0 && static_cast<size_t>(id) < vocab) allowed[static_cast<size_t>(id)] = 0;
-  std::vector<int32_t> keys(count * 4), tokens(count);
-  std::vector<T> log_probs(count), entropy(count);
+  std::vector<int32_t> keys(count * 4);
   for (size_t i = 0; i < count; i++) {
     const auto& [group, r] = rows[i];
     const auto& s = group->request.sampling;
@@ -167,20 +182,23 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     keys[4 * i + 2] = static_cast<int32_t>(static_cast<uint32_t>(s.rollout_offset) + static_cast<uint32_t>(r - group->rollouts.data()));
     keys[4 * i + 3] = static_cast<int32_t>(r->out.tokens.size());
   }
-  Sample<T> sample{matrix(logits, count, vocab), {}, {}, matrix<const int32_t>(keys.data(), count, 4), choice.temperature, choice.top_k,
-                   choice.top_p, choice.repetition_penalty, vector(tokens.data(), count), vector(log_probs.data(), count),
-                   vector(entropy.data(), count)};
-  if (!allowed.empty()) sample.allowed = vector<const uint8_t>(allowed.data(), vocab);
+  int32_t* drawn = scratch.take<int32_t>(count);
+  T *drawn_log_probs = scratch.take<T>(count), *drawn_entropy = scratch.take<T>(count);
+  Sample<T> sample{matrix(logits, count, vocab), {}, {}, matrix(on_device(stream, keys, scratch).data, count, 4), choice.temperature, choice.top_k,
+                   choice.top_p, choice.repetition_penalty, vector(drawn, count), vector(drawn_log_probs, count), vector(drawn_entropy, count)};
+  if (!allowed.empty()) sample.allowed = on_device(stream, allowed, scratch);
+  Array<uint8_t> seen;
   if (choice.repetition_penalty != 1) {
-    auto* seen = scratch.take<uint8_t>(count * vocab);
-    std::memset(seen, 0, count * vocab);
+    seen = Array<uint8_t>(count * vocab);
+    std::memset(seen.data(), 0, seen.size());
     for (size_t i = 0; i < count; i++)
       for (const auto* ids : {&rows[i].group->request.prompt.ids, &rows[i].rollout->out.tokens})
         for (int32_t id : *ids)
-          if (id >= 0) seen[i * vocab + static_cast<size_t>(id)] = 1;  // a visual feature has no id
-    sample.seen = matrix<const uint8_t>(seen, count, vocab);
+          if (id >= 0) seen.data()[i * vocab + static_cast<size_t>(id)] = 1;  // a visual feature has no id
+    sample.seen = matrix<const uint8_t>(on_device(stream, seen.data(), seen.size(), scratch), count, vocab);
   }
   run(stream, sample);
+  finish(stream);
   if (stream.failed()) {
     const Failure failure = stream.pool->take_failure();
     for (size_t from = 0, to; from < count; from = to) {
@@ -190,6 +208,8 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     }
     return;
   }
+  const auto tokens = on_host(stream, drawn, count);
+  const auto log_probs = on_host(stream, drawn_log_probs, count), entropy = on_host(stream, drawn_entropy, count);
   for (size_t i = 0; i < count; i++) {
     auto& [group, r] = rows[i];
     const auto& s = group->request.sampling;

@@ -61,8 +61,8 @@ template <class T> void Engine<T>::abort_all(const Failure& failure) {
 template <class T> void Engine<T>::step(Stream& stream) {
   if (idle()) return;
   pack_weights(stream);
-  if (const auto chunks = admit(); !chunks.empty()) prefill(stream, chunks);
-  else decode(stream, secure());
+  if (const auto chunks = admit(stream); !chunks.empty()) prefill(stream, chunks);
+  else decode(stream, secure(stream));
   sweep();
 }
 
@@ -93,7 +93,7 @@ template <class T> std::vector<typename Engine<T>::Matrix> Engine<T>::matrices()
 template <class T> void Engine<T>::pack_weights(Stream& stream) {
   size_t open = 0, size = 0;
   for (const auto& g : groups_) open += g->open;
-  if (packed_.taken() || std::min(open, o_.rollouts) <= kFewRows) return;
+  if (stream.accelerator || packed_.taken() || std::min(open, o_.rollouts) <= kFewRows) return;
   auto all = matrices();
   std::erase_if(all, [](const Matrix& m) { return m.weight->narrow; });  // read as they are
   if (all.empty()) return;
@@ -111,7 +111,7 @@ template <class T> void Engine<T>::pack_weights(Stream& stream) {
  * nobody before a rollout that waits for room. A part of a prompt ends where a tile of attention does, so that its bits are those of
  * the whole.
  */
-template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
+template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit(Stream& stream) {
   std::vector<Chunk> chunks;
   size_t rows = 0, soon = 0;  // rollouts that begin when the chunks have been computed
   const auto room = [&](Group& group, size_t pages) {
@@ -139,8 +139,8 @@ template <class T> std::vector<typename Engine<T>::Chunk> Engine<T>::admit() {
     const size_t left = length - g->cached, budget = o_.prompt_rows - rows;
     const size_t take = left <= budget ? left : budget - budget % kAttentionTile;
     if (take == 0 || !room(*g, cache_.pages_of(g->cached + take) - g->pages.size() + 1)) break;
-    cache_.expect(first_pages());
-    cache_.take(g->pages, g->cached + take);
+    cache_.expect(stream, first_pages());
+    cache_.take(stream, g->pages, g->cached + take);
     chunks.push_back({g.get(), g->cached, g->cached + take});
     rows += take;
     if (take < left) break;
@@ -158,7 +158,7 @@ template <class T> size_t Engine<T>::first_pages() const {
   return std::min(pages, std::max<size_t>(64, bound));
 }
 
-template <class T> std::vector<typename Engine<T>::Row> Engine<T>::secure() {
+template <class T> std::vector<typename Engine<T>::Row> Engine<T>::secure(Stream& stream) {
   std::vector<Row> rows;
   for (auto& g : groups_)
     for (auto& r : g->rollouts)
@@ -167,7 +167,7 @@ template <class T> std::vector<typename Engine<T>::Row> Engine<T>::secure() {
     auto& r = *row.rollout;
     if (r.state != State::live || r.draws() || r.cached < r.pages.size() * o_.page) continue;
     make_room(row);
-    if (r.state == State::live) cache_.take(r.pages, r.cached + 1);
+    if (r.state == State::live) cache_.take(stream, r.pages, r.cached + 1);
   }
   std::erase_if(rows, [](const Row& row) { return row.rollout->state != State::live; });
   return rows;
@@ -190,7 +190,7 @@ template <class T> void Engine<T>::make_room(const Row& row) {
 template <class T> void Engine<T>::evict(Group& g) {
   cache_.give_back(g.pages);
   g.cached = 0;
-  g.last.clear();
+  g.last = {};
   g.features.clear();
 }
 

@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 
+#include "kv_cache.h"
 #include "request.h"
 
 namespace g2rpo::qwen3vl {
@@ -51,7 +52,7 @@ template <class T> class Engine {
     size_t open;  // rollouts that have not ended
     Pages pages{};
     size_t cached = 0;               // rows of the prompt whose keys are in the pages
-    std::vector<T> last{};           // final-normed hidden state of the prompt's last row, once it has been computed
+    Array<T> last{};                 // final-normed hidden state of the prompt's last row, once it has been computed
     std::vector<Array<T>> features{};  // levels of the vision tower, while the prompt is computed in several parts
     size_t count(State state) const;
   };
@@ -67,10 +68,10 @@ template <class T> class Engine {
   };
 
   // engine.cpp: who comes when
-  std::vector<Chunk> admit();
+  std::vector<Chunk> admit(Stream& stream);
   bool room_for(size_t pages) const { return cache_.available() >= pages + live_; }
   /** The live rollouts, in order, each with room for the key of its next token. */
-  std::vector<Row> secure();
+  std::vector<Row> secure(Stream& stream);
   void make_room(const Row& row);
   void evict(Group& group);
   void preempt(Rollout& rollout);

@@ -1,12 +1,11 @@
 // Keys and values of tokens that were computed, in pages of a fixed number of tokens. A page is of one sequence and of all layers.
 #pragma once
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <vector>
 
-#include "../../core/arena.h"
-#include "../../core/tensor.h"
-#include "config.h"
+#include "../../ops/visual_splice/op.h"
+#include "layers.h"
 
 namespace g2rpo::qwen3vl {
 
@@ -30,15 +29,15 @@ template <class T> class KvCache {
   size_t available() const { return limit_ - used_; }
 
   /** Makes place for so many pages at once, if there is none yet, instead of little by little. @throws OUT_OF_MEMORY */
-  void expect(size_t pages) {
-    if (count_ == 0) grow(pages);
+  void expect(Stream& stream, size_t pages) {
+    if (count_ == 0) grow(stream, pages);
   }
   /** Gives a sequence room for so many tokens; as many pages must be available. @throws OUT_OF_MEMORY */
-  void take(Pages& pages, size_t tokens) {
+  void take(Stream& stream, Pages& pages, size_t tokens) {
     while (pages.size() < pages_of(tokens)) {
-      if (free_.empty()) grow(std::max<size_t>(64, 2 * count_));
-      // address space is no memory: a page counts from when it is first written
-      if (const auto next = static_cast<size_t>(free_.back()) + 1; next > touched_) {
+      if (free_.empty()) grow(stream, std::max<size_t>(64, 2 * count_));
+      // on the CPU address space is no memory: a page counts from when it is first written
+      if (const auto next = static_cast<size_t>(free_.back()) + 1; next > touched_ && !counted_) {
         claim_memory((next - touched_) * page_bytes());
         touched_ = next;
       }
@@ -64,19 +63,21 @@ template <class T> class KvCache {
   View<const T> keys(size_t layer) const { return view(layers_[2 * layer]); }
   View<const T> values(size_t layer) const { return view(layers_[2 * layer + 1]); }
 
-  /** Puts the keys and values of tokens [from, from + count) of a sequence where they belong. */
-  void write(size_t layer, const Pages& pages, size_t from, size_t count, const T* keys, const T* values) {
-    each_piece(pages, from, count, [&](size_t at, size_t done, size_t size) {
-      std::memcpy(layers_[2 * layer].data() + at, keys + done, size * sizeof(T));
-      std::memcpy(layers_[2 * layer + 1].data() + at, values + done, size * sizeof(T));
-    });
+  /** Where tokens [from, from + count) of a sequence lie: rows of key_size() elements; added to `slots`. */
+  void slots_of(const Pages& pages, size_t from, size_t count, std::vector<int32_t>& slots) const {
+    for (size_t token = from; token < from + count; token++)
+      slots.push_back(static_cast<int32_t>(static_cast<size_t>(pages[token / page_]) * page_ + token % page_));
   }
-  /** The first `count` tokens of a sequence, one after the other. */
-  void read(size_t layer, const Pages& pages, size_t count, T* keys, T* values) const {
-    each_piece(pages, 0, count, [&](size_t at, size_t done, size_t size) {
-      std::memcpy(keys + done, layers_[2 * layer].data() + at, size * sizeof(T));
-      std::memcpy(values + done, layers_[2 * layer + 1].data() + at, size * sizeof(T));
-    });
+  /** Row `rows[i]` of keys and values, [n, key_size()] each, goes to slot i. */
+  void write(Stream& stream, size_t layer, View<const int32_t> slots, View<const int32_t> rows, size_t n, const T* keys, const T* values) {
+    const size_t ks = text_.key_size();
+    run(stream, VisualSplice<T>{matrix(keys, n, ks), slots, rows, matrix(layers_[2 * layer].data(), count_ * page_, ks)});
+    run(stream, VisualSplice<T>{matrix(values, n, ks), slots, rows, matrix(layers_[2 * layer + 1].data(), count_ * page_, ks)});
+  }
+  void read(Stream& stream, size_t layer, View<const int32_t> slots, T* keys, T* values) const {
+    const size_t ks = text_.key_size();
+    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer].data(), count_ * page_, ks), slots, matrix(keys, slots.size, ks)});
+    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer + 1].data(), count_ * page_, ks), slots, matrix(values, slots.size, ks)});
   }
 
  private:
@@ -88,64 +89,58 @@ template <class T> class KvCache {
     return v;
   }
 
-  /** Elements that lie together: where in the cache, where in the sequence, how many. */
-  template <class Visit> void each_piece(const Pages& pages, size_t from, size_t count, Visit&& visit) const {
-    const size_t ks = text_.key_size();
-    for (size_t done = 0, piece; done < count; done += piece) {
-      const size_t token = from + done, offset = token % page_;
-      piece = std::min(count - done, page_ - offset);
-      visit((static_cast<size_t>(pages[token / page_]) * page_ + offset) * ks, done * ks, piece * ks);
-    }
-  }
-
-  /** What is not written takes no memory of the machine, so that doubling is no waste. */
-  void grow(size_t pages) {
+  /** On the CPU what is not written takes no memory, so that doubling is no waste. */
+  void grow(Stream& stream, size_t pages) {
     const size_t wanted = std::min(limit_, pages), size = page_ * text_.key_size();
     for (auto& each : layers_) {
-      Array<T, false> larger(wanted * size);
-      if (count_) std::memcpy(larger.data(), each.data(), count_ * size * sizeof(T));
+      Array<T, false> larger(wanted * size, stream.accelerator);
+      copy(stream, larger.data(), each.data(), count_ * size);
       each = std::move(larger);
     }
     for (size_t p = wanted; p-- > count_;) free_.push_back(static_cast<int32_t>(p));
     count_ = wanted;
+    counted_ = stream.accelerator != nullptr;
   }
 
   const TextConfig& text_;
   size_t page_, limit_, used_ = 0, count_ = 0, touched_ = 0;
+  bool counted_ = false;  // by the arrays: an accelerator's
   std::vector<Array<T, false>> layers_;  // keys and values in turn
   Pages free_;
 };
 
-/** Where the rows of a pass stand in the cache: parts of sequences, one after the other. */
-template <class T> struct CachedRows {
+/** Where the rows of a pass stand in the cache: parts of sequences, one after the other. Its lists live in the scratch. */
+template <class T> class CachedRows {
+ public:
   struct Part {
     const Pages* pages;
     size_t past, rows;  // tokens before those of the pass, and these
   };
-  KvCache<T>& cache;
-  const size_t key_size;
-  std::vector<Part> parts;
+  CachedRows(Stream& stream, KvCache<T>& cache, const std::vector<Part>& parts, Scratch& scratch) : cache_(cache) {
+    for (const auto& part : parts) {
+      cache.slots_of(*part.pages, 0, part.past, before_);
+      cache.slots_of(*part.pages, part.past, part.rows, own_);
+    }
+    rows_.resize(own_.size());
+    std::iota(rows_.begin(), rows_.end(), 0);
+    views_ = {on_device(stream, before_, scratch), on_device(stream, own_, scratch), on_device(stream, rows_, scratch)};
+  }
+  CachedRows(const CachedRows&) = delete;
+  CachedRows& operator=(const CachedRows&) = delete;
 
-  size_t past() const {
-    size_t sum = 0;
-    for (const auto& part : parts) sum += part.past;
-    return sum;
-  }
+  size_t past() const { return before_.size(); }
   /** The keys and values before the rows of the pass. */
-  void load(size_t layer, T* keys, T* values) const {
-    for (const auto& part : parts) {
-      cache.read(layer, *part.pages, part.past, keys, values);
-      keys += part.past * key_size;
-      values += part.past * key_size;
-    }
+  void load(Stream& stream, size_t layer, T* keys, T* values) const { cache_.read(stream, layer, views_.before, keys, values); }
+  void store(Stream& stream, size_t layer, const T* keys, const T* values) const {
+    cache_.write(stream, layer, views_.own, views_.rows, rows_.size(), keys, values);
   }
-  void store(size_t layer, const T* keys, const T* values) const {
-    for (const auto& part : parts) {
-      cache.write(layer, *part.pages, part.past, part.rows, keys, values);
-      keys += part.rows * key_size;
-      values += part.rows * key_size;
-    }
-  }
+
+ private:
+  KvCache<T>& cache_;
+  std::vector<int32_t> before_, own_, rows_;  // slots, and 0, 1, …
+  struct {
+    View<const int32_t> before, own, rows;
+  } views_;
 };
 
 }  // namespace g2rpo::qwen3vl

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 
+#include "../../core/accelerator.h"
 #include "../../core/arena.h"
 #include "../../ops/embedding/op.h"
 #include "../../ops/layer_norm/op.h"
@@ -15,7 +16,23 @@ namespace g2rpo::qwen3vl {
 template <class T> View<T> matrix(T* data, size_t rows, size_t columns) { return {data, rows, columns}; }
 template <class T> View<T> cube(T* data, size_t a, size_t b, size_t c) { return {data, a, b, c}; }
 template <class T> View<T> vector(T* data, size_t size) { return {data, size}; }
-inline View<const int32_t> list(const std::vector<int32_t>& v) { return {v.data(), v.size()}; }
+
+/** The host's values where the stream's kernels find them: in scratch, or as they are on the CPU, which must keep them as long. */
+template <class T> const T* on_device(Stream& stream, const T* values, size_t n, Scratch& scratch) {
+  if (!stream.accelerator || n == 0) return values;
+  T* to = scratch.take<T>(n);
+  stream.accelerator->upload(to, values, n * sizeof(T));
+  return to;
+}
+template <class T> View<const T> on_device(Stream& stream, const std::vector<T>& values, Scratch& scratch) {
+  return {on_device(stream, values.data(), values.size(), scratch), values.size()};
+}
+/** The values of the stream's device on the host, once they are there. */
+template <class T> std::vector<T> on_host(Stream& stream, const T* values, size_t n) {
+  std::vector<T> to(n);
+  download(stream, to.data(), values, n);
+  return to;
+}
 
 /** f(values) with the values of a weight as they are kept: `const T*`, or of a policy in f32 also `const bf16*`. */
 template <class T, class F> void with_values(const Parameter<T>& weight, F&& f) {
@@ -34,16 +51,17 @@ void embed(Stream& stream, View<const int32_t> ids, const Parameter<T>& table, s
 
 /**
  * How many rows go through a few ops together, so that a core finds in its cache what the op before has left there: all of them where
- * the `weights` (elements) that every block reads again are more than a cache holds.
+ * the `weights` (elements) that every block reads again are more than a cache holds, and on an accelerator.
  */
-template <class T> size_t block_of_rows(size_t rows, size_t weights) {
+template <class T> size_t block_of_rows(const Stream& stream, size_t rows, size_t weights) {
   constexpr size_t kRows = 252, kCache = size_t{4} << 20;
-  return rows > kRows && weights * sizeof(T) <= kCache ? kRows : rows;
+  return !stream.accelerator && rows > kRows && weights * sizeof(T) <= kCache ? kRows : rows;
 }
 
 /** f(first, count) for blocks of rows, on all threads; a single one without leaving this one. */
 template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block, F&& f) {
-  if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
+  if (rows > 0 && block == rows) f(0, rows);
+  else if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
 }
 
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */

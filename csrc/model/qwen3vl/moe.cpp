@@ -1,7 +1,5 @@
 #include "moe.h"
 
-#include <cstring>
-
 #include "../../ops/expert_linear/op.h"
 #include "../../ops/expert_swiglu/op.h"
 #include "../../ops/router/op.h"
@@ -44,7 +42,7 @@ void moe_forward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size
   run(stream, ExpertGroups{matrix<const int32_t>(s.chosen, n, m.active), vector(s.starts, m.experts + 1),
                            matrix(s.order, n, m.active), matrix(s.rows, n, m.active)});
   if (products) {
-    Scratch scratch;
+    Scratch scratch(stream);
     T* of_pairs = scratch.take<T>(pairs * h);
     run(stream, GatherRows<T>{matrix(x, n, h), vector<const int32_t>(s.rows, pairs), matrix(of_pairs, pairs, h)});
     expert_linear<T>(stream, of_pairs, s, w.gate_up, m.experts, pairs, h, wide, s.gate_up);
@@ -57,10 +55,10 @@ template <class T>
 void moe_output(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, size_t n, const MoeState<T>& s, const T* residual, T* y) {
   const auto& m = t.moe;
   const size_t h = t.hidden, pairs = n * m.active;
-  Scratch scratch;
+  Scratch scratch(stream);
   T* of_pairs = scratch.take<T>(pairs * h);
   expert_linear<T>(stream, s.activated, s, w.down, m.experts, pairs, m.mlp, h, of_pairs);
-  std::memcpy(y, residual, n * h * sizeof(T));
+  copy(stream, y, residual, n * h);
   run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), vector<const int32_t>(s.rows, pairs), matrix(y, n, h)});
 }
 
@@ -71,7 +69,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
   const size_t h = t.hidden, pairs = n * m.active, wide = 2 * m.mlp;
   const auto starts = vector<const int32_t>(s.starts, m.experts + 1);
   const auto rows = vector<const int32_t>(s.rows, pairs);
-  Scratch scratch;
+  Scratch scratch(stream);
   T* of_pairs = scratch.take<T>(pairs * h);
   T* d_activated = scratch.take<T>(pairs * m.mlp);
   T* d_gate_up = scratch.take<T>(pairs * wide);
@@ -92,7 +90,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
                                               cube(w.gate_up.gradient, m.experts, h, wide)});
   }
   expert_backward_input<T>(stream, d_gate_up, s, w.gate_up, m.experts, pairs, h, wide, of_pairs);
-  std::memset(dX, 0, n * h * sizeof(T));
+  clear(stream, dX, n * h);
   run(stream, GatherRowsBackward<T>{matrix<const T>(of_pairs, pairs, h), rows, matrix(dX, n, h)});
   run(stream, RouterBackward<T>{matrix<const T>(d_weights, n, m.active), matrix<const T>(s.logits, n, m.experts),
                                 matrix<const int32_t>(s.chosen, n, m.active), matrix<const T>(s.weights, n, m.active), m.normalise,

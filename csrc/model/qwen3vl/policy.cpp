@@ -1,7 +1,5 @@
 #include "policy.h"
 
-#include <cstring>
-
 #include "../../core/status.h"
 #include "../../ops/head/op.h"
 #include "../../ops/visual_splice/op.h"
@@ -67,40 +65,39 @@ typename Policy<T>::Gathered Policy<T>::gather(Stream& stream, const T* hidden, 
                                                Scratch& scratch) {
   const size_t n = targets.size(), h = c_.text.hidden;
   Gathered g{scratch.take<T>(n * h), scratch.take<T>(n * h), scratch.take<T>(n)};
-  run(stream, GatherRows<T>{matrix(hidden, rows, h), list(targets), matrix(g.rows, n, h)});
+  run(stream, GatherRows<T>{matrix(hidden, rows, h), on_device(stream, targets, scratch), matrix(g.rows, n, h)});
   rms_norm(stream, n, h, g.rows, w_.final_norm, c_.text.epsilon, g.normed, g.rstd);
   return g;
 }
 
 template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& batch, double temperature) {
   check(batch);
-  Scratch scratch;
+  Scratch scratch(stream);
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
   const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), batch.target_rows, scratch);
-  Scores<T> scores{std::vector<T>(n), std::vector<T>(n), {}, {}};
-  T* log_sum_exp = scratch.take<T>(n);
+  T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *log_sum_exp = scratch.take<T>(n);
   with_values(w_.head, [&]<class W>(const W* head) {
-    run(stream, Head<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), list(batch.target_ids),
-                        temperature, vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n), vector(log_sum_exp, n)});
+    run(stream, Head<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
+                           temperature, vector(log_probs, n), vector(entropy, n), vector(log_sum_exp, n)});
   });
-  return scores;
+  return {on_host(stream, log_probs, n), on_host(stream, entropy, n), {}, {}};
 }
 
 template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>& batch, const Gathered& g, T* d_normed) {
-  Scratch scratch;
+  Scratch scratch(stream);
   const size_t n = batch.target_rows.size(), h = c_.text.hidden, rows = batch.text.rows();
   rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
   if (!w_.below_head_trained()) return;
   T* dX = scratch.take<T>(rows * h);
-  std::memset(dX, 0, rows * h * sizeof(T));
-  run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), list(batch.target_rows), matrix(dX, rows, h)});
+  clear(stream, dX, rows * h);
+  run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), on_device(stream, batch.target_rows, scratch), matrix(dX, rows, h)});
   VisualFeatures<T> d_features;
   const bool visual = batch.vision.patches && w_.vision_trained;
   if (visual) {
     d_features.count = batch.vision.tokens(c_.vision);
     for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
       d_features.levels.push_back(scratch.take<T>(d_features.count * h));
-      std::memset(d_features.levels.back(), 0, d_features.count * h * sizeof(T));
+      clear(stream, d_features.levels.back(), d_features.count * h);
     }
   }
   text_.backward(stream, batch.text, d_features, dX);
@@ -110,7 +107,7 @@ template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>&
 template <class T>
 Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep) {
   check(batch);
-  Scratch scratch;
+  Scratch scratch(stream);
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
   std::vector<const std::vector<T>*> lists{&loss.advantages, &loss.weights, &loss.log_prob_slopes, &loss.entropy_slopes};
   if (!loss.old_log_probs.empty()) lists.push_back(&loss.old_log_probs);
@@ -118,22 +115,20 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   for (const auto* v : lists)
     if (v->size() != n) refuse("every list of the loss must hold one entry per target");
   const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
-  Scores<T> scores{std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<int32_t>(n)};
-  T* d_normed = scratch.take<T>(n * h);
+  T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *losses = scratch.take<T>(n), *d_normed = scratch.take<T>(n * h);
+  int32_t* clipped = scratch.take<int32_t>(n);
+  const auto on_stream = [&](const std::vector<T>& values) { return on_device(stream, values, scratch); };
   with_values(w_.head, [&]<class W>(const W* head) {
-    run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h),
-                                  list(batch.target_ids), vector(loss.old_log_probs.data(), loss.old_log_probs.size()),
-                                  vector(loss.advantages.data(), n), vector(loss.weights.data(), n),
-                                  vector(loss.ref_log_probs.data(), loss.ref_log_probs.size()),
-                                  vector(loss.kl_weights.data(), loss.kl_weights.size()), vector(loss.log_prob_slopes.data(), n),
-                                  vector(loss.entropy_slopes.data(), n), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
-                                  static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual,
-                                  loss.tau_positive, loss.tau_negative, static_cast<int32_t>(loss.kl),
-                                  vector(scores.log_probs.data(), n), vector(scores.entropy.data(), n),
-                                  vector(scores.loss.data(), n), vector(scores.clipped.data(), n), matrix(d_normed, n, h)});
+    run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
+                                     on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
+                                     on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
+                                     on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
+                                     static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
+                                     loss.tau_negative, static_cast<int32_t>(loss.kl), vector(log_probs, n), vector(entropy, n),
+                                     vector(losses, n), vector(clipped, n), matrix(d_normed, n, h)});
   });
   backward_from(stream, batch, g, d_normed);
-  return scores;
+  return {on_host(stream, log_probs, n), on_host(stream, entropy, n), on_host(stream, losses, n), on_host(stream, clipped, n)};
 }
 
 template <class T>
@@ -141,11 +136,11 @@ std::vector<T> Policy<T>::logits(Stream& stream, const Batch<T>& batch, const st
   check(batch);
   for (int32_t r : rows)
     if (r < 0 || static_cast<size_t>(r) >= batch.text.rows()) refuse("rows must name rows of the batch");
-  Scratch scratch;
+  Scratch scratch(stream);
   const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), rows, scratch);
-  std::vector<T> out(rows.size() * c_.text.vocab);
-  linear(stream, rows.size(), c_.text.hidden, c_.text.vocab, g.normed, w_.head, out.data());
-  return out;
+  T* out = scratch.take<T>(rows.size() * c_.text.vocab);
+  linear(stream, rows.size(), c_.text.hidden, c_.text.vocab, g.normed, w_.head, out);
+  return on_host(stream, out, rows.size() * c_.text.vocab);
 }
 
 template <class T> std::vector<std::vector<T>> Policy<T>::features(Stream& stream, const VisionInput<T>& input) {
@@ -153,11 +148,11 @@ template <class T> std::vector<std::vector<T>> Policy<T>::features(Stream& strea
   batch.text.segment_starts = {0};
   batch.vision = input;
   check(batch);
-  Scratch scratch;
+  Scratch scratch(stream);
   vision_.forward(stream, input, Keep::nothing, scratch);
   const size_t size = input.tokens(c_.vision) * c_.text.hidden;
   std::vector<std::vector<T>> out;
-  for (const T* level : vision_.levels) out.emplace_back(level, level + size);
+  for (const T* level : vision_.levels) out.push_back(on_host(stream, level, size));
   return out;
 }
 

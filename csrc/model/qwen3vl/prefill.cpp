@@ -8,9 +8,9 @@
 namespace g2rpo::qwen3vl {
 
 template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chunk>& chunks) {
-  Scratch scratch;
+  Scratch scratch(stream);
   const size_t h = c_.text.hidden;
-  CachedRows<T> cached{cache_, c_.text.key_size(), {}};
+  std::vector<typename CachedRows<T>::Part> parts;
   TextInput input;
   input.segment_starts = {0};
   const auto segment = [&](size_t rows, int32_t prefix) {
@@ -23,7 +23,7 @@ template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chu
   int32_t past = 0;  // segments of rows that were computed before
   for (const auto& chunk : chunks) {
     segment(chunk.rows(), chunk.begin ? past++ : -1);
-    cached.parts.push_back({&chunk.group->pages, chunk.begin, chunk.rows()});
+    parts.push_back({&chunk.group->pages, chunk.begin, chunk.rows()});
     rows += chunk.rows();
   }
   input.positions.resize(3 * rows);
@@ -38,17 +38,19 @@ template <class T> void Engine<T>::prefill(Stream& stream, const std::vector<Chu
     if (end == p.rows()) last.push_back(static_cast<int32_t>(at) - 1);
   }
   const auto features = features_of(stream, chunks, input, scratch);
+  const CachedRows<T> cached(stream, cache_, parts, scratch);
   const T* hidden = text_.forward(stream, input, features, Keep::nothing, scratch, &cached);
   T* gathered = scratch.take<T>(last.size() * h);
   T* normed = scratch.take<T>(last.size() * h);
   T* rstd = scratch.take<T>(last.size());
-  run(stream, GatherRows<T>{matrix(hidden, rows, h), list(last), matrix(gathered, last.size(), h)});
+  run(stream, GatherRows<T>{matrix(hidden, rows, h), on_device(stream, last, scratch), matrix(gathered, last.size(), h)});
   rms_norm(stream, last.size(), h, gathered, w_.final_norm, c_.text.epsilon, normed, rstd);
   for (const auto& chunk : chunks) {
     auto& g = *chunk.group;
     g.cached = chunk.end;
     if (chunk.end < g.request.prompt.rows()) continue;
-    g.last.assign(normed, normed + h);
+    g.last = Array<T>(h, stream.accelerator);
+    copy(stream, g.last.data(), normed, h);
     normed += h;
     g.features.clear();
     if (!cache_.bounded()) g.request.prompt.pictures.clear();  // the tower will not be asked again
@@ -81,11 +83,13 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
   VisualFeatures<T> features{tower.tokens(v), {}};
   if (tower.patches) {
     // pictures that came together lie together
+    Array<T> joined;
     const T* end = shown[0].first->pixels;
     for (const auto& [picture, start] : shown) end = end == picture->pixels ? end + picture->patches() * v.patch_size : nullptr;
     tower.pixels = shown[0].first->pixels;
     if (!end) {
-      T* pixels = scratch.take<T>(tower.patches * v.patch_size);
+      joined = Array<T>(tower.patches * v.patch_size);
+      T* pixels = joined.data();
       tower.pixels = pixels;
       for (const auto& [picture, start] : shown) pixels = std::copy_n(picture->pixels, picture->patches() * v.patch_size, pixels);
     }
@@ -100,11 +104,11 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
     size_t count = 0;
     for (const auto& picture : p.pictures) count += tokens_of(*picture);
     for (size_t l = 0; l < levels; l++) {
-      group->features.emplace_back(count * h);
+      group->features.emplace_back(count * h, stream.accelerator);
       T* to = group->features.back().data();
       for (const auto& picture : p.pictures) {
-        const T* from = features.levels[l] + start_of(picture.get())->second * h;
-        to = std::copy(from, from + tokens_of(*picture) * h, to);
+        copy(stream, to, features.levels[l] + start_of(picture.get())->second * h, tokens_of(*picture) * h);
+        to += tokens_of(*picture) * h;
       }
     }
   }
@@ -120,11 +124,13 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
     std::vector<T*> all;
     for (size_t l = 0; l < levels; l++) {
       all.push_back(scratch.take<T>(total * h));
-      T* to = std::copy_n(features.count ? features.levels[l] : nullptr, features.count * h, all[l]);
+      if (features.count) copy(stream, all[l], features.levels[l], features.count * h);
+      T* to = all[l] + features.count * h;
       for (const auto& chunk : chunks)
         if (chunk.begin && !chunk.group->features.empty()) {
           const auto& level = chunk.group->features[l];
-          to = std::copy_n(level.data(), level.size(), to);
+          copy(stream, to, level.data(), level.size());
+          to += level.size();
         }
     }
     features = {total, std::move(all)};

@@ -13,8 +13,8 @@
 namespace g2rpo::qwen3vl {
 
 template <class T>
-void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const {
-  const size_t half = c_.text.head_dim / 2;
+void TextModel<T>::rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const {
+  const size_t half = c_.text.head_dim / 2, rows = positions.size() / 3;
   std::vector<T> frequency(half);
   std::vector<int32_t> axis(half);
   for (size_t i = 0; i < half; i++) {
@@ -22,8 +22,9 @@ void TextModel<T>::rope_table(Stream& stream, const int32_t* positions, size_t r
     const auto at = static_cast<int32_t>(i);  // T, H, W in turn; what the sections leave over is T
     axis[i] = at % 3 == 1 && at < 3 * c_.text.section[1] ? 1 : at % 3 == 2 && at < 3 * c_.text.section[2] ? 2 : 0;
   }
-  run(stream, RotaryTable<T>{matrix(positions, 3, rows), list(axis),
-                             vector<const T>(frequency.data(), half), matrix(cosine, rows, half), matrix(sine, rows, half)});
+  Scratch scratch(stream);
+  run(stream, RotaryTable<T>{matrix(on_device(stream, positions, scratch).data, 3, rows), on_device(stream, axis, scratch),
+                             on_device(stream, frequency, scratch), matrix(cosine, rows, half), matrix(sine, rows, half)});
 }
 
 template <class T>
@@ -62,14 +63,13 @@ template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& 
 }
 
 template <class T>
-void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& weights, const State& s, bool products, T* out,
-                                 size_t past) {
+void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& weights, const State& s, bool products, T* out, size_t past) {
   const auto& t = c_.text;
-  const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
+  const size_t h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   const size_t mlp = t.moe.experts ? 0 : t.mlp;
-  Scratch scratch;
+  Scratch scratch(stream);
   TextLayer<T> w = weights;
-  const size_t before = block_of_rows<T>(n, h * (qs + 2 * ks)), after = block_of_rows<T>(n, h * (qs + 3 * mlp));
+  const size_t before = block_of_rows<T>(stream, n, h * (qs + 2 * ks)), after = block_of_rows<T>(stream, n, h * (qs + 3 * mlp));
   if (products && before < n) {
     pack(stream, h, qs, w.q, scratch);
     for (auto* kv : {&w.k, &w.v}) pack(stream, h, ks, *kv, scratch);
@@ -96,7 +96,7 @@ void TextModel<T>::layer_forward(Stream& stream, const TextInput& input, const T
   });
   if (products) {
     Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),
-                           cube<const T>(s.v - past * ks, past + n, t.kv_heads, d), list(input.segment_starts), list(input.segment_prefix),
+                           cube<const T>(s.v - past * ks, past + n, t.kv_heads, d), in_.segment_starts, in_.segment_prefix,
                            true, 1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
                            matrix(s.log_sum_exp, n, t.heads)};
     attention.keys_before = past;
@@ -128,13 +128,15 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   keep_ = keep;
 
   T* x = scratch.take<T>(n * h);
-  embed(stream, list(input.ids), w_.embedding, t.vocab, h, x);
+  in_ = {on_device(stream, input.ids, scratch), on_device(stream, input.segment_starts, scratch), on_device(stream, input.segment_prefix, scratch),
+         on_device(stream, input.visual_rows, scratch), on_device(stream, input.visual_source, scratch)};
+  embed(stream, in_.ids, w_.embedding, t.vocab, h, x);
   if (!input.visual_rows.empty())
-    run(stream, VisualSplice<T>{matrix<const T>(features.levels[0], features.count, h), list(input.visual_rows),
-                                list(input.visual_source), matrix(x, n, h)});
+    run(stream, VisualSplice<T>{matrix<const T>(features.levels[0], features.count, h), in_.visual_rows,
+                                in_.visual_source, matrix(x, n, h)});
   cosine_ = scratch.take<T>(n * d / 2);
   sine_ = scratch.take<T>(n * d / 2);
-  rope_table(stream, input.positions.data(), n, cosine_, sine_);
+  rope_table(stream, input.positions, cosine_, sine_);
 
   State shared{};  // where what is not kept is written, layer after layer
   if (keep < Keep::products) take_products(n, shared, scratch, past);
@@ -148,14 +150,14 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     s.x = x;
     if (keep >= Keep::products) take_products(n, s, scratch, past);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch, past);
-    if (past) cached->load(l, s.k_roped - past * ks, s.v - past * ks);
+    if (past) cached->load(stream, l, s.k_roped - past * ks, s.v - past * ks);
     if (other) std::swap(x, other);
     else x = scratch.take<T>(n * h);
-    layer_forward(stream, input, w, s, true, x, past);
-    if (cached) cached->store(l, s.k_roped, s.v);
+    layer_forward(stream, n, w, s, true, x, past);
+    if (cached) cached->store(stream, l, s.k_roped, s.v);
     if (l + 1 < features.levels.size() && !input.visual_rows.empty())
-      run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), list(input.visual_rows),
-                                  list(input.visual_source), matrix(x, n, h)});
+      run(stream, DeepstackAdd<T>{matrix<const T>(features.levels[l + 1], features.count, h), in_.visual_rows,
+                                  in_.visual_source, matrix(x, n, h)});
     layers_.push_back(s);
   }
   return x;
@@ -165,7 +167,7 @@ template <class T>
 void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* g) {
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
-  Scratch scratch;
+  Scratch scratch(stream);
   const size_t mlp = t.moe.experts ? 0 : t.mlp;
   T* d_activated = scratch.take<T>(n * mlp);
   T* d_up = scratch.take<T>(n * mlp);
@@ -179,9 +181,9 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
     const auto& w = w_.layers[l];
     const auto& s = layers_[l];
-    if (keep_ < Keep::everything) layer_forward(stream, input, w, s, keep_ < Keep::products, nullptr);
+    if (keep_ < Keep::everything) layer_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
     if (visual && l + 1 < d_features.levels.size())
-      run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
+      run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
                                   matrix(d_features.levels[l + 1], d_features.count, h)});
     if (t.moe.experts) {
       moe_backward<T>(stream, t, w.moe, n, g, s.normed2, s.moe, narrow);
@@ -198,7 +200,7 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     run(stream, AttentionBackward<T>{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
                                      cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
                                      cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
-                                     list(input.segment_starts), list(input.segment_prefix), true,
+                                     in_.segment_starts, in_.segment_prefix, true,
                                      1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
                                      cube(d_v, n, t.kv_heads, d)});
     rope(stream, n, t.heads, cosine_, sine_, d_q, true);
@@ -211,10 +213,10 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     rms_norm_backward<T>(stream, n, h, narrow, s.x, w.input_norm, s.rstd1, g, g);
   }
   if (visual)
-    run(stream, VisualGather<T>{matrix<const T>(g, n, h), list(input.visual_rows), list(input.visual_source),
+    run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
                                 matrix(d_features.levels[0], d_features.count, h)});
   if (w_.embedding.gradient)
-    run(stream, EmbeddingBackward<T>{list(input.ids), matrix<const T>(g, n, h), matrix(w_.embedding.gradient, t.vocab, h)});
+    run(stream, EmbeddingBackward<T>{in_.ids, matrix<const T>(g, n, h), matrix(w_.embedding.gradient, t.vocab, h)});
 }
 
 template class TextModel<float>;

@@ -55,7 +55,7 @@ template <class T> class TextModel {
   void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX);
 
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
-  void rope_table(Stream& stream, const int32_t* positions, size_t rows, T* cosine, T* sine) const;
+  void rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const;
   void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
   /** Room for the results of a layer's matrix products and of attention; before its values there is room for those of `past` rows. */
   void take_products(size_t rows, State& s, Scratch& scratch, size_t past = 0) const;
@@ -64,12 +64,15 @@ template <class T> class TextModel {
   /** For what follows from them, and the keys of `past` rows. */
   void take_rowwise(size_t rows, State& s, Scratch& scratch, size_t past) const;
   /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
-  void layer_forward(Stream& stream, const TextInput& input, const TextLayer<T>& weights, const State& s, bool products, T* out,
-                     size_t past = 0);
+  void layer_forward(Stream& stream, size_t rows, const TextLayer<T>& weights, const State& s, bool products, T* out, size_t past = 0);
 
   const Config& c_;
   const Weights<T>& w_;
   Keep keep_ = Keep::nothing;
+  /** the input's lists where ops find them, for as long as its scratch */
+  struct {
+    View<const int32_t> ids, segment_starts, segment_prefix, visual_rows, visual_source;
+  } in_;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<TextLayerState<T>> layers_;
 };

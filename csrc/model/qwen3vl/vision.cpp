@@ -1,7 +1,6 @@
 #include "vision.h"
 
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "../../ops/attention/op.h"
@@ -93,9 +92,9 @@ template <class T>
 void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T>& weights, const State& s, bool products, T* out) {
   const auto& v = c_.vision;
   const size_t h = v.hidden, d = v.head_dim();
-  Scratch scratch;
+  Scratch scratch(stream);
   VisionBlock<T> w = weights;
-  const size_t before = block_of_rows<T>(n, 3 * h * h), after = block_of_rows<T>(n, h * h + 2 * h * v.mlp);
+  const size_t before = block_of_rows<T>(stream, n, 3 * h * h), after = block_of_rows<T>(stream, n, h * h + 2 * h * v.mlp);
   if (products && before < n) pack(stream, h, 3 * h, w.qkv.weight, scratch);
   if (products && after < n) {
     pack(stream, h, h, w.proj.weight, scratch);
@@ -116,8 +115,8 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
     Attention<T> attention{cube<const T>(s.qkv, n, v.heads, d),
                            cube<const T>(s.qkv + h, n, v.heads, d),
                            cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                           list(segment_starts_),
-                           list(segment_prefix_),
+                           in_.segment_starts,
+                           in_.segment_prefix,
                            false,
                            1 / std::sqrt(static_cast<double>(d)),
                            cube(s.attended, n, v.heads, d),
@@ -145,6 +144,9 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     for (int32_t t = 0; t < input.grids[g]; t++)
       segment_starts_.push_back(segment_starts_.back() + input.grids[g + 1] * input.grids[g + 2]);
   segment_prefix_.assign(segment_starts_.size() - 1, -1);
+  in_ = {on_device(stream, input.grids, scratch), on_device(stream, segment_starts_, scratch), on_device(stream, segment_prefix_, scratch),
+         on_device(stream, input.pixels, n * v.patch_size, scratch)};
+  in_.grids = matrix(in_.grids.data, in_.grids.size / 3, 3);
 
   const auto coordinates = patch_coordinates(input.grids, v.merge, n);
   const auto frequencies = vision_frequencies<T>(d);
@@ -152,12 +154,15 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   for (size_t i = 0; i < axis.size(); i++) axis[i] = i < d / 4 ? 0 : 1;
   cosine_ = scratch.take<T>(n * d / 2);
   sine_ = scratch.take<T>(n * d / 2);
-  run(stream, RotaryTable<T>{matrix(coordinates.data(), 2, n), list(axis),
-                             vector(frequencies.data(), frequencies.size()), matrix(cosine_, n, d / 2), matrix(sine_, n, d / 2)});
+  {
+    Scratch inner(stream);
+    run(stream, RotaryTable<T>{matrix(on_device(stream, coordinates, inner).data, 2, n), on_device(stream, axis, inner),
+                               on_device(stream, frequencies, inner), matrix(cosine_, n, d / 2), matrix(sine_, n, d / 2)});
+  }
 
   T* x = scratch.take<T>(n * h);
-  linear(stream, n, v.patch_size, h, input.pixels, w_.patch.weight, x, &w_.patch.bias);
-  run(stream, PositionEmbedding<T>{matrix(input.grids.data(), input.grids.size() / 3, 3),
+  linear(stream, n, v.patch_size, h, in_.pixels, w_.patch.weight, x, &w_.patch.bias);
+  run(stream, PositionEmbedding<T>{in_.grids,
                                    matrix<const T>(w_.positions.weight, v.positions, h), matrix(x, n, h),
                                    static_cast<int32_t>(v.merge)});
 
@@ -193,11 +198,11 @@ template <class T>
 void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features) {
   const auto& v = c_.vision;
   const size_t n = input.patches, h = v.hidden, d = v.head_dim();
-  Scratch scratch;
+  Scratch scratch(stream);
   T* g = scratch.take<T>(n * h);
-  std::memset(g, 0, n * h * sizeof(T));
+  clear(stream, g, n * h);
   {
-    Scratch inner;
+    Scratch inner(stream);
     merge_backward(stream, n, w_.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
   }
   T* wide = scratch.take<T>(n * v.mlp);
@@ -206,7 +211,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   for (size_t b = v.depth; b-- > 0;) {
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
-      Scratch inner;
+      Scratch inner(stream);
       merge_backward(stream, n, w_.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? g : nullptr, inner);
     }
     if (b < w_.lowest_block) continue;
@@ -225,8 +230,8 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
                                    cube<const T>(s.qkv + 2 * h, n, v.heads, d),
                                    cube<const T>(s.attended, n, v.heads, d),
                                    matrix<const T>(s.log_sum_exp, n, v.heads),
-                                   list(segment_starts_),
-                                   list(segment_prefix_),
+                                   in_.segment_starts,
+                                   in_.segment_prefix,
                                    false,
                                    1 / std::sqrt(static_cast<double>(d)),
                                    cube(d_qkv, n, v.heads, d),
@@ -242,9 +247,9 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   }
   if (w_.lowest_block > 0) return;
   if (w_.positions.gradient)
-    run(stream, PositionEmbeddingBackward<T>{matrix(input.grids.data(), input.grids.size() / 3, 3), matrix<const T>(g, n, h),
+    run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(g, n, h),
                                              matrix(w_.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
-  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
+  linear_backward<T>(stream, n, v.patch_size, h, g, in_.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
 }
 
 template class VisionTower<float>;

@@ -56,6 +56,11 @@ template <class T> class VisionTower {
   Keep keep_ = Keep::nothing;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<int32_t> segment_starts_, segment_prefix_;
+  /** the input where ops find it, for as long as its scratch */
+  struct {
+    View<const int32_t> grids, segment_starts, segment_prefix;
+    const T* pixels;
+  } in_;
   std::vector<VisionBlockState<T>> blocks_;
   MergerState<T> merger_;
   std::vector<MergerState<T>> taps_;

@@ -52,6 +52,7 @@ template <class T> struct Arguments {
   __device__ size_t row(const Part& p, size_t lane) const { return p.begin + (p.first + lane) / s.group; }
   __device__ size_t head(size_t g, const Part& p, size_t lane) const { return g * s.group + (p.first + lane) % s.group; }
   __device__ size_t in_query(size_t g, const Part& p, size_t lane) const { return row(p, lane) * s.query_stride + head(g, p, lane) * s.width; }
+  __device__ size_t in_output(size_t g, const Part& p, size_t lane) const { return (row(p, lane) * s.heads + head(g, p, lane)) * s.width; }
   __device__ size_t in_key(size_t row, size_t g) const { return row * s.key_stride + g * s.width; }
   /** Queries of a segment that come after `first`, at most a tile of them. */
   __device__ size_t lanes(const Part& p, size_t side) const {
@@ -78,7 +79,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
   constexpr size_t side = S::side;
   Part p;
   // the last tiles of long segments see most and go first
-  if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p)) return;
+  if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p) || p.begin < a.s.keys_before) return;
   const size_t g = blockIdx.y, lanes = a.lanes(p, side);
   T* q = reinterpret_cast<T*>(dynamic_shared);
   T *k = q + S::side * S::stride, *v = k + S::side * S::stride, *scores = v + S::side * S::stride;
@@ -130,7 +131,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
   for (int i = 0; i < S::per; i++) {
     const auto lane = static_cast<size_t>(y * S::per + i);
     if (lane >= lanes) continue;
-    T* to = a.out + a.in_query(g, p, lane);
+    T* to = a.out + a.in_output(g, p, lane);
 #pragma unroll
     for (int j = 0; j < S::columns; j++)
       if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) to[d] = sum[i][j] / total[i];
@@ -142,9 +143,8 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
 template <class T> __global__ void output_dots(Arguments<T> a) {
   const size_t i = cuda::global_index() / 32, lane = threadIdx.x % 32;
   if (i >= a.s.rows * a.s.heads) return;
-  const size_t at = i / a.s.heads * a.s.query_stride + i % a.s.heads * a.s.width;
   T sum = 0;
-  for (size_t d = lane; d < a.s.width; d += 32) sum = fma(a.d_output[at + d], a.output[at + d], sum);
+  for (size_t d = lane; d < a.s.width; d += 32) sum = fma(a.d_output[i * a.s.width + d], a.output[i * a.s.width + d], sum);
   sum = cuda::warp_sum(sum);
   if (lane == 0) a.dots[i] = sum;
 }
@@ -187,7 +187,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_qu
   T* q = reinterpret_cast<T*>(dynamic_shared);
   T *d_out = q + S::side * S::stride, *k = d_out + S::side * S::stride, *v = k + S::side * S::stride, *slopes = v + S::side * S::stride;
   take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
-  take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_query(g, p, l); });
+  take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_output(g, p, l); });
   T sum[S::per][S::columns] = {};
   each_key_tile(a, p, lanes, side, [&](size_t first, size_t count, bool own) {
     __syncthreads();
@@ -235,7 +235,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_ke
       const size_t lanes = a.lanes(p, side);
       __syncthreads();
       take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
-      take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_query(g, p, l); });
+      take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_output(g, p, l); });
       __syncthreads();
       weights_and_slopes<T, Width>(a, p, g, lanes, q, k, d_out, v, first, count, own, weights, slopes);
       __syncthreads();
@@ -256,7 +256,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_ke
 }
 
 template <class Op> bool shape_of(Stream& stream, const Op& op, const char* message, const char* too_wide, Shape& s) {
-  s.rows = op.query.dim[0], s.heads = op.query.dim[1], s.width = op.query.dim[2], s.key_heads = op.key.dim[1];
+  s.rows = op.key.dim[0], s.heads = op.query.dim[1], s.width = op.query.dim[2], s.key_heads = op.key.dim[1];
   s.segments = op.segmentPrefix.size, s.causal = op.causal;
   s.query_stride = op.query_stride ? op.query_stride : s.heads * s.width;
   s.key_stride = op.key_stride ? op.key_stride : s.key_heads * s.width;
@@ -297,7 +297,10 @@ KERNEL_REAL(cuda, Attention) {
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentStarts must rise from 0 to the number of rows");
   const auto known = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself");
   Arguments<T> a{};
-  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.out = op.output.data, a.out_log_sum_exp = op.logSumExp.data;
+  s.keys_before = op.keys_before;
+  // rows are those of keys; nothing is touched of queries that are not there
+  a.query = op.query.data - s.keys_before * s.query_stride, a.key = op.key.data, a.value = op.value.data;
+  a.out = op.output.data - s.keys_before * s.heads * s.width, a.out_log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;

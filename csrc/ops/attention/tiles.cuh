@@ -10,7 +10,7 @@ using cuda::Refusal;
 
 /** Sizes of a call; strides are between rows. */
 struct Shape {
-  size_t rows, heads, key_heads, width, query_stride, key_stride, segments, group;
+  size_t rows, heads, key_heads, width, query_stride, key_stride, segments, group, keys_before = 0;
   bool causal;
 };
 

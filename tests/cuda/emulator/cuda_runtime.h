@@ -173,12 +173,19 @@ template <class... P, class... A> cudaError_t cudaLaunchKernelEx(const cudaLaunc
 
 struct cudaDeviceProp {
   char name[256];
+  size_t totalGlobalMem;
   int major, minor, multiProcessorCount;
 };
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated on the CPU", 9, 0, 4};
+  *p = {"emulated on the CPU", size_t{1} << 33, 9, 0, 4};
   return cudaSuccess;
 }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+struct emulated_pool;
+using cudaMemPool_t = emulated_pool*;
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold };
+inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) { return *pool = nullptr, cudaSuccess; }
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 4, cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <vector>
 
@@ -102,6 +103,7 @@ thread_local Block block;
 constexpr size_t kPage = 4096;
 /** Every piece of device memory ends (but for what 16 bytes of alignment leave) where a page begins that nobody may touch. */
 std::map<void*, std::pair<void*, size_t>> mapped;
+std::mutex mapped_mutex;
 
 void give_way() {
   Fiber* me = block.current;
@@ -175,12 +177,14 @@ cudaError_t allocate(void** data, size_t bytes) {
   mprotect(begin + pages, kPage, PROT_NONE);
   *data = begin + (pages - bytes) / 16 * 16;
   std::memset(*data, 0xcd, bytes);
+  std::lock_guard lock(mapped_mutex);
   mapped[*data] = {begin, pages + kPage};
   return cudaSuccess;
 }
 
 cudaError_t release(void* data) {
   if (!data) return cudaSuccess;
+  std::lock_guard lock(mapped_mutex);
   const auto at = mapped.find(data);
   if (at == mapped.end()) return cudaErrorInvalidValue;
   munmap(at->second.first, at->second.second);

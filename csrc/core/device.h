@@ -1,4 +1,4 @@
-// The CPU as a device: one thread that runs what is enqueued, in order, with a pool beside it.
+// What jobs are enqueued on: one thread that runs them in order, with the CPU's pool beside it or an accelerator behind it.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -8,18 +8,20 @@
 #include <string>
 #include <thread>
 
-#include "../../core/status.h"
-#include "../../core/stream.h"
-#include "../../core/thread_pool.h"
+#include "accelerator.h"
+#include "status.h"
+#include "thread_pool.h"
 
 namespace g2rpo {
 
 /** Memory of a tensor. `failure` is set by a kernel that could not fill it, and passes on to what is computed from it. */
 struct Buffer {
-  Buffer(DType dtype, size_t count);
+  /** On the accelerator unless it is null. */
+  Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> accelerator);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
+  std::shared_ptr<Accelerator> accelerator;
   void* data;
   size_t bytes;
   DType dtype;
@@ -29,16 +31,19 @@ struct Buffer {
 };
 using BufferRef = std::shared_ptr<Buffer>;
 
-class CpuDevice {
+class Device {
  public:
-  explicit CpuDevice(int threads);
+  /** The CPU with so many threads, or an accelerator. */
+  Device(int threads, std::shared_ptr<Accelerator> accelerator);
   /** Lets the running job finish, drops what waits behind it, ends the thread. */
-  ~CpuDevice();
+  ~Device();
   /** Runs job(stream) after everything enqueued before; the job must not throw. */
   void enqueue(std::function<void(Stream&)> job);
   /** Takes effect for what is enqueued from now on. */
   void set_threads(int threads);
   int threads() const { return threads_; }
+  /** null: it is the CPU */
+  const std::shared_ptr<Accelerator>& accelerator() const { return accelerator_; }
 
  private:
   void work();
@@ -47,16 +52,21 @@ class CpuDevice {
   std::deque<std::function<void(Stream&)>> jobs_;
   bool stop_ = false;
   int threads_;
+  std::shared_ptr<Accelerator> accelerator_;
   std::unique_ptr<ThreadPool> pool_;
   std::thread thread_;
 };
 
-/** Runs f and returns how it failed, or null: by `fail` or by an exception. */
+/** Waits for what was launched before an exception; it has failed already. */
+void abandon(Stream& stream);
+
+/** Runs f, waits for what it launched, and returns how it failed, or null: by `fail` or by an exception. */
 template <class F> std::shared_ptr<const Failure> guarded(Stream& stream, F&& f) {
   stream.pool->take_failure();
   Failure failure;
   try {
     f();
+    finish(stream);
     failure = stream.pool->take_failure();
   } catch (const Error& e) {
     failure = {e.code, e.what()};
@@ -65,7 +75,9 @@ template <class F> std::shared_ptr<const Failure> guarded(Stream& stream, F&& f)
   } catch (const std::exception& e) {
     failure = {"INTERNAL", e.what()};
   }
-  return failure.code ? std::make_shared<const Failure>(std::move(failure)) : nullptr;
+  if (!failure.code) return nullptr;
+  abandon(stream);
+  return std::make_shared<const Failure>(std::move(failure));
 }
 
 }  // namespace g2rpo

@@ -1,0 +1,63 @@
+// A device beside the CPU, as the model and the binding use it: its memory, and what happens to it in the order of its stream. What implements it is
+// a library of its own, loaded at run time, so that the addon needs no driver.
+#pragma once
+#include "kernel.h"
+#include "stream.h"
+
+namespace g2rpo {
+
+/** One device with one stream. What its calls refuse is thrown: OUT_OF_MEMORY, or DEVICE_FAILED in the driver's words. */
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual Backend backend() const = 0;
+  /** e.g. "NVIDIA H200, compute capability 9.0, 141 GB" */
+  virtual const char* description() const = 0;
+  virtual DeviceQueue* queue() = 0;
+  /** Memory from the next launch on; 256-byte aligned. Like `deallocate` of any thread. */
+  virtual void* allocate(size_t bytes) = 0;
+  /** Once all that was launched before is done. Never throws. */
+  virtual void deallocate(void* data) noexcept = 0;
+  /** `from` may change when it returns. Of any thread. */
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  /** The values are there when it returns. */
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void clear(void* data, size_t bytes) = 0;
+  /** Waits for all that was launched; what a kernel refused becomes the stream's failure. */
+  virtual void finish(Stream& stream) = 0;
+};
+
+/** What such a library exports, as `g2rpo_library`. */
+struct AcceleratorLibrary {
+  /** of the sources that both sides share: they are compiled into both */
+  const char* sources;
+  const KernelEntry *begin, *end;
+  /** The first device that is there. @throws BACKEND_UNAVAILABLE  saying why there is none */
+  Accelerator* (*open)();
+};
+
+/** n values to another place of the stream's device. */
+template <class T> void copy(Stream& stream, T* to, const T* from, size_t n) {
+  if (n == 0) return;
+  if (stream.accelerator) stream.accelerator->copy(to, from, n * sizeof(T));
+  else __builtin_memcpy(to, from, n * sizeof(T));
+}
+/** n values become 0. */
+template <class T> void clear(Stream& stream, T* data, size_t n) {
+  if (n == 0) return;
+  if (stream.accelerator) stream.accelerator->clear(data, n * sizeof(T));
+  else __builtin_memset(static_cast<void*>(data), 0, n * sizeof(T));
+}
+/** n values of the stream's device to the host; they are there when it returns. */
+template <class T> void download(Stream& stream, T* to, const T* from, size_t n) {
+  if (n == 0) return;
+  if (stream.accelerator) stream.accelerator->download(to, from, n * sizeof(T));
+  else __builtin_memcpy(to, from, n * sizeof(T));
+}
+/** What was launched is done, and has failed if the stream says so. */
+inline void finish(Stream& stream) {
+  if (stream.accelerator) stream.accelerator->finish(stream);
+}
+
+}  // namespace g2rpo

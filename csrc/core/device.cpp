@@ -1,0 +1,67 @@
+#include "device.h"
+
+#include "arena.h"
+
+namespace g2rpo {
+
+Buffer::Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> on)
+    : accelerator(std::move(on)),
+      data(allocate_counted(count * size_of(dtype), accelerator.get())),
+      bytes(count * size_of(dtype)),
+      dtype(dtype) {}
+Buffer::~Buffer() { deallocate_counted(data, bytes, accelerator.get()); }
+
+Device::Device(int threads, std::shared_ptr<Accelerator> accelerator)
+    : threads_(accelerator ? 1 : threads), accelerator_(std::move(accelerator)), pool_(std::make_unique<ThreadPool>(threads_)), thread_([this] { work(); }) {}
+
+Device::~Device() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Device::enqueue(std::function<void(Stream&)> job) {
+  {
+    std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void Device::set_threads(int threads) {
+  if (accelerator_) return;  // its kernels have no use for them
+  threads_ = threads;
+  enqueue([this, threads](Stream&) {
+    if (pool_->threads() != threads) pool_ = std::make_unique<ThreadPool>(threads);
+  });
+}
+
+void abandon(Stream& stream) {
+  try {
+    finish(stream);
+  } catch (const Error&) {  // the device is lost; what is asked of it next says so
+  }
+  stream.pool->take_failure();
+}
+
+void Device::work() {
+  count_scratch(true);
+  const std::unique_ptr<ScratchArena, void (*)(ScratchArena*)> scratch(accelerator_ ? open_scratch(*accelerator_) : nullptr, close_scratch);
+  for (;;) {
+    std::function<void(Stream&)> job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
+      if (stop_) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    Stream stream{pool_.get(), accelerator_ ? accelerator_->queue() : nullptr, accelerator_.get(), scratch.get()};
+    job(stream);
+  }
+}
+
+}  // namespace g2rpo
