@@ -1,25 +1,55 @@
 #!/usr/bin/env bash
-# Everything that a machine with an NVIDIA GPU can say of this checkout, with the CUDA toolkit, CMake and a C++20 compiler alone: no Node,
-# no network. Builds the kernels, holds each to the CPU's and times it, and looks for bad memory accesses and races where
-# compute-sanitizer is there. What it prints also goes to the file named, if one is: bash scripts/gpu-run.sh [FILE]
+# Everything that a machine with an NVIDIA GPU can say of this checkout, with the CUDA toolkit, CMake and a C++20 compiler: no network, and
+# Node from gpu/ (npm run gpu:pack) where it is not installed. What is printed also goes to the file named, if one is:
+#   bash scripts/gpu-run.sh [FILE] [STAGE...]
+# Stages: build; kernels (each held to the CPU's, and timed); policy (tests with G2RPO_DEVICE=cuda); golden; train (the quick start); bench; sanitize
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec > >(tee "${1:-/dev/null}") 2>&1
+stages=("${@:2}")
+((${#stages[@]})) || stages=(build kernels policy golden train bench sanitize)
 command -v nvcc >/dev/null || { echo 'gpu-run: nvcc is not there; it comes with the CUDA toolkit'; exit 1; }
-architecture=${CUDA_ARCHITECTURE:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)}
-generator=()
-command -v ninja >/dev/null && generator=(-G Ninja)
-cmake -S . -B build/cuda "${generator[@]}" -DG2RPO_CUDA=ON -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CUDA_ARCHITECTURES=$architecture" >/dev/null
-cmake --build build/cuda --parallel "$(nproc)" >build/cuda/build.log || { cat build/cuda/build.log; exit 1; }
+failed=0
 
-nvcc --version | grep release
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-build/cuda/g2rpo_cuda
-for tool in memcheck racecheck; do
-  if command -v compute-sanitizer >/dev/null; then
+if ! command -v node >/dev/null && [[ -f gpu/node.xz ]]; then
+  mkdir -p gpu/bin
+  [[ -x gpu/bin/node ]] || { xz -dc gpu/node.xz >gpu/bin/node && chmod +x gpu/bin/node; }
+  export PATH="$PWD/gpu/bin:$PATH"
+fi
+[[ -d node_modules || ! -f gpu/node_modules.tar.xz ]] || { mkdir node_modules && tar xJf gpu/node_modules.tar.xz -C node_modules; }
+[[ -d dist || ! -f gpu/built.tar.xz ]] || tar xJf gpu/built.tar.xz
+export G2RPO_CUDA_LIBRARY="$PWD/build/cuda/g2rpo-cuda.so"
+
+build() {
+  local architecture=${CUDA_ARCHITECTURE:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)}
+  local generator=()
+  ! command -v ninja >/dev/null || generator=(-G Ninja)
+  cmake -S . -B build/cuda "${generator[@]}" -DG2RPO_CUDA=ON -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CUDA_ARCHITECTURES=$architecture" >/dev/null
+  cmake --build build/cuda --parallel "$(nproc)" >build/cuda/build.log || { cat build/cuda/build.log; exit 1; }
+  nvcc --version | grep release
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+}
+kernels() { build/cuda/g2rpo_cuda ${QUICK:+--quick} | if [[ ${QUICK:-} ]]; then grep -v '^ok'; else cat; fi; }
+policy() { G2RPO_DEVICE=cuda node node_modules/vitest/vitest.mjs run --maxWorkers 8 ${TESTS:-tests/kernels tests/model tests/train tests/rollout}; }
+golden() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./scripts/golden/run.ts tests/golden/model; }
+train() {
+  rm -rf "${RUN:-build/quickstart}"
+  time G2RPO_DEVICE=cuda node dist/cli/main.js quickstart --dir "${RUN:-build/quickstart}"
+}
+bench() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${BENCHES:-update sampling step engine}; }
+sanitize() {
+  local tool
+  command -v compute-sanitizer >/dev/null || { echo 'gpu-run: compute-sanitizer is not there; memcheck and racecheck not run'; return; }
+  for tool in memcheck racecheck; do
     echo "compute-sanitizer $tool"
     compute-sanitizer --tool "$tool" --error-exitcode 9 build/cuda/g2rpo_cuda --quick | grep -v '^ok' | tail -4
-  else
-    echo "gpu-run: compute-sanitizer is not there; $tool not run"
-  fi
+  done
+}
+
+for stage in "${stages[@]}"; do
+  echo "== $stage"
+  begin=$SECONDS
+  "$stage" || { echo "gpu-run: $stage failed"; failed=1; }
+  echo "== $stage: $((SECONDS - begin)) s"
 done
+exit "$failed"

@@ -17,11 +17,6 @@ class Gpu : public Accelerator {
     std::snprintf(memory, sizeof memory, "%.0f GB", static_cast<double>(properties.totalGlobalMem) / 1e9);
     description_ = std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." +
                    std::to_string(properties.minor) + ", " + memory;
-    // what was freed is kept for what comes next, else every wait would hand it back to the driver
-    cudaMemPool_t pool;
-    uint64_t keep = UINT64_MAX;
-    cuda::check(cudaDeviceGetDefaultMemPool(&pool, 0), "asking for the memory pool");
-    cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
   }
   Backend backend() const override { return Backend::cuda; }
   const char* description() const override { return description_.c_str(); }
