@@ -10,6 +10,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "../../csrc/backends/cuda/device.h"
@@ -47,7 +48,16 @@ template <class T> class Array {
 };
 
 template <class T> constexpr double kTolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;  // sums of a thousand terms of order one
-template <class T> std::string typed(const char* name) { return std::string(name) + (sizeof(T) == 4 ? " f32" : " f64"); }
+template <class T, class W = T> std::string typed(const char* name) { return std::string(name) + " " + name_of(DTypeOf<W>::value); }
+
+template <class T> T element(double x) {
+  if constexpr (std::is_same_v<T, bf16>) return narrow(static_cast<float>(x));
+  else return static_cast<T>(x);
+}
+template <class T> double number(T x) {
+  if constexpr (std::is_same_v<T, bf16>) return widen(x);
+  else return static_cast<double>(x);
+}
 
 template <class T> Array<T> zeros(size_t n) { return Array<T>(std::vector<T>(n)); }
 
@@ -57,7 +67,7 @@ template <class T> Array<T> randoms(size_t n, unsigned seed, double scale = 1, d
   std::normal_distribution<double> normal;
   std::vector<T> values(n);
   constexpr size_t kOwn = size_t{1} << 20;
-  for (size_t i = 0; i < n; i++) values[i] = i < kOwn ? static_cast<T>(shift + scale * normal(bits)) : values[i - kOwn];
+  for (size_t i = 0; i < n; i++) values[i] = i < kOwn ? element<T>(shift + scale * normal(bits)) : values[i - kOwn];
   return Array<T>(std::move(values));
 }
 
@@ -109,14 +119,21 @@ class Harness {
     double worst = 0;
     size_t at = 0;
     for (size_t i = 0; i < wanted.size(); i++) {
-      const double a = static_cast<double>(got[i]), b = static_cast<double>(wanted[i]);
+      const double a = number(got[i]), b = number(wanted[i]);
       if (a == b || (a != a && b != b)) continue;
       const double off = std::abs(a - b) / (tolerance * (1 + std::abs(b)));
       if (!(off <= worst)) worst = off, at = i;
     }
-    expect(worst <= 1, name + ": element " + std::to_string(at) + " is " + std::to_string(static_cast<double>(got.empty() ? 0 : got[at])) + ", the CPU says " +
-                           std::to_string(static_cast<double>(wanted.empty() ? 0 : wanted[at])));
+    expect(worst <= 1, name + ": element " + std::to_string(at) + " is " + std::to_string(got.empty() ? 0 : number(got[at])) + ", the CPU says " +
+                           std::to_string(wanted.empty() ? 0 : number(wanted[at])));
     std::printf("ok    %-64s %zu elements, at most %.2g of the tolerance %.0e off\n", name.c_str(), wanted.size(), worst, tolerance);
+  }
+
+  /** The very bits of the CPU. */
+  template <class T> void same(const std::string& name, Array<T>& array) {
+    const auto got = array.download();
+    expect(std::memcmp(got.data(), array.host().data(), got.size() * sizeof(T)) == 0, name + ": other bits than the CPU's");
+    std::printf("ok    %-64s %zu elements, the CPU's bits\n", name.c_str(), got.size());
   }
 
   /** The same bits twice: no result depends on the order in which blocks ran. */

@@ -6,9 +6,10 @@
 namespace g2rpo::cuda {
 
 /** C = A·B (+ bias) (+ residual), or C += A·B. An operand lies along k (its neighbours in memory are those in k) or across. */
-template <class T> struct Product {
+template <class T, class W = T> struct Product {
   size_t m, n, k;
-  const T *a, *b;
+  const T* a;
+  const W* b;
   bool a_along, b_along;        // A is [m, k] or [k, m], B is [n, k] or [k, n]
   T* c;                         // [m, n]
   const T* bias = nullptr;      // [n] or null
@@ -25,32 +26,32 @@ template <> struct Square<double> {
   static constexpr int side = 64, depth = 8, per = 4;
 };
 
-/** What a thread brings of a tile [depth][side] of an operand. */
-template <class T, bool Along> struct Bringer {
+/** What a thread brings of a tile [depth][side] of an operand, whose elements are of type E. */
+template <class T, class E, bool Along> struct Bringer {
   static constexpr int side = Square<T>::side, depth = Square<T>::depth, count = kWide<T>, stride = side + count;
   static_assert(side * depth == 256 * count);
   int place, step;  // across k, along k: of the first element
   bool whole;       // all of it can be loaded at once
   T held[count];
 
-  __device__ Bringer(int thread, const T* data, size_t leading)
+  __device__ Bringer(int thread, const E* data, size_t leading)
       : place(Along ? thread / (depth / count) : thread % (side / count) * count),
         step(Along ? thread % (depth / count) * count : thread / (side / count)),
         whole(leading % count == 0 && aligned(data)) {}
 
   /** Of the tile whose first element is (across, along); zeros beyond the ends. */
-  __device__ void load(const T* data, size_t leading, size_t across, size_t along, size_t across_end, size_t along_end) {
+  __device__ void load(const E* data, size_t leading, size_t across, size_t along, size_t across_end, size_t along_end) {
     const size_t p = across + static_cast<size_t>(place), s = along + static_cast<size_t>(step);
-    const T* at = data + (Along ? p * leading + s : s * leading + p);
+    const E* at = data + (Along ? p * leading + s : s * leading + p);
     const bool inside = Along ? p < across_end && s + count <= along_end : s < along_end && p + count <= across_end;
     if (inside && whole) {
       const auto pack = cuda::load<count>(at);
-      for (int i = 0; i < count; i++) held[i] = pack.x[i];
+      for (int i = 0; i < count; i++) held[i] = widened(pack.x[i]);
       return;
     }
     for (int i = 0; i < count; i++) {
       const auto by = static_cast<size_t>(i);
-      held[i] = (Along ? p < across_end && s + by < along_end : s < along_end && p + by < across_end) ? at[i] : T(0);
+      held[i] = (Along ? p < across_end && s + by < along_end : s < along_end && p + by < across_end) ? widened(at[i]) : T(0);
     }
   }
 
@@ -68,26 +69,22 @@ __device__ inline void square_of(size_t block, size_t rows, size_t columns, size
   column = within / height;
 }
 
-template <class T> __device__ void put(const Product<T>& p, size_t row, size_t column, T value) {
+template <class T, class W> __device__ void put(const Product<T, W>& p, size_t row, size_t column, T value) {
   const size_t at = row * p.n + column;
   if (p.bias) value += p.bias[column];
   if (p.residual) value += p.residual[at];
   p.c[at] = p.accumulate ? p.c[at] + value : value;
 }
 
-/** gridDim.y parts of k, `part` long each; more than one: they are left in `partials` [parts, m, n]. */
-template <class T, bool AAlong, bool BAlong>
-__global__ void __launch_bounds__(256) multiply(Product<T> p, size_t part, T* partials) {
+/** By 256 threads: the square of A·B that begins at (row, column), summed over [begin, end) of k; then done(row, column, sum) for what C has of it. */
+template <bool AAlong, bool BAlong, class T, class W, class F>
+__device__ void multiply_square(const Product<T, W>& p, size_t row, size_t column, size_t begin, size_t end, F&& done) {
   using S = Square<T>;
   constexpr int side = S::side, depth = S::depth, per = S::per, half = per / 2, across = side / per;
-  using A = Bringer<T, AAlong>;
-  using B = Bringer<T, BAlong>;
+  using A = Bringer<T, T, AAlong>;
+  using B = Bringer<T, W, BAlong>;
   __shared__ T as[2][depth][A::stride];
   __shared__ T bs[2][depth][B::stride];
-  size_t row, column;
-  square_of(blockIdx.x, (p.m + side - 1) / side, (p.n + side - 1) / side, row, column);
-  row *= side, column *= side;
-  const size_t begin = blockIdx.y * part, end = begin + part < p.k ? begin + part : p.k;
   const int thread = static_cast<int>(threadIdx.x), x = thread % across, y = thread / across;
   const size_t a_leading = AAlong ? p.k : p.m, b_leading = BAlong ? p.k : p.n;
   A a(thread, p.a, a_leading);
@@ -124,10 +121,21 @@ __global__ void __launch_bounds__(256) multiply(Product<T> p, size_t part, T* pa
     for (int j = 0; j < per; j++) {
       const size_t r = row + static_cast<size_t>(i < half ? y * half + i : side / 2 + y * half + i - half);
       const size_t c = column + static_cast<size_t>(j < half ? x * half + j : side / 2 + x * half + j - half);
-      if (r >= p.m || c >= p.n) continue;
-      if (gridDim.y > 1) partials[(blockIdx.y * p.m + r) * p.n + c] = sum[i][j];
-      else put(p, r, c, sum[i][j]);
+      if (r < p.m && c < p.n) done(r, c, sum[i][j]);
     }
+}
+
+/** gridDim.y parts of k, `part` long each; more than one: they are left in `partials` [parts, m, n]. */
+template <class T, bool AAlong, bool BAlong>
+__global__ void __launch_bounds__(256) multiply(Product<T> p, size_t part, T* partials) {
+  constexpr size_t side = Square<T>::side;
+  size_t row, column;
+  square_of(blockIdx.x, (p.m + side - 1) / side, (p.n + side - 1) / side, row, column);
+  const size_t begin = blockIdx.y * part, end = begin + part < p.k ? begin + part : p.k;
+  multiply_square<AAlong, BAlong>(p, row * side, column * side, begin, end, [&](size_t r, size_t c, T sum) {
+    if (gridDim.y > 1) partials[(blockIdx.y * p.m + r) * p.n + c] = sum;
+    else put(p, r, c, sum);
+  });
 }
 
 template <class T> __global__ void add_parts(Product<T> p, size_t parts, const T* partials) {

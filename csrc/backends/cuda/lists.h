@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "../../core/checks.h"
 #include "vectors.h"
@@ -52,21 +53,57 @@ class Lists {
   Temporary<unsigned char> device_;
 };
 
-template <class T, int I, int O, class F> __global__ void map_blocks(Blocks blocks, F f) {
-  const auto [k, begin, end] = blocks.part(blockIdx.x);
-  Arrays<T, I, O> a;
-  bool wide = true;
-  for (int i = 0; i < I; i++) a.in[i] = blocks.data<T>(i, k), wide &= aligned(a.in[i]);
-  for (int o = 0; o < O; o++) a.out[o] = blocks.data<T>(I - O + o, k);
-  if (wide) map_part<kWide<T>>(a, begin, end, f);
-  else map_part<1>(a, begin, end, f);
+/** Elements of one list that a thread has under way. */
+template <class E, int W> struct Ahead {
+  E* at;
+  Pack<std::remove_const_t<E>, W> held[kPacks];
+
+  __device__ Ahead(E* at, size_t step) : at(at) {
+    for (int p = 0; p < kPacks; p++) held[p] = load<W>(at + p * step);
+  }
+  __device__ void put(int p, size_t step) const {
+    if constexpr (!std::is_const_v<E>) store<W>(at + p * step, held[p]);
+  }
+};
+
+template <int W, class F, class... E> __device__ void map_ahead(const F& f, size_t k, size_t i, size_t step, Ahead<E, W>... lists) {
+  for (int p = 0; p < kPacks; p++) {
+    for (int w = 0; w < W; w++) f(k, i + p * step + w, lists.held[p].x[w]...);
+    (lists.put(p, step), ...);
+  }
 }
 
-/** The last O of some lists become f(all of them), element by element: f(const T (&in)[I], T (&out)[O]). */
-template <class T, int O, class F, class... L> void map_lists(Stream& stream, const F& f, const L&... lists) {
+/** The elements [begin, end) of tensor k, by all threads of a block; aligned at begin. */
+template <int W, class F, class... E> __device__ void map_tensor(const F& f, size_t k, size_t begin, size_t end, E*... data) {
+  const size_t step = blockDim.x * W;
+  for (size_t i = begin + threadIdx.x * W; i < end; i += kPacks * step) {
+    if (i + (kPacks - 1) * step + W <= end) {
+      map_ahead<W>(f, k, i, step, Ahead<E, W>(data + i, step)...);
+      continue;
+    }
+    for (int p = 0; p < kPacks; p++)
+      for (size_t j = i + p * step; j < end && j < i + p * step + W; j++) f(k, j, data[j]...);
+  }
+}
+
+/** Elements of a pack, the same for all lists: 16 bytes of the largest type. */
+template <class... E> constexpr int kWideOfAll = std::min({kWide<std::remove_const_t<E>>...});
+
+template <class F, class... E, size_t... Role> __device__ void map_roles(const F& f, const Blocks& blocks, std::index_sequence<Role...>, const ViewList<E>*...) {
+  constexpr int wide = kWideOfAll<E...>;
+  const auto [k, begin, end] = blocks.part(blockIdx.x);
+  if (aligned(blocks.data<E>(Role, k)...)) map_tensor<wide>(f, k, begin, end, blocks.data<E>(Role, k)...);
+  else map_tensor<1>(f, k, begin, end, blocks.data<E>(Role, k)...);
+}
+template <class F, class... E> __global__ void map_blocks(Blocks blocks, F f) {
+  map_roles(f, blocks, std::index_sequence_for<E...>{}, static_cast<const ViewList<E>*>(nullptr)...);
+}
+
+/** f(k, i, its element of every list) for element i of tensor k, for all of them; those of lists that are not const may be changed. */
+template <class F, class... E> void map_lists(Stream& stream, const F& f, const ViewList<E>&... lists) {
   const Lists tables(stream, 4096, lists...);
   if (tables.total() > 0)
-    launch(stream, map_blocks<T, sizeof...(lists), O, F>, static_cast<unsigned>(tables.total()), kThreads, tables.blocks(), f);
+    launch(stream, map_blocks<F, E...>, static_cast<unsigned>(tables.total()), kThreads, tables.blocks(), f);
 }
 
 }  // namespace g2rpo::cuda

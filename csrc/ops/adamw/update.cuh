@@ -1,9 +1,11 @@
 // One AdamW update on the device, for kernels that keep moments in different ways.
 #pragma once
 #include <cmath>
+#include <type_traits>
 
 #include "../../backends/cuda/lists.h"
 #include "arguments.h"
+#include "rounding.cuh"
 
 namespace g2rpo {
 
@@ -18,12 +20,14 @@ template <class T> struct UpdateScalars {
         step_size(static_cast<T>(op.learningRate / (1 - std::pow(op.beta1, op.step)))),
         root_scale(static_cast<T>(1 / std::sqrt(1 - std::pow(op.beta2, op.step)))), epsilon(static_cast<T>(op.epsilon)) {}
 
-  /** Moves both moments, and gives the new parameter. */
-  __device__ T step(T gradient, T parameter, T& first, T& second) const {
+  /** Moves both moments and the parameter; one of bf16 is rounded by what random() gives. */
+  template <class W, class F> __device__ void step(T gradient, W& parameter, T& first, T& second, F&& random) const {
     const T g = gradient * gradient_scale;
     first = fma(g - first, first_share, first);
     second = fma(g * g, second_share, second * beta2);
-    return parameter * keep - step_size * first / fma(sqrt(second), root_scale, epsilon);
+    const T moved = cuda::widened(parameter) * keep - step_size * first / fma(sqrt(second), root_scale, epsilon);
+    if constexpr (std::is_same_v<W, T>) parameter = moved;
+    else parameter = rounded_at_random(moved, mixed(random() ^ 0x5bd1e995u));  // another word than that of the moments' roundings
   }
 };
 

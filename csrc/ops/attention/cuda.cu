@@ -1,5 +1,6 @@
 // Softmax runs over tiles of keys as they come, so that no [S, S] matrix is there; a tile of queries has all heads that share a key head. The
 // backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
+#include "../../backends/cuda/groups.h"
 #include "tiles.cuh"
 
 namespace g2rpo {
@@ -9,37 +10,18 @@ namespace {
 using namespace attention;
 using cuda::dynamic_shared;
 
-/** Tiles of every segment, counted through; none at all where something is wrong with the arguments. One block. */
-__global__ void count_tiles(const int32_t* starts, const int32_t* prefix, size_t segments, size_t rows, size_t per_row, size_t side, int32_t* tiles,
-                            Refusal rising, Refusal known) {
-  __shared__ int32_t total[256];
-  __shared__ bool wrong;
-  const size_t t = threadIdx.x, each = (segments + 255) / 256, begin = t * each, end = begin + each < segments ? begin + each : segments;
-  if (t == 0) {
-    wrong = starts[0] != 0 || static_cast<size_t>(starts[segments]) != rows;
-    if (wrong) rising.at(0);
-  }
-  __syncthreads();
-  const auto count = [&](size_t z) { return static_cast<int32_t>((static_cast<size_t>(starts[z + 1] - starts[z]) * per_row + side - 1) / side); };
-  int32_t mine = 0;
-  bool refused = false;
-  for (size_t z = begin; z < end; z++) {
+/** Whether a segment's prefix is none, or another one without a prefix; what is not is refused. */
+struct KnownPrefix {
+  const int32_t* prefix;
+  size_t segments;
+  Refusal known;
+  __device__ bool operator()(size_t z) const {
     const int64_t p = prefix[z];
-    if (starts[z] > starts[z + 1]) rising.at(z), refused = true;
-    else mine += count(z);
-    if (p != -1 && (p < 0 || p >= static_cast<int64_t>(segments) || p == static_cast<int64_t>(z) || prefix[p] != -1)) known.at(z), refused = true;
+    const bool is = p == -1 || (p >= 0 && p < static_cast<int64_t>(segments) && p != static_cast<int64_t>(z) && prefix[p] == -1);
+    if (!is) known.at(z);
+    return is;
   }
-  total[t] = mine;
-  if (refused) wrong = true;
-  __syncthreads();
-  int32_t at = 0;
-  for (size_t i = 0; i < t; i++) at += total[i];
-  for (size_t z = begin; z < end; z++) {
-    tiles[z] = wrong ? 0 : at;
-    if (!wrong) at += count(z);
-  }
-  if (t == 255) tiles[segments] = wrong ? 0 : at;
-}
+};
 
 template <class T> struct Arguments {
   const T *query, *key, *value, *d_output, *output, *log_sum_exp;
@@ -277,16 +259,6 @@ template <class F> void with_width(size_t width, F&& f) {
   else f.template operator()<256>();
 }
 
-/** Where the tiles of every segment begin. There are no more than this. */
-struct Counted {
-  cuda::Temporary<int32_t> tiles;
-  unsigned bound;
-  Counted(Stream& stream, const int32_t* starts, const int32_t* prefix, const Shape& s, size_t per_row, size_t side, Refusal rising, Refusal known)
-      : tiles(stream, s.segments + 1), bound(static_cast<unsigned>(s.rows * per_row / side + s.segments)) {
-    cuda::launch(stream, count_tiles, 1u, 256u, starts, prefix, s.segments, s.rows, per_row, side, tiles.get(), rising, known);
-  }
-};
-
 }  // namespace
 
 KERNEL_REAL(cuda, Attention) {
@@ -295,7 +267,8 @@ KERNEL_REAL(cuda, Attention) {
                 "attention: D must be at most 256 on a GPU", s))
     return;
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentStarts must rise from 0 to the number of rows");
-  const auto known = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself");
+  const KnownPrefix known{op.segmentPrefix.data, s.segments,
+                          cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself")};
   Arguments<T> a{};
   s.keys_before = op.keys_before;
   // rows are those of keys; nothing is touched of queries that are not there
@@ -304,7 +277,7 @@ KERNEL_REAL(cuda, Attention) {
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;
-    const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, S::side, rising, known);
     if (s.rows * s.segments == 0) return;
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     cuda::launch_shared(stream, forward<T, Width>, dim3(queries.bound, static_cast<unsigned>(s.key_heads)), 256u, S::bytes(3, 1), a);
@@ -317,7 +290,8 @@ KERNEL_REAL(cuda, AttentionBackward) {
                 "attention_backward: D must be at most 256 on a GPU", s))
     return;
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentStarts must rise from 0 to the number of rows");
-  const auto known = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself");
+  const KnownPrefix known{op.segmentPrefix.data, s.segments,
+                          cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
   Arguments<T> a{};
   a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;
@@ -325,9 +299,9 @@ KERNEL_REAL(cuda, AttentionBackward) {
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;
-    const Counted queries(stream, op.segmentStarts.data, op.segmentPrefix.data, s, s.group, S::side, rising, known);
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, S::side, rising, known);
     if (s.rows * s.segments == 0) return;
-    const Counted keys(stream, op.segmentStarts.data, op.segmentPrefix.data, s, 1, S::side, rising, known);
+    const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, S::side, rising, known);
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
     const auto heads = static_cast<unsigned>(s.key_heads);

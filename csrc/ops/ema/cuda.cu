@@ -7,24 +7,27 @@ namespace {
 
 template <class T> struct Average {
   T share;
-  __device__ void operator()(const T (&in)[2], T (&out)[1]) const { out[0] = fma(in[0] - in[1], share, in[1]); }
+  template <class W> __device__ void operator()(size_t, size_t, const W& value, T& average) const { average = fma(cuda::widened(value) - average, share, average); }
 };
 
 struct Exchange {
-  template <class T> __device__ void operator()(const T (&in)[2], T (&out)[2]) const { out[0] = in[1], out[1] = in[0]; }
+  template <class W> __device__ void operator()(size_t, size_t, W& a, W& b) const {
+    const W held = a;
+    a = b, b = held;
+  }
 };
 
 }  // namespace
 
-KERNEL_REAL(cuda, Ema) {
+KERNEL_WEIGHT(cuda, Ema) {
   if (!(op.decay >= 0 && op.decay <= 1)) return fail(stream, "INVALID_ARGUMENT", "ema: decay must be in [0, 1]");
   if (!lists_agree(stream, op.kName, "averages", op.averages, op.values)) return;
-  cuda::map_lists<T, 1>(stream, Average<T>{static_cast<T>(1 - op.decay)}, op.values, op.averages);
+  cuda::map_lists(stream, Average<T>{static_cast<T>(1 - op.decay)}, op.values, op.averages);
 }
 
-KERNEL_REAL(cuda, EmaExchange) {
+KERNEL_WEIGHT(cuda, EmaExchange) {
   if (!lists_agree(stream, op.kName, "b", op.b, op.a)) return;
-  cuda::map_lists<T, 2>(stream, Exchange{}, op.a, op.b);
+  cuda::map_lists(stream, Exchange{}, op.a, op.b);
 }
 
 }  // namespace g2rpo

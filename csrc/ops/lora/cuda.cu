@@ -83,8 +83,8 @@ __global__ void __launch_bounds__(kColumns) gather(const T* wide, const T* narro
 }
 
 /** merged = base + scale · b · a: kTogether rows and a pack of columns to a thread. */
-template <class T, int W>
-__global__ void __launch_bounds__(kColumns) merge(const T* base, const T* a, const T* b, size_t rows, size_t width, size_t rank, T scale, T* merged) {
+template <class T, class B, int W>
+__global__ void __launch_bounds__(kColumns) merge(const B* base, const T* a, const T* b, size_t rows, size_t width, size_t rank, T scale, T* merged) {
   const size_t column = (static_cast<size_t>(blockIdx.y) * kColumns + threadIdx.x) * W, first = blockIdx.x * kTogether;
   if (column >= width) return;
   cuda::Pack<T, W> sums[kTogether] = {};
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kColumns) merge(const T* base, const T* a, con
     if (first + n >= rows) return;
     const size_t at = (first + n) * width + column;
     const auto held = cuda::load<W>(base + at);
-    for (int w = 0; w < W; w++) sums[n].x[w] += held.x[w];
+    for (int w = 0; w < W; w++) sums[n].x[w] += cuda::widened(held.x[w]);
     cuda::store<W>(merged + at, sums[n]);
   }
 }
@@ -121,16 +121,18 @@ template <class T, Layout layout> void add_products(Stream& stream, const T* wid
   cuda::add_partials<T>(stream, partials.get(), count, width * rank, out);
 }
 
-}  // namespace
-
-KERNEL_REAL(cuda, LoraMerge) {
+template <class T, class W> void merge_rows(Stream& stream, const LoraMerge<T, W>& op) {
   const size_t n = op.base.dim[0], k = op.base.dim[1], r = op.a.dim[0];
   if (n * k == 0) return;
-  cuda::with_pack<T>(k, cuda::aligned(op.base.data, op.a.data, op.merged.data), [&]<int W>(std::integral_constant<int, W>) {
-    const dim3 grid(cuda::blocks_for(n, kTogether), cuda::blocks_for(k, kColumns * W));
-    cuda::launch(stream, merge<T, W>, grid, kColumns, op.base.data, op.a.data, op.b.data, n, k, r, op.scale, op.merged.data);
+  cuda::with_pack<T>(k, cuda::aligned(op.base.data, op.a.data, op.merged.data), [&]<int Pack>(std::integral_constant<int, Pack>) {
+    const dim3 grid(cuda::blocks_for(n, kTogether), cuda::blocks_for(k, kColumns * Pack));
+    cuda::launch(stream, merge<T, W, Pack>, grid, kColumns, op.base.data, op.a.data, op.b.data, n, k, r, op.scale, op.merged.data);
   });
 }
+
+}  // namespace
+
+KERNEL_WEIGHT(cuda, LoraMerge) { merge_rows<T>(stream, op); }
 
 KERNEL_REAL(cuda, LoraBackward) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1], r = op.a.dim[0];

@@ -23,7 +23,7 @@ template <int W, class T> __device__ double squares_of(const T* x, size_t begin,
     }
     for (int k = 0; k < kAhead; k++)
       for (int w = 0; w < W; w++) {
-        const double v = static_cast<double>(held[k].x[w]);
+        const double v = static_cast<double>(cuda::widened(held[k].x[w]));
         sum = fma(v, v, sum);
       }
   }
@@ -49,11 +49,11 @@ __global__ void total(const double* partials, size_t n, double* sum) {
 
 }  // namespace
 
-KERNEL_REAL(cuda, SquaredNorm) {
+KERNEL_WEIGHT(cuda, SquaredNorm) {
   const cuda::Lists lists(stream, kBlock, op.x);
   cuda::Temporary<double> partials(stream, lists.total());
   if (lists.total() > 0)
-    cuda::launch(stream, squares<T>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), partials.get());
+    cuda::launch(stream, squares<W>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), partials.get());
   cuda::launch(stream, total, 1, 1024, partials.get(), lists.total(), op.sum.data);
 }
 
