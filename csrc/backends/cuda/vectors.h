@@ -16,6 +16,10 @@ template <class T> constexpr int kWide = 16 / sizeof(T);
 
 template <class... P> __host__ __device__ bool aligned(const P*... p) { return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...); }
 
+/** An element as arithmetic takes it. */
+template <class T> __device__ T widened(T x) { return x; }
+__device__ inline float widened(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+
 /** start(std::integral_constant<int, W>) with packs of 16 bytes where rows of `width` elements are made of them. */
 template <class T, class F> void with_pack(size_t width, bool aligned, F&& start) {
   if (aligned && width % kWide<T> == 0) start(std::integral_constant<int, kWide<T>>{});
