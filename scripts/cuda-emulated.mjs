@@ -12,6 +12,7 @@ const run = (command, args, quiet) => {
     cwd: root,
     stdio: quiet ? 'pipe' : 'inherit',
     encoding: 'utf8',
+    env: { G2RPO_CUBLASLT: resolve(root, folder, 'libemulated_cublaslt.so'), ...process.env },
     maxBuffer: 2 ** 28,
   });
   if (status === 0) return;

@@ -177,8 +177,7 @@ export function deviceLibrary(): string {
 function useDevice(addon: Native): void {
   const { device } = environment();
   if (device === undefined || device === 'cpu') return;
-  if (device !== 'cuda')
-    throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_DEVICE must be cpu or cuda; got ${device}`);
+  if (device !== 'cuda') throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_DEVICE must be cpu or cuda; got ${device}`);
   const library = deviceLibrary();
   if (!existsSync(library))
     throw new G2rpoError(

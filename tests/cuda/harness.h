@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../../csrc/backends/cuda/blas.h"
 #include "../../csrc/backends/cuda/device.h"
 #include "../../csrc/core/thread_pool.h"
 
@@ -48,6 +49,7 @@ template <class T> class Array {
 };
 
 template <class T> constexpr double kTolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;  // sums of a thousand terms of order one
+/** W: of the weights. */
 template <class T, class W = T> std::string typed(const char* name) { return std::string(name) + " " + name_of(DTypeOf<W>::value); }
 
 template <class T> T element(double x) {
@@ -71,11 +73,37 @@ template <class T> Array<T> randoms(size_t n, unsigned seed, double scale = 1, d
   return Array<T>(std::move(values));
 }
 
+/** What numbers are that a policy of such weights multiplies: f32 ones are rounded to bf16 for a weight of bf16. */
+template <class W, class T> Array<T> rounded_for(Array<T> array) {
+  if constexpr (sizeof(W) != 2) return array;
+  std::vector<T> values = array.host();
+  for (auto& x : values) x = widen(narrow(x));
+  return Array<T>(std::move(values));
+}
+/** Normal numbers as a weight. */
+template <class W, class T> Array<W> random_weights(size_t n, unsigned seed, double scale = 1) {
+  auto array = randoms<T>(n, seed, scale);
+  if constexpr (sizeof(W) != 2) return array;
+  else {
+    std::vector<W> values;
+    for (const T x : array.host()) values.push_back(narrow(x));
+    return Array<W>(std::move(values));
+  }
+}
+
 class Harness {
  public:
   explicit Harness(bool timed) : pool_(1), host_{&pool_, nullptr}, device_{&pool_, &queue_}, timed_(timed) {
     if (timed) copy_rate_ = measure_copy();
   }
+  /** call(what to add to names) with our own products of bf16, then with those of cuBLASLt where it is there. */
+  void with_and_without_blas(const std::function<void(const std::string&)>& call) {
+    queue_.wants_blas = false;
+    call("");
+    queue_.wants_blas = true;
+    if (cuda::has_blas(device_)) call(", cuBLASLt");
+  }
+
   /** Times are wanted too; of f64 kernels they are not. */
   bool timed() const { return timed_; }
 

@@ -10,9 +10,14 @@ using namespace g2rpo::test;
 
 namespace {
 
-template <class T> void head(Harness& h) {
+/** With a weight of bf16 the device rounds hidden states and slopes to bf16: the former are handed over rounded to both. */
+template <class T, class W = T> void head(Harness& h, const std::string& how = "") {
+  constexpr bool kNarrow = sizeof(W) == 2;
+  const double tolerance = (kNarrow ? 3 : 1) * kTolerance<T>;  // tensor cores cut off what f32 does not hold
+  const double sloped = kNarrow ? 1.6e-2 : kTolerance<T>;      // each slope is off by up to 2⁻⁹ of itself; they add up to 4, times weights of up to 2
   const auto test = [&](size_t n, size_t width, size_t vocabulary, double temperature, double loudness = 1, bool timing = false) {
-    auto hidden = randoms<T>(n * width, 1, loudness), weight = randoms<T>(vocabulary * width, 2, 1 / std::sqrt(static_cast<double>(width)));
+    auto hidden = rounded_for<W>(randoms<T>(n * width, 1, loudness));
+    auto weight = random_weights<W, T>(vocabulary * width, 2, 1 / std::sqrt(static_cast<double>(width)));
     std::vector<int32_t> ids;
     for (size_t i = 0; i < n; i++) ids.push_back(static_cast<int32_t>(i * 7919 % vocabulary));
     Array<int32_t> targets(std::move(ids));
@@ -20,50 +25,53 @@ template <class T> void head(Harness& h) {
     auto d_log_probs = randoms<T>(n, 4), d_entropy = randoms<T>(n, 5, 0.1), old = randoms<T>(n, 6, 0.3, -std::log(static_cast<double>(vocabulary)));
     auto advantages = randoms<T>(n, 7), weights = randoms<T>(n, 8, 0, 0.5), slopes = randoms<T>(n, 9, 0.01);
     auto clipped = zeros<int32_t>(n);
-    const std::string size = " " + std::to_string(n) + " x " + std::to_string(width) + " x " + std::to_string(vocabulary);
-    const std::function<Head<T>(Side)> forward = [&](Side s) {
-      return Head<T>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), temperature, log_probs.view(s), entropy.view(s), lse.view(s)};
+    const std::string size = " " + std::to_string(n) + " x " + std::to_string(width) + " x " + std::to_string(vocabulary) + how;
+    const auto name = [&](const char* op, const char* what = "") { return typed<T, W>(op) + size + what; };
+    const std::function<Head<T, W>(Side)> forward = [&](Side s) {
+      return Head<T, W>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), temperature, log_probs.view(s), entropy.view(s), lse.view(s)};
     };
-    const std::function<HeadBackward<T>(Side)> backward = [&](Side s) {
-      return HeadBackward<T>{d_log_probs.view(s), d_entropy.view(s), hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), lse.view(s),
+    const std::function<HeadBackward<T, W>(Side)> backward = [&](Side s) {
+      return HeadBackward<T, W>{d_log_probs.view(s), d_entropy.view(s), hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), lse.view(s),
                              entropy.view(s), d_weight.view(s, vocabulary, width), temperature, d_hidden.view(s, n, width)};
     };
-    const std::function<HeadPolicyLoss<T>(Side)> both = [&](Side s) {
-      return HeadPolicyLoss<T>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), old.view(s), advantages.view(s), weights.view(s), {}, {},
+    const std::function<HeadPolicyLoss<T, W>(Side)> both = [&](Side s) {
+      return HeadPolicyLoss<T, W>{hidden.view(s, n, width), weight.view(s, vocabulary, width), targets.view(s), old.view(s), advantages.view(s), weights.view(s), {}, {},
                                slopes.view(s), d_entropy.view(s), d_weight.view(s, vocabulary, width), temperature, static_cast<int32_t>(PolicyLossKind::ppo), 0.2, 0.2, 3, 1,
                                1.05, 0, log_probs.view(s), entropy.view(s), loss.view(s), clipped.view(s), d_hidden.view(s, n, width)};
     };
     if (timing) {
       const double product = 2.0 * static_cast<double>(n) * static_cast<double>(width) * static_cast<double>(vocabulary);
-      const double bytes = static_cast<double>((n + vocabulary) * width * sizeof(T));
-      h.time<Head<T>>(typed<T>("head") + size, bytes, forward, product);
-      h.time<HeadPolicyLoss<T>>(typed<T>("head_policy_loss") + size, 3 * bytes, both, 3 * product);
+      const double bytes = static_cast<double>(n * width * sizeof(T) + vocabulary * width * sizeof(W));
+      h.time<Head<T, W>>(name("head"), bytes, forward, product);
+      h.time<HeadPolicyLoss<T, W>>(name("head_policy_loss"), 3 * bytes, both, 3 * product);
       return;
     }
-    h.on_both<Head<T>>(forward);
-    h.close(typed<T>("head") + size + ": logProbs", log_probs, kTolerance<T>);
-    h.close(typed<T>("head") + size + ": entropy", entropy, kTolerance<T>);
-    h.close(typed<T>("head") + size + ": logSumExp", lse, kTolerance<T>);
-    h.on_both<HeadBackward<T>>(backward);
-    h.close(typed<T>("head_backward") + size + ": dHidden", d_hidden, kTolerance<T>);
-    h.close(typed<T>("head_backward") + size + ": dWeight", d_weight, 4 * kTolerance<T> * loudness);  // sums of thousands
-    h.on_both<HeadPolicyLoss<T>>(both);
-    h.close(typed<T>("head_policy_loss") + size + ": logProbs", log_probs, kTolerance<T>);
-    h.close(typed<T>("head_policy_loss") + size + ": loss", loss, kTolerance<T> * loudness);
-    h.close(typed<T>("head_policy_loss") + size + ": clipped", clipped, 1e-9);
-    h.close(typed<T>("head_policy_loss") + size + ": dHidden", d_hidden, kTolerance<T> * loudness);
-    h.close(typed<T>("head_policy_loss") + size + ": dWeight", d_weight, 4 * kTolerance<T> * loudness);
-    if (n == 70) h.repeats<HeadPolicyLoss<T>, T>(typed<T>("head_policy_loss") + size, d_weight, both);
+    h.on_both<Head<T, W>>(forward);
+    h.close(name("head", ": logProbs"), log_probs, tolerance);
+    h.close(name("head", ": entropy"), entropy, tolerance);
+    h.close(name("head", ": logSumExp"), lse, tolerance);
+    h.on_both<HeadBackward<T, W>>(backward);
+    h.close(name("head_backward", ": dHidden"), d_hidden, sloped);
+    h.close(name("head_backward", ": dWeight"), d_weight, (kNarrow ? 1 : 4) * sloped * loudness);  // sums of thousands
+    h.on_both<HeadPolicyLoss<T, W>>(both);
+    h.close(name("head_policy_loss", ": logProbs"), log_probs, tolerance);
+    h.close(name("head_policy_loss", ": loss"), loss, tolerance * loudness);
+    h.close(name("head_policy_loss", ": clipped"), clipped, 1e-9);
+    h.close(name("head_policy_loss", ": dHidden"), d_hidden, sloped * loudness);
+    h.close(name("head_policy_loss", ": dWeight"), d_weight, (kNarrow ? 1 : 4) * sloped * loudness);
+    if (n == 70) h.repeats<HeadPolicyLoss<T, W>, T>(name("head_policy_loss"), d_weight, both);
   };
   test(0, 8, 10, 1), test(1, 4, 1, 1), test(70, 24, 300, 0.7), test(3, 8, 8201, 1.3), test(2050, 3, 20, 1), test(9, 32, 500, 1, 300);
+  if (kNarrow) test(8, 16, 300, 1), test(200, 24, 304, 0.8);
   const auto refused = [&](const std::string& what, const char* code, double temperature, int32_t target, double value) {
-    auto hidden = randoms<T>(12, 1), weight = randoms<T>(40, 2), results = zeros<T>(9);
+    auto hidden = randoms<T>(12, 1), results = zeros<T>(9);
+    auto weight = random_weights<W, T>(40, 2);
     auto states = hidden.host();
     states[5] = static_cast<T>(value);
     Array<T> spoiled(std::move(states));
     Array<int32_t> targets({1, target, 3});
-    h.both_refuse<Head<T>>(typed<T>("head") + " of " + what, code, [&](Side s) {
-      return Head<T>{spoiled.view(s, 3, 4), weight.view(s, 10, 4), targets.view(s), temperature, {results.at(s), 3}, {results.at(s) + 3, 3}, {results.at(s) + 6, 3}};
+    h.both_refuse<Head<T, W>>(typed<T, W>("head") + " of " + what, code, [&](Side s) {
+      return Head<T, W>{spoiled.view(s, 3, 4), weight.view(s, 10, 4), targets.view(s), temperature, {results.at(s), 3}, {results.at(s) + 3, 3}, {results.at(s) + 6, 3}};
     });
   };
   refused("no temperature", "INVALID_ARGUMENT", 0, 2, 1);
@@ -74,6 +82,9 @@ template <class T> void head(Harness& h) {
   if (sizeof(T) == 4 && h.timed()) test(8192, 2048, 151936, 1, 1, true);
 }
 
-const Registered registered("head", [](Harness& h) { head<float>(h), head<double>(h); });
+const Registered registered("head", [](Harness& h) {
+  head<float>(h), head<double>(h);
+  h.with_and_without_blas([&](const std::string& how) { head<float, bf16>(h, how); });
+});
 
 }  // namespace

@@ -29,33 +29,38 @@ Array<int32_t> different(size_t n, int32_t count, unsigned seed) {
 
 std::string shape(size_t rows, size_t width) { return " " + std::to_string(rows) + " x " + std::to_string(width); }
 
-template <class T> void embedding(Harness& h) {
+template <class T, class W = T> void embedding(Harness& h) {
   const auto test = [&](size_t n, size_t vocabulary, size_t width, double often, bool timing) {
     auto ids = indices(n, -1, static_cast<int32_t>(vocabulary), 1, often);
-    auto table = randoms<T>(vocabulary * width, 2), dX = randoms<T>(n * width, 3), x = zeros<T>(n * width);
-    const std::function<Embedding<T>(Side)> forward = [&](Side s) { return Embedding<T>{ids.view(s), table.view(s, vocabulary, width), x.view(s, n, width)}; };
+    auto table = random_weights<W, T>(vocabulary * width, 2);
+    auto dTable = randoms<T>(vocabulary * width, 4), dX = randoms<T>(n * width, 3), x = zeros<T>(n * width);
+    const std::function<Embedding<T, W>(Side)> forward = [&](Side s) { return Embedding<T, W>{ids.view(s), table.view(s, vocabulary, width), x.view(s, n, width)}; };
     const std::function<EmbeddingBackward<T>(Side)> backward = [&](Side s) {
-      return EmbeddingBackward<T>{ids.view(s), dX.view(s, n, width), table.view(s, vocabulary, width)};
+      return EmbeddingBackward<T>{ids.view(s), dX.view(s, n, width), dTable.view(s, vocabulary, width)};
     };
     const std::string size = shape(n, width) + (often > 0 ? ", one often" : "");
     const double once = static_cast<double>(n * width * sizeof(T));
     if (timing) {
-      h.time<Embedding<T>>(typed<T>("embedding") + size, 2 * once, forward);
+      h.time<Embedding<T, W>>(typed<T, W>("embedding") + size, once + static_cast<double>(n * width * sizeof(W)), forward);
+      if (sizeof(W) == 2) return;
       h.time<EmbeddingBackward<T>>(typed<T>("embedding_backward") + size, 3 * once, backward);
       return;
     }
-    h.on_both<Embedding<T>>(forward);
-    h.close(typed<T>("embedding") + size, x, kTolerance<T>);
+    h.on_both<Embedding<T, W>>(forward);
+    h.close(typed<T, W>("embedding") + size, x, kTolerance<T>);
+    if (sizeof(W) == 2) return;  // the gradient knows nothing of the table
     h.on_both<EmbeddingBackward<T>>(backward);
-    h.close(typed<T>("embedding_backward") + size, table, 10 * kTolerance<T>);  // sums of many rows
-    if (n > 100) h.repeats<EmbeddingBackward<T>, T>(typed<T>("embedding_backward") + size, table, backward);
+    h.close(typed<T>("embedding_backward") + size, dTable, 10 * kTolerance<T>);  // sums of many rows
+    if (n > 100) h.repeats<EmbeddingBackward<T>, T>(typed<T>("embedding_backward") + size, dTable, backward);
   };
   test(0, 5, 8, 0, false), test(1, 1, 1, 0, false), test(33, 7, 33, 0, false), test(65, 1, 4, 0, false), test(300, 50, 64, 0, false), test(1000, 2050, 128, 0.5, false), test(70, 10, 2050, 0.9, false);
-  auto table = zeros<T>(12), x = zeros<T>(16);
+  auto table = zeros<W>(12);
+  auto x = zeros<T>(16);
   Array<int32_t> bad(std::vector<int32_t>{0, 2, 3, -2});
-  h.both_refuse<Embedding<T>>(typed<T>("embedding") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) { return Embedding<T>{bad.view(s), table.view(s, 3, 4), x.view(s, 4, 4)}; });
+  h.both_refuse<Embedding<T, W>>(typed<T, W>("embedding") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) { return Embedding<T, W>{bad.view(s), table.view(s, 3, 4), x.view(s, 4, 4)}; });
+  auto dTable = zeros<T>(9);
   h.both_refuse<EmbeddingBackward<T>>(typed<T>("embedding_backward") + " of an id that is none", "INVALID_ARGUMENT", [&](Side s) {
-    return EmbeddingBackward<T>{bad.view(s), x.view(s, 4, 3), table.view(s, 3, 3)};
+    return EmbeddingBackward<T>{bad.view(s), x.view(s, 4, 3), dTable.view(s, 3, 3)};
   });
   if (sizeof(T) == 4 && h.timed()) test(8192, 151936, 2048, 0.05, true), test(8192, 151936, 4096, 0.05, true);
 }
@@ -153,7 +158,7 @@ template <class T> void position_embedding(Harness& h) {
   if (sizeof(T) == 4 && h.timed()) test({1, 64, 64, 1, 32, 48, 4, 32, 32}, 48, 2, 1024, true), test({8, 64, 64}, 48, 2, 1152, true);
 }
 
-const Registered registered_embedding("embedding", [](Harness& h) { embedding<float>(h), embedding<double>(h); });
+const Registered registered_embedding("embedding", [](Harness& h) { embedding<float>(h), embedding<double>(h), embedding<float, bf16>(h); });
 const Registered registered_splice("visual_splice", [](Harness& h) { visual_splice<float>(h), visual_splice<double>(h); });
 const Registered registered_positions("position_embedding", [](Harness& h) { position_embedding<float>(h), position_embedding<double>(h); });
 

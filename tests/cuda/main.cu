@@ -20,12 +20,19 @@ int main(int argc, char** argv) {
     Harness h(timed);
     std::printf("device %s, compute capability %d.%d", device.name, device.major, device.minor);
     if (timed) std::printf("; a copy reads and writes %.2f TB/s", h.copy_rate());
-    std::printf("\n");
+    std::printf("\ncuBLASLt: %s\n", cuda::blas_found().words.c_str());
     auto& tests = Registered::all();
     std::sort(tests.begin(), tests.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     size_t ran = 0;
     for (const auto& [name, run] : tests)
-      if (names.empty() || std::find(names.begin(), names.end(), name) != names.end()) run(h), ran++;
+      if (names.empty() || std::find(names.begin(), names.end(), name) != names.end()) {
+        ran++;
+        try {
+          run(h);
+        } catch (const Error& error) {
+          h.expect(false, name + ": " + error.code + " " + error.what());
+        }
+      }
     h.expect(ran >= std::max<size_t>(1, names.size()), "there is no test of that name");
     std::printf("%d failed\n", h.failures());
     return h.failures() > 0;

@@ -15,6 +15,13 @@ DeviceQueue::DeviceQueue() {
   cuda::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   cuda::check(cudaMalloc(&refused, kWords * sizeof *refused), "allocating");
   cuda::check(cudaMemset(refused, 0xff, kWords * sizeof *refused), "clearing");
+  // what launches had for themselves stays with the process: by default it is unmapped whenever the stream is waited for, which costs milliseconds
+  int device = 0;
+  cudaMemPool_t pool;
+  uint64_t keep = UINT64_MAX;
+  cuda::check(cudaGetDevice(&device), "looking for a device");
+  cuda::check(cudaDeviceGetDefaultMemPool(&pool, device), "looking for memory");
+  cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "keeping memory");
 }
 
 DeviceQueue::~DeviceQueue() {

@@ -3,12 +3,17 @@
 #include <cuda_runtime.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "../../core/kernel.h"
 
 namespace g2rpo {
+
+namespace cuda {
+class Blas;
+}
 
 /** A CUDA stream, and the first element that one of its kernels refused. */
 struct DeviceQueue {
@@ -22,6 +27,8 @@ struct DeviceQueue {
   /** on the device: number of the refusal · 2⁴⁰ + element, then kValues times element · 2³² + value; all ones where there is none */
   unsigned long long* refused = nullptr;
   std::vector<Reason> reasons;  // by their number
+  std::shared_ptr<cuda::Blas> blas;  // since the first product by cuBLASLt
+  bool wants_blas = true;
 
   DeviceQueue();
   ~DeviceQueue();

@@ -178,12 +178,15 @@ template <class T> __global__ void __launch_bounds__(256) multiply_few(Product<T
 }
 
 /** Into how many parts k is cut: it follows from the shape alone, and so do the bits. */
-template <class T> size_t parts_of(const Product<T>& p) {
-  constexpr size_t side = Square<T>::side, enough = 256, shortest = 1024;
-  const size_t squares = ((p.m + side - 1) / side) * ((p.n + side - 1) / side);
-  if (squares >= enough / 2 || p.k < 2 * shortest) return 1;
-  const size_t wanted = (enough + squares - 1) / squares, possible = p.k / shortest;
+inline size_t parts_of(size_t squares, size_t k) {
+  constexpr size_t enough = 256, shortest = 1024;
+  if (squares >= enough / 2 || k < 2 * shortest) return 1;
+  const size_t wanted = (enough + squares - 1) / squares, possible = k / shortest;
   return wanted < possible ? wanted : possible;
+}
+template <class T> size_t parts_of(const Product<T>& p) {
+  constexpr size_t side = Square<T>::side;
+  return parts_of(((p.m + side - 1) / side) * ((p.n + side - 1) / side), p.k);
 }
 
 template <class T> void multiply(Stream& stream, const Product<T>& p) {

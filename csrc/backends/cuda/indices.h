@@ -35,8 +35,9 @@ struct RowIndices {
   }
 };
 
-template <class T> struct RowMove {
-  const T* from;
+/** Rows of T, of bf16 where F is. */
+template <class T, class F = T> struct RowMove {
+  const F* from;
   RowIndices source;
   T* to;
   RowIndices target;
@@ -47,18 +48,21 @@ template <class T> struct RowMove {
   Refusal twice;
 };
 
-template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) move_row(RowMove<T> m) {
+template <class T, class F, class Rows> __global__ void __launch_bounds__(Rows::kBlock) move_row(RowMove<T, F> m) {
   const size_t k = Rows::row();
   if (k >= m.count) return;
   size_t from, to;
   const bool moves = m.source.find(k, from);
   if (!m.target.find(k, to)) return;
   if (m.owner && m.owner[to] != static_cast<int32_t>(k)) return m.twice.at(k, static_cast<int32_t>(to));
-  const Row<T, Rows> row(moves ? m.from + from * m.width : nullptr, m.width);
+  const Row<F, Rows> row(moves ? m.from + from * m.width : nullptr, m.width);
   Rows::each(m.width, [&](int j, size_t i) {
     T* at = m.to + to * m.width + i;
     Pack<T, Rows::W> v{};
-    if (moves) v = row.at(j, i);
+    if (moves) {
+      const auto found = row.at(j, i);
+      for (int w = 0; w < Rows::W; w++) v.x[w] = widened(found.x[w]);
+    }
     if (m.add) {
       const auto held = load<Rows::W>(at);
       for (int w = 0; w < Rows::W; w++) v.x[w] = held.x[w] + v.x[w];
@@ -68,10 +72,10 @@ template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) m
 }
 
 /** Row k of the target becomes that of the source, or is added to, for k = 0…count−1; a source of −1 is a row of zeros. */
-template <class T> void move_rows(Stream& stream, const RowMove<T>& m) {
+template <class T, class F = T> void move_rows(Stream& stream, const RowMove<T, F>& m) {
   if (m.count == 0) return;
   with_row_team<T>(m.width, aligned(m.from, m.to), [&]<class Rows>(Rows) {
-    launch(stream, move_row<T, Rows>, blocks_for(m.count, Rows::kRows), Rows::kBlock, m);
+    launch(stream, move_row<T, F, Rows>, blocks_for(m.count, Rows::kRows), Rows::kBlock, m);
   });
 }
 

@@ -7,17 +7,48 @@
 
 namespace g2rpo::cuda {
 
-/** As Product, with operands of their own types. */
+/** As Product, with operands of their own types, f32 or bf16. */
 template <class A, class B> struct TensorProduct {
   size_t m, n, k;
   const A* a;
   const B* b;
   bool a_along, b_along;
   float* c;
-  const float *bias, *residual;
-  bool accumulate;
+  const float *bias = nullptr, *residual = nullptr;
+  bool accumulate = false;
 
   __host__ __device__ Product<float> written() const { return {m, n, k, nullptr, nullptr, a_along, b_along, c, bias, residual, accumulate}; }
+};
+
+/** Where the sums of a block go, two neighbours at a time: into C, or as one of several parts of k into memory of its own. */
+class Written {
+ public:
+  __device__ Written(Product<float> p, float* partials) : p_(p) {
+    if (partials) p_.c = partials + blockIdx.y * p.m * p.n, p_.bias = p_.residual = nullptr, p_.accumulate = false;
+    wide_ = p_.n % 2 == 0 && aligned(p_.c, p_.residual);
+  }
+  __device__ void put(size_t row, size_t column, float first, float second) const {
+    if (row >= p_.m || column >= p_.n) return;
+    if (!wide_) {
+      cuda::put(p_, row, column, first);
+      if (column + 1 < p_.n) cuda::put(p_, row, column + 1, second);
+      return;
+    }
+    const size_t at = row * p_.n + column;
+    Pack<float, 2> sums{first, second};
+    const auto add = [&](const float* x) {
+      const auto pack = load<2>(x);
+      sums.x[0] += pack.x[0], sums.x[1] += pack.x[1];
+    };
+    if (p_.bias) sums.x[0] += p_.bias[column], sums.x[1] += p_.bias[column + 1];
+    if (p_.residual) add(p_.residual + at);
+    if (p_.accumulate) add(p_.c + at);
+    store<2>(p_.c + at, sums);
+  }
+
+ private:
+  Product<float> p_;
+  bool wide_;
 };
 
 struct TensorTile {
@@ -123,18 +154,14 @@ __global__ void __launch_bounds__(256) tensor_multiply(TensorProduct<A, B> p, si
     __syncthreads();
     now = 1 - now;
   }
-  const auto written = p.written();
+  const Written to(p.written(), gridDim.y > 1 ? partials : nullptr);
 #pragma unroll
   for (int i = 0; i < 4; i++)
 #pragma unroll
     for (int j = 0; j < 4; j++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const size_t r = row + static_cast<size_t>(y + 16 * i + lane / 4 + e / 2 * 8), c = column + static_cast<size_t>(x + 8 * j + lane % 4 * 2 + e % 2);
-        if (r >= p.m || c >= p.n) continue;
-        if (gridDim.y > 1) partials[(blockIdx.y * p.m + r) * p.n + c] = sum[i][j][e];
-        else put(written, r, c, sum[i][j][e]);
-      }
+      for (int e = 0; e < 4; e += 2)
+        to.put(row + static_cast<size_t>(y + 16 * i + lane / 4 + e / 2 * 8), column + static_cast<size_t>(x + 8 * j + lane % 4 * 2), sum[i][j][e], sum[i][j][e + 1]);
 }
 
 template <class A, class B> void tensor_multiply(Stream& stream, const TensorProduct<A, B>& p) {

@@ -99,6 +99,7 @@ void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, const T
   if (weight.gradient || (bias && bias->gradient)) {
     LinearBackwardWeight<T> op{matrix(dY, rows, out), matrix(x, rows, in), matrix(weight.gradient, out, in), {}};
     if (bias) op.dBias = vector(bias->gradient, out);
+    op.in_bf16 = weight.narrow != nullptr;
     run(stream, op);
   }
   if (const auto& lora = weight.adapter; lora.rank)

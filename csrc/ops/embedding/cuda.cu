@@ -3,9 +3,9 @@
 
 namespace g2rpo {
 
-KERNEL_REAL(cuda, Embedding) {
+KERNEL_WEIGHT(cuda, Embedding) {
   const cuda::RowIndices ids{op.ids.data, cuda::index_range(stream, op.kName, "ids", op.table.dim[0], -1)};
-  cuda::move_rows<T>(stream, {op.table.data, ids, op.x.data, {}, op.ids.size, op.table.dim[1], false, nullptr, {}});
+  cuda::move_rows<T, W>(stream, {op.table.data, ids, op.x.data, {}, op.ids.size, op.table.dim[1], false, nullptr, {}});
 }
 
 KERNEL_REAL(cuda, EmbeddingBackward) {

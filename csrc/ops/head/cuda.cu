@@ -3,7 +3,7 @@
 // Above kSlice rows they are computed twice.
 #include <algorithm>
 
-#include "../../backends/cuda/gemm.cuh"
+#include "../../backends/cuda/bf16_gemm.h"
 #include "../../backends/cuda/indices.h"
 #include "../policy_loss/arguments.h"
 #include "../policy_loss/token_loss.cuh"
@@ -94,34 +94,45 @@ template <class T> __global__ void loss_slopes(size_t first, cuda::TokenLosses<T
   else if (!(a.slope[i] - a.slope[i] == 0)) finite.at(first + i, 2);
 }
 
-/** Logits of [tokens][rows] become dz; zeros where anything has been refused, so that nothing wrong is added to a gradient. */
-template <class T>
-__global__ void slopes(T* logits, size_t row, size_t rows, T scale, const int32_t* targets, Known<T> known, const T* d_log_probs, const T* d_entropy, const T* entropies,
+__device__ void write_slope(float* at, float x) { *at = x; }
+__device__ void write_slope(double* at, double x) { *at = x; }
+__device__ void write_slope(bf16* at, float x) { at->bits = static_cast<uint16_t>(cuda::pack_bf16(x, 0)); }
+
+/** dz of logits of [tokens][rows], in their place or elsewhere; zeros where anything has been refused, so that nothing wrong is added to a gradient. */
+template <class T, class W>
+__global__ void slopes(const T* logits, W* d_logits, size_t row, size_t rows, T scale, const int32_t* targets, Known<T> known, const T* d_log_probs, const T* d_entropy, const T* entropies,
                        const unsigned long long* refused) {
   const size_t i = cuda::global_index(), t = blockIdx.y;
   if (i >= rows) return;
-  T& z = logits[t * rows + i];
-  const T log_p = fma(z - known.shift[t], scale, -known.log_sum[t]);
+  const T log_p = fma(logits[t * rows + i] - known.shift[t], scale, -known.log_sum[t]);
   T dz = -scale * exp(log_p) * fma(d_entropy[t], log_p + entropies[t], d_log_probs[t]);
   if (static_cast<size_t>(targets[t]) == row + i) dz += d_log_probs[t] * scale;
-  z = *refused == ~0ull ? dz : T(0);
+  write_slope(d_logits + t * rows + i, *refused == ~0ull ? dz : T(0));
 }
 
-/** The hidden states, the weight and the targets of a head, and its memory for a chunk of tokens. */
-template <class T> struct Problem {
+/**
+ * The hidden states, the weight and the targets of a head, and its memory for a chunk of tokens. Where the weight is bf16, so is what it is multiplied
+ * with: a chunk's hidden states are rounded once, the slopes when they are written.
+ */
+template <class T, class W> struct Problem {
+  static constexpr bool kNarrow = !std::is_same_v<T, W>;
+  using Product = cuda::ProductOf<W, W>;
   Stream& stream;
-  const T *hidden, *weight;
+  const T* hidden;
+  const W* weight;
   const int32_t* targets;
   size_t tokens, width, vocabulary, chunk, slice;
   T scale;
   cuda::Temporary<T> logits, reals;
   cuda::Temporary<double> wide;
+  cuda::Temporary<W> narrow_hidden, narrow_slopes;
 
   template <class Op>
   Problem(Stream& stream, const Op& op)
       : stream(stream), hidden(op.hidden.data), weight(op.weight.data), targets(op.targets.data), tokens(op.targets.size), width(op.hidden.dim[1]),
         vocabulary(op.weight.dim[0]), chunk(std::min(kChunk, tokens)), slice(std::min(kSlice, vocabulary)), scale(static_cast<T>(1 / op.temperature)),
-        logits(stream, chunk * slice), reals(stream, 4 * chunk), wide(stream, 2 * chunk) {}
+        logits(stream, chunk * slice), reals(stream, 4 * chunk), wide(stream, 2 * chunk), narrow_hidden(stream, kNarrow ? chunk * width : 0),
+        narrow_slopes(stream, kNarrow && !std::is_same_v<Op, Head<T, W>> ? chunk * slice : 0) {}
 
   bool whole() const { return slice == vocabulary; }
   Known<T> known() const {
@@ -130,13 +141,24 @@ template <class T> struct Problem {
   }
   size_t rows(size_t row) const { return std::min(slice, vocabulary - row); }
 
+  /** The hidden states of tokens from `first` on, as they are multiplied: of those last rounded. */
+  const W* states(size_t first) const {
+    if constexpr (kNarrow) return narrow_hidden.get();
+    else return hidden + first * width;
+  }
+  W* slopes_of_chunk() const {
+    if constexpr (kNarrow) return narrow_slopes.get();
+    else return logits.get();
+  }
+
   void product(size_t first, size_t count, size_t row) const {
-    cuda::multiply<T>(stream, {.m = count, .n = rows(row), .k = width, .a = hidden + first * width, .b = weight + row * width, .a_along = true,
-                               .b_along = true, .c = logits.get()});
+    cuda::multiply(stream, Product{.m = count, .n = rows(row), .k = width, .a = states(first), .b = weight + row * width, .a_along = true, .b_along = true,
+                                   .c = logits.get()});
   }
 
   /** Log-probabilities and entropies of tokens [first, first + count). */
   void measure(size_t first, size_t count, T* log_probs, T* entropy, T* log_sum_exp, cuda::IndexRange range, cuda::Refusal finite) const {
+    if constexpr (kNarrow) cuda::round_elements(stream, hidden + first * width, count * width, narrow_hidden.get());
     for (size_t row = 0; row < vocabulary; row += slice) {
       product(first, count, row);
       cuda::launch(stream, fold<T>, static_cast<unsigned>(count), cuda::threads_for(rows(row)), logits.get(), first, row, rows(row), scale, targets + first, known(), range);
@@ -146,16 +168,17 @@ template <class T> struct Problem {
 
   /** Gradients of the same tokens, which have just been measured; the lists begin at the first. */
   void backward(size_t first, size_t count, const T* d_log_probs, const T* d_entropy, const T* entropies, T* d_hidden, T* d_weight) const {
+    const W* dz = slopes_of_chunk();
     for (size_t row = 0; row < vocabulary; row += slice) {
       if (!whole()) product(first, count, row);
       const size_t n = rows(row);
-      cuda::launch(stream, slopes<T>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), row, n, scale, targets + first, known(),
-                   d_log_probs, d_entropy, entropies, stream.queue->refused);
-      cuda::multiply<T>(stream, {.m = count, .n = width, .k = n, .a = logits.get(), .b = weight + row * width, .a_along = true, .b_along = false,
-                                 .c = d_hidden + first * width, .accumulate = row > 0});
+      cuda::launch(stream, slopes<T, W>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), slopes_of_chunk(), row, n, scale,
+                   targets + first, known(), d_log_probs, d_entropy, entropies, stream.queue->refused);
+      cuda::multiply(stream, Product{.m = count, .n = width, .k = n, .a = dz, .b = weight + row * width, .a_along = true, .b_along = false,
+                                     .c = d_hidden + first * width, .accumulate = row > 0});
       if (d_weight)
-        cuda::multiply<T>(stream, {.m = n, .n = width, .k = count, .a = logits.get(), .b = hidden + first * width, .a_along = false, .b_along = false,
-                                   .c = d_weight + row * width, .accumulate = true});
+        cuda::multiply(stream, Product{.m = n, .n = width, .k = count, .a = dz, .b = states(first), .a_along = false, .b_along = false,
+                                       .c = d_weight + row * width, .accumulate = true});
     }
   }
 };
@@ -169,20 +192,20 @@ cuda::Refusal finite_tokens(Stream& stream, const char* kernel) {
 
 }  // namespace
 
-KERNEL_REAL(cuda, Head) {
+KERNEL_WEIGHT(cuda, Head) {
   if (!temperature_holds(stream, op) || op.targets.size == 0) return;
   const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
   const auto finite = finite_tokens(stream, op.kName);
-  const Problem<T> p(stream, op);
+  const Problem<T, W> p(stream, op);
   for (size_t first = 0; first < p.tokens; first += p.chunk)
     p.measure(first, std::min(p.chunk, p.tokens - first), op.logProbs.data + first, op.entropy.data + first, op.logSumExp.data + first, range, finite);
 }
 
-KERNEL_REAL(cuda, HeadBackward) {
+KERNEL_WEIGHT(cuda, HeadBackward) {
   if (!temperature_holds(stream, op) || op.targets.size == 0) return;
   const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
   const auto finite = finite_tokens(stream, op.kName);
-  const Problem<T> p(stream, op);
+  const Problem<T, W> p(stream, op);
   cuda::Temporary<T> again(stream, 2 * p.chunk);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
     const size_t count = std::min(p.chunk, p.tokens - first);
@@ -192,11 +215,11 @@ KERNEL_REAL(cuda, HeadBackward) {
   }
 }
 
-KERNEL_REAL(cuda, HeadPolicyLoss) {
+KERNEL_WEIGHT(cuda, HeadPolicyLoss) {
   if (!temperature_holds(stream, op) || !loss_arguments_hold(stream, op) || op.targets.size == 0) return;
   const auto range = cuda::index_range(stream, op.kName, "targets", op.weight.dim[0]);
   const auto finite = finite_tokens(stream, op.kName);
-  const Problem<T> p(stream, op);
+  const Problem<T, W> p(stream, op);
   cuda::Temporary<T> d_log_probs(stream, p.tokens);
   for (size_t first = 0; first < p.tokens; first += p.chunk) {
     const size_t count = std::min(p.chunk, p.tokens - first);

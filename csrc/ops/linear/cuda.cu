@@ -1,4 +1,4 @@
-#include "../../backends/cuda/gemm.cuh"
+#include "../../backends/cuda/bf16_gemm.h"
 #include "op.h"
 
 namespace g2rpo {
@@ -26,24 +26,29 @@ template <class T> __global__ void add_sums(const T* partials, size_t count, siz
 
 }  // namespace
 
-KERNEL_REAL(cuda, Linear) {
+KERNEL_WEIGHT(cuda, Linear) {
   if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
-  cuda::multiply<T>(stream, {.m = m, .n = n, .k = k, .a = op.x.data, .b = op.weight.data, .a_along = true, .b_along = true,
-                             .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
+  cuda::multiply(stream, cuda::ProductOf<T, W>{.m = m, .n = n, .k = k, .a = op.x.data, .b = op.weight.data, .a_along = true, .b_along = true,
+                                               .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
 }
 
-KERNEL_REAL(cuda, LinearBackwardInput) {
+KERNEL_WEIGHT(cuda, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
-  cuda::multiply<T>(stream, {.m = m, .n = k, .k = n, .a = op.dY.data, .b = op.weight.data, .a_along = true, .b_along = false,
-                             .c = op.dX.data, .accumulate = op.accumulate});
+  cuda::multiply(stream, cuda::ProductOf<T, W>{.m = m, .n = k, .k = n, .a = op.dY.data, .b = op.weight.data, .a_along = true, .b_along = false,
+                                               .c = op.dX.data, .accumulate = op.accumulate});
 }
 
 KERNEL_REAL(cuda, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
-  if (op.dWeight)
-    cuda::multiply<T>(stream, {.m = n, .n = k, .k = m, .a = op.dY.data, .b = op.x.data, .a_along = false, .b_along = false,
-                               .c = op.dWeight.data, .accumulate = true});
+  if (op.dWeight) {
+    const auto multiply_as = [&]<class P>(P) {
+      cuda::multiply(stream, P{.m = n, .n = k, .k = m, .a = op.dY.data, .b = op.x.data, .a_along = false, .b_along = false, .c = op.dWeight.data, .accumulate = true});
+    };
+    if constexpr (sizeof(T) == 4)
+      if (op.in_bf16) multiply_as(cuda::TensorProduct<T, T>{});
+    if (sizeof(T) != 4 || !op.in_bf16) multiply_as(cuda::Product<T>{});
+  }
   if (!op.dBias || m * n == 0) return;
   const unsigned count = cuda::blocks_for(m, kRows);
   cuda::Temporary<T> partials(stream, count * n);

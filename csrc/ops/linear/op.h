@@ -56,6 +56,8 @@ template <class T> struct LinearBackwardWeight {
   View<const T> x;
   View<T> dWeight;
   View<T> dBias;
+  /** operands may be rounded to bf16: those of a policy whose weights are (a GPU's tensor cores want them so, the CPU stays exact) */
+  bool in_bf16 = false;
   G2_INLINE static LinearBackwardWeight read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};
   }

@@ -2,6 +2,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <deque>
+#include <vector>
+
 namespace g2rpo::cuda {
 
 inline uint32_t round_to_bf16(float x) {
@@ -40,6 +43,31 @@ inline void multiply_squares(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, f
       sum = fmaf(widened_half(left, k % 2), widened_half(right, k % 2), sum);
     }
     c[i] = sum;
+  }
+}
+
+/** What a thread has fetched arrives when it waits for it, as late as on a device at worst. */
+struct Fetched {
+  void* to;
+  unsigned char bytes[16];
+};
+inline std::deque<std::vector<Fetched>>& fetched_groups() {
+  static thread_local std::vector<std::deque<std::vector<Fetched>>> of_threads(1024);
+  auto& groups = of_threads[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
+  if (groups.empty()) groups.emplace_back();
+  return groups;
+}
+inline void fetch(void* to, const void* from, bool inside) {
+  Fetched f{to, {}};
+  if (inside) std::memcpy(f.bytes, from, sizeof f.bytes);
+  fetched_groups().back().push_back(f);
+}
+inline void close_group() { fetched_groups().emplace_back(); }
+template <int Open> void wait_for_groups() {
+  auto& groups = fetched_groups();
+  while (groups.size() > Open + 1) {
+    for (const Fetched& f : groups.front()) std::memcpy(f.to, f.bytes, sizeof f.bytes);
+    groups.pop_front();
   }
 }
 

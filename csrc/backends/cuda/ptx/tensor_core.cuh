@@ -42,4 +42,14 @@ __device__ inline void multiply_squares(const uint32_t (&a)[4], uint32_t b0, uin
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/** 16 bytes on their way into shared memory while the thread goes on, or zeros where they are not `inside`; `from` may be read either way. */
+__device__ inline void fetch(void* to, const void* from, bool inside) {
+  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(__cvta_generic_to_global(from)), "r"(inside ? 16 : 0) : "memory");
+}
+/** What this thread has fetched since the last call is a group. */
+__device__ inline void close_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/** All groups of this thread but the last Open have arrived. */
+template <int Open> __device__ void wait_for_groups() { asm volatile("cp.async.wait_group %0;" ::"n"(Open) : "memory"); }
+
 }  // namespace g2rpo::cuda
