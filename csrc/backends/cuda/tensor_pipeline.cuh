@@ -1,17 +1,21 @@
-// Matrix products on tensor cores of operands that are bf16 in memory: tiles travel into shared memory by themselves, two ahead of the one that is
-// multiplied. For operands whose rows are whole pieces of 16 bytes; others go through tensor_gemm.cuh.
+// Matrix products on tensor cores of operands that are bf16 in memory: tiles travel into shared memory by themselves, three ahead of the one that
+// is multiplied. For operands whose rows are whole pieces of 16 bytes; others go through tensor_gemm.cuh.
 #pragma once
 #include "tensor_gemm.cuh"
 
 namespace g2rpo::cuda {
 
 struct Pipeline {
-  static constexpr int depth = 32, stages = 3;  // of k in a tile; tiles in shared memory
+  static constexpr int depth = 32, stages = 4;  // of k in a tile; tiles in shared memory
 };
 
-/** How a tile of an operand lies in shared memory: from one row to the next so many elements that rows of eight begin in different banks. */
+/**
+ * How a tile of an operand lies in shared memory, in pieces of 16 bytes. Pieces of a row change places, so that the same piece of eight rows behind each other
+ * lies in different banks, as do pieces that neighbours fetch.
+ */
 template <int Side, bool Along> struct SharedTile {
-  static constexpr int stride = (Along ? Pipeline::depth : Side) + 8, elements = (Along ? Side : Pipeline::depth) * stride;
+  static constexpr int per_row = (Along ? Pipeline::depth : Side) / 8, pieces = Side * Pipeline::depth / 8;
+  static __device__ int at(int row, int piece) { return row * per_row + (piece ^ (Along ? row / 2 % 4 : row % 8)); }
 };
 
 /** A block of eight warps has Rows × Columns of C, each warp a part of that. */
@@ -25,21 +29,22 @@ using SmallTile = PipelineTile<64, 128, 32, 32>;
 
 /** What a thread fetches of the tiles of one operand, which lie behind each other along k. */
 template <int Side, bool Along> class Fetcher {
-  static constexpr int depth = Pipeline::depth, per_row = (Along ? depth : Side) / 8, rows = 256 / per_row, count = Side * depth / 8 / 256;
+  using Tile = SharedTile<Side, Along>;
+  static constexpr int depth = Pipeline::depth, rows = 256 / Tile::per_row, count = Tile::pieces / 256;
 
  public:
   __device__ Fetcher(int thread, const bf16* data, size_t leading, size_t across, size_t along, size_t across_end)
-      : row_(thread / per_row), column_(thread % per_row * 8), left_(static_cast<int>(across_end - across)), leading_(leading),
+      : row_(thread / Tile::per_row), column_(thread % Tile::per_row * 8), left_(static_cast<int>(across_end - across)), leading_(leading),
         at_(data + (Along ? across * leading + along : along * leading + across) + static_cast<size_t>(row_) * leading + static_cast<size_t>(column_)), data_(data) {}
 
   /** The next tile, of which `depth_left` is there along k. */
-  __device__ void next(uint16_t* tile, size_t depth_left) {
+  __device__ void next(uint4* tile, size_t depth_left) {
     const int end = depth_left < depth ? static_cast<int>(depth_left) : depth;
 #pragma unroll
     for (int r = 0; r < count; r++) {
       const int row = row_ + r * rows;
       const bool inside = Along ? row < left_ && column_ < end : row < end && column_ < left_;
-      fetch(tile + row * SharedTile<Side, Along>::stride + column_, inside ? at_ + static_cast<size_t>(r * rows) * leading_ : data_, inside);
+      fetch(tile + Tile::at(row, column_ / 8), inside ? at_ + static_cast<size_t>(r * rows) * leading_ : data_, inside);
     }
     at_ += Along ? depth : depth * leading_;
   }
@@ -56,9 +61,8 @@ __global__ void __launch_bounds__(256, Tile::together) multiply_pipelined(Tensor
   using ATile = SharedTile<Tile::Rows, AAlong>;
   using BTile = SharedTile<Tile::Columns, BAlong>;
   constexpr int down = Tile::WarpRows / 16, pairs = Tile::WarpColumns / 16, across = Tile::Columns / Tile::WarpColumns;
-  auto* shared = reinterpret_cast<uint16_t*>(dynamic_shared);
-  const auto a_tile = [&](int stage) { return shared + stage * (ATile::elements + BTile::elements); };
-  const auto b_tile = [&](int stage) { return a_tile(stage) + ATile::elements; };
+  const auto a_tile = [&](int stage) { return dynamic_shared + stage * (ATile::pieces + BTile::pieces); };
+  const auto b_tile = [&](int stage) { return a_tile(stage) + ATile::pieces; };
   size_t row, column;
   square_of(blockIdx.x, (p.m + Tile::Rows - 1) / Tile::Rows, (p.n + Tile::Columns - 1) / Tile::Columns, row, column);
   row *= Tile::Rows, column *= Tile::Columns;
@@ -89,14 +93,14 @@ __global__ void __launch_bounds__(256, Tile::together) multiply_pipelined(Tensor
 #pragma unroll
       for (int i = 0; i < down; i++) {  // squares: rows, rows + 8, the same further along k
         const int r = y + 16 * i + square % 2 * 8, k = d + square / 2 * 8;
-        if (AAlong) load_squares(left + (r + line) * ATile::stride + k, u[i]);
-        else load_squares_transposed(left + (k + line) * ATile::stride + r, u[i]);
+        if (AAlong) load_squares(left + ATile::at(r + line, k / 8), u[i]);
+        else load_squares_transposed(left + ATile::at(k + line, r / 8), u[i]);
       }
 #pragma unroll
       for (int j = 0; j < pairs; j++) {  // squares: columns, further along k, columns + 8, further along k
         const int c = x + 16 * j + square / 2 * 8, k = d + square % 2 * 8;
-        if (BAlong) load_squares(right + (c + line) * BTile::stride + k, v[j]);
-        else load_squares_transposed(right + (k + line) * BTile::stride + c, v[j]);
+        if (BAlong) load_squares(right + BTile::at(c + line, k / 8), v[j]);
+        else load_squares_transposed(right + BTile::at(k + line, c / 8), v[j]);
       }
 #pragma unroll
       for (int i = 0; i < down; i++)
@@ -119,7 +123,7 @@ __global__ void __launch_bounds__(256, Tile::together) multiply_pipelined(Tensor
 template <class Tile> size_t tiles_of(size_t m, size_t n) { return ((m + Tile::Rows - 1) / Tile::Rows) * ((n + Tile::Columns - 1) / Tile::Columns); }
 
 template <class Tile, bool AAlong, bool BAlong> void start_pipelined(Stream& stream, const TensorProduct<bf16, bf16>& p) {
-  constexpr size_t depth = Pipeline::depth, shared = Pipeline::stages * (SharedTile<Tile::Rows, AAlong>::elements + SharedTile<Tile::Columns, BAlong>::elements) * sizeof(bf16);
+  constexpr size_t depth = Pipeline::depth, shared = Pipeline::stages * (SharedTile<Tile::Rows, AAlong>::pieces + SharedTile<Tile::Columns, BAlong>::pieces) * sizeof(uint4);
   const size_t tiles = tiles_of<Tile>(p.m, p.n), parts = parts_of(tiles, p.k), part = ((p.k + parts - 1) / parts + depth - 1) / depth * depth;
   Temporary<float> partials(stream, parts > 1 ? parts * p.m * p.n : 0);
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(parts));

@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kChunk = 2048;  // tokens at a time
 constexpr size_t kSlice = 8192;  // rows of the vocabulary at a time
+constexpr unsigned kHeld = kSlice / cuda::kThreads;  // logits of a slice that a thread keeps, so that they are read once
+constexpr unsigned kEach = 8;    // slopes to a thread
 constexpr double kCoarse = 256;  // from here on f32 rounds a normaliser by more than 1e-5
 
 /** Of each token of a chunk, over the slices folded so far: see Statistics in cpu.cpp. */
@@ -30,11 +32,17 @@ __global__ void fold(const T* logits, size_t first, size_t row, size_t rows, T s
   __shared__ T partial[32];
   __shared__ double wide[32];
   const T* z = logits + blockIdx.x * rows;
-  T largest = -INFINITY;
+  T held[kHeld], largest = -INFINITY;
   bool nan = false;
-  for (size_t i = threadIdx.x; i < rows; i += blockDim.x) {
-    nan |= z[i] != z[i];
-    largest = z[i] > largest ? z[i] : largest;
+#pragma unroll
+  for (unsigned j = 0; j < kHeld; j++) {
+    const size_t i = threadIdx.x + j * blockDim.x;
+    held[j] = i < rows ? z[i] : T(-INFINITY);
+  }
+#pragma unroll
+  for (unsigned j = 0; j < kHeld; j++) {
+    nan |= held[j] != held[j];
+    largest = held[j] > largest ? held[j] : largest;
   }
   largest = cuda::warp_max(largest);
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = largest;
@@ -42,8 +50,10 @@ __global__ void fold(const T* logits, size_t first, size_t row, size_t rows, T s
   largest = partial[0];
   for (unsigned w = 1; w < blockDim.x / 32; w++) largest = partial[w] > largest ? partial[w] : largest;
   T s = 0, u = 0;
-  for (size_t i = threadIdx.x; i < rows; i += blockDim.x) {
-    const T x = (z[i] - largest) * scale, e = exp(x);
+#pragma unroll
+  for (unsigned j = 0; j < kHeld; j++) {
+    if (threadIdx.x + j * blockDim.x >= rows) break;
+    const T x = (held[j] - largest) * scale, e = exp(x);
     s += e;
     u = fma(e, x, u);
   }
@@ -102,12 +112,25 @@ __device__ void write_slope(bf16* at, float x) { at->bits = static_cast<uint16_t
 template <class T, class W>
 __global__ void slopes(const T* logits, W* d_logits, size_t row, size_t rows, T scale, const int32_t* targets, Known<T> known, const T* d_log_probs, const T* d_entropy, const T* entropies,
                        const unsigned long long* refused) {
-  const size_t i = cuda::global_index(), t = blockIdx.y;
-  if (i >= rows) return;
-  const T log_p = fma(logits[t * rows + i] - known.shift[t], scale, -known.log_sum[t]);
-  T dz = -scale * exp(log_p) * fma(d_entropy[t], log_p + entropies[t], d_log_probs[t]);
-  if (static_cast<size_t>(targets[t]) == row + i) dz += d_log_probs[t] * scale;
-  write_slope(d_logits + t * rows + i, *refused == ~0ull ? dz : T(0));
+  const size_t begin = blockIdx.x * blockDim.x * kEach + threadIdx.x, t = blockIdx.y;
+  T z[kEach];
+#pragma unroll
+  for (unsigned j = 0; j < kEach; j++) {
+    const size_t i = begin + j * blockDim.x;
+    z[j] = i < rows ? logits[t * rows + i] : T(0);
+  }
+  const T shift = known.shift[t], log_sum = known.log_sum[t], of_log_prob = d_log_probs[t], of_entropy = d_entropy[t], entropy = entropies[t];
+  const size_t target = static_cast<size_t>(targets[t]) - row;
+  const bool holds = *refused == ~0ull;
+#pragma unroll
+  for (unsigned j = 0; j < kEach; j++) {
+    const size_t i = begin + j * blockDim.x;
+    if (i >= rows) break;
+    const T log_p = fma(z[j] - shift, scale, -log_sum);
+    T dz = -scale * exp(log_p) * fma(of_entropy, log_p + entropy, of_log_prob);
+    if (i == target) dz += of_log_prob * scale;
+    write_slope(d_logits + t * rows + i, holds ? dz : T(0));
+  }
 }
 
 /**
@@ -172,7 +195,7 @@ template <class T, class W> struct Problem {
     for (size_t row = 0; row < vocabulary; row += slice) {
       if (!whole()) product(first, count, row);
       const size_t n = rows(row);
-      cuda::launch(stream, slopes<T, W>, dim3(cuda::blocks_for(n), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), slopes_of_chunk(), row, n, scale,
+      cuda::launch(stream, slopes<T, W>, dim3(cuda::blocks_for(n, kEach * cuda::kThreads), static_cast<unsigned>(count)), cuda::kThreads, logits.get(), slopes_of_chunk(), row, n, scale,
                    targets + first, known(), d_log_probs, d_entropy, entropies, stream.queue->refused);
       cuda::multiply(stream, Product{.m = count, .n = width, .k = n, .a = dz, .b = weight + row * width, .a_along = true, .b_along = false,
                                      .c = d_hidden + first * width, .accumulate = row > 0});
