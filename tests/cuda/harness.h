@@ -30,6 +30,10 @@ template <class T> class Array {
     upload();
   }
   Array(Array&& other) noexcept : host_(std::move(other.host_)), device_(other.device_) { other.device_ = nullptr; }
+  Array& operator=(Array&& other) noexcept {
+    std::swap(host_, other.host_), std::swap(device_, other.device_);
+    return *this;
+  }
   ~Array() { cudaFree(device_); }
   void upload() { cuda::check(cudaMemcpy(device_, host_.data(), host_.size() * sizeof(T), cudaMemcpyHostToDevice), "copying"); }
   std::vector<T> download() const {

@@ -76,7 +76,7 @@ KERNEL_REAL(cpu, DecodeAttention) {
   const size_t batch = op.query.dim[0], heads = op.query.dim[1], width = op.query.dim[2];
   const size_t page = op.key.dim[1], key_heads = op.key.dim[2];
   if (batch > 0 && (key_heads == 0 || heads == 0 || heads % key_heads != 0))
-    return fail(stream, "SHAPE_MISMATCH", "decode_attention: H must be a multiple of G");
+    return fail(stream, "SHAPE_MISMATCH", attention::kBadGroups);
   if (const char* problem = problem_of(op)) return fail(stream, "INVALID_ARGUMENT", problem);
   if (batch == 0) return;
   constexpr size_t L = kLanes<T>;

@@ -1,6 +1,7 @@
 // One new token per row against cached keys: the lanes are keys, or parts of a value. Hot files only.
 #pragma once
 #include "functions.h"
+#include "messages.h"
 #include "op.h"
 
 namespace g2rpo {
@@ -23,12 +24,12 @@ template <class T> const char* problem_of(const DecodeAttention<T>& op) {
   const size_t count = op.key.dim[0], page = op.key.dim[1], prefixes = op.prefixPages.dim[0];
   for (size_t n = 0; n < prefixes; n++)
     if (!within(op.prefixPages.data + n * op.prefixPages.dim[1], op.prefixPages.dim[1], page, op.prefixLength[n], count))
-      return "decode_attention: prefixLength must be in [0, E * C], in pages of [0, P)";
+      return attention::kBadPrefixTable;
   for (size_t b = 0; b < op.query.dim[0]; b++) {
     if (op.prefix[b] < -1 || (op.prefix[b] >= 0 && static_cast<size_t>(op.prefix[b]) >= prefixes))
-      return "decode_attention: prefix must be -1 or one of the N prefixes";
+      return attention::kBadPrefix;
     if (!within(op.ownPages.data + b * op.ownPages.dim[1], op.ownPages.dim[1], page, op.ownLength[b], count))
-      return "decode_attention: ownLength must be in [0, F * C], in pages of [0, P)";
+      return attention::kBadOwnTable;
   }
   return nullptr;
 }
