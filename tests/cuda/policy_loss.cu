@@ -33,7 +33,7 @@ template <class T> void policy_loss(Harness& h) {
   const auto op = [&](Side s, View<T> log_probs, int32_t kind) {
     return PolicyLoss<T>{log_probs, {}, x.view(s), y.view(s), {}, {}, kind, 0.2, 0.2, 0, 1, 1, 0, x.view(s), y.view(s), clipped.view(s)};
   };
-  h.both_refuse<PolicyLoss<T>>(typed<T>("policy_loss") + " of NaN without old log-probabilities", "NON_FINITE", [&](Side s) { return op(s, bad.view(s), 1); }, false);
+  h.both_refuse<PolicyLoss<T>>(typed<T>("policy_loss") + " of NaN without old log-probabilities", "NON_FINITE", [&](Side s) { return op(s, bad.view(s), 1); });
   h.both_refuse<PolicyLoss<T>>(typed<T>("policy_loss") + " of kind 9", "INVALID_ARGUMENT", [&](Side s) { return op(s, x.view(s), 9); });
   if (sizeof(T) == 4 && h.timed()) test(64 * 2048, 1, 4, true, true), test(size_t{1} << 26, 1, 0, true, true);
 }

@@ -3,6 +3,7 @@ import { embedding, embeddingBackward } from '../../lib/kernels/embedding.ts';
 import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
 import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
+import { wantCpu } from '../support/onCpu.ts';
 
 const ids = (S: number, V: number) => Int32Array.from({ length: S }, (_, s) => ((s * 48271) % (V + 1)) - 1);
 const forward = (S: number, V: number, H: number) => ({ ids: ids(S, V), table: randoms(V, V, H) });
@@ -61,7 +62,8 @@ sameForAnyThreads(embedding, forward(600, 50, 96));
 sameAsWidened(embedding, { odd: forward(40, 50, 37) });
 sameForAnyThreads(embeddingBackward, backward(600, 50, 96));
 
-it('adds equal ids in their order: the last bits say so', async () => {
+it('adds equal ids in their order: the last bits say so', async ({ skip }) => {
+  wantCpu(skip, 'a GPU adds pieces of that order first');
   const values = randoms(1, 200 * 100).map((v) => Math.fround(v * 1e3 ** v));
   const want = new Float32Array(100);
   for (let s = 0; s < 200; s++) for (let i = 0; i < 100; i++) want[i] = want[i]! + values[s * 100 + i]!;

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { gemm } from '../../lib/kernels/gemm.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
 import { sameAsWidened } from '../support/sameAsWidened.ts';
+import { wantCpu } from '../support/onCpu.ts';
 import { expectClose, randoms, runReference, shaped, testKernel } from '../support/testKernel.ts';
 
 const sized = (M: number, N: number, K: number) => ({
@@ -14,6 +15,8 @@ const sized = (M: number, N: number, K: number) => ({
   ),
   b: randoms(2, K, N),
 });
+
+beforeEach(({ skip }) => wantCpu(skip, 'products of other devices are judged as linear'));
 
 testKernel(gemm, {
   cases: {

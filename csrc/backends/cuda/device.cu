@@ -33,6 +33,7 @@ namespace cuda {
 
 void check(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // it has been told of: what comes next is not to find it
   throw Error(status == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "DEVICE_FAILED",
               std::string("cuda: ") + doing + ": " + cudaGetErrorString(status));
 }

@@ -17,7 +17,7 @@ class Blas;
 
 /** A CUDA stream, and the first element that one of its kernels refused. */
 struct DeviceQueue {
-  static constexpr unsigned kValues = 4;
+  static constexpr unsigned kValues = 6;
   struct Reason {
     const char* code;
     /** of the element, and of what the kernel said beside it */

@@ -33,10 +33,12 @@ struct PageTable {
   }
 };
 
-/** The states one after the other: as they are if they lie so, else in `gathered`. */
-template <class T> const T* together(Stream& stream, const std::vector<const T*>& states, size_t h, T* gathered) {
+/** The states one after the other, rows of `block` or others: as they are if they lie so there, else in `gathered`. */
+template <class T> const T* together(Stream& stream, const std::vector<const T*>& states, View<const T> block, size_t h, T* gathered) {
+  // other arrays may touch each other too, and are none the less several to a device
+  const auto in_block = [&](const T* state) { return state >= block.data && state < block.data + block.size; };
   for (size_t from = 0, to; from < states.size(); from = to) {
-    for (to = from + 1; to < states.size() && states[to] == states[from] + (to - from) * h; to++) {}
+    for (to = from + 1; to < states.size() && in_block(states[to]) && states[to] == states[from] + (to - from) * h; to++) {}
     if (from == 0 && to == states.size()) return states[0];
     copy(stream, gathered + from * h, states[from], (to - from) * h);
   }
@@ -65,7 +67,7 @@ template <class T> void Engine<T>::decode(Stream& stream, const std::vector<Row>
     drawing.push_back(row);
     hidden.push_back(own);
   }
-  if (!stream.failed()) draw(stream, drawing, hidden);
+  if (!stream.failed()) draw(stream, drawing, hidden, {normed, fed.size() * c_.text.hidden});
 }
 
 template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>& rows, Scratch& scratch) {
@@ -138,8 +140,8 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   return out;
 }
 
-/** Draws a token from each hidden state, some rows at a time. Rows that stand together and have one state have its logits computed once. */
-template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden) {
+/** Draws a token from each hidden state, some rows at a time; many are rows of one block. Rows that stand together and have one state have its logits computed once. */
+template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden, View<const T> block) {
   const size_t h = c_.text.hidden, vocab = c_.text.vocab, most = std::min(rows.size(), kLogitRows);
   Scratch scratch(stream);
   T* gathered = scratch.take<T>(most * h);
@@ -155,7 +157,7 @@ template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& 
       source.push_back(states.size() - 1);
     }
     if (part.empty()) break;
-    linear(stream, states.size(), h, vocab, together(stream, states, h, gathered), w_.head, logits);
+    linear(stream, states.size(), h, vocab, together(stream, states, block, h, gathered), w_.head, logits);
     for (size_t i = part.size(); i-- > 0 && source[i] < i;) copy(stream, logits + i * vocab, logits + source[i] * vocab, vocab);
     for (size_t from = 0, to; from < part.size(); from = to) {
       const auto& choice = part[from].group->request.sampling.choice;
@@ -226,7 +228,7 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
 #define G2_INSTANTIATE(T)                                                                                                     \
   template void Engine<T>::decode(Stream&, const std::vector<Row>&);                                                          \
   template T* Engine<T>::forward(Stream&, const std::vector<Row>&, Scratch&);                                                 \
-  template void Engine<T>::draw(Stream&, const std::vector<Row>&, const std::vector<const T*>&);                              \
+  template void Engine<T>::draw(Stream&, const std::vector<Row>&, const std::vector<const T*>&, View<const T>);                              \
   template void Engine<T>::choose(Stream&, const Row*, size_t, const T*);
 G2_INSTANTIATE(float)
 G2_INSTANTIATE(double)

@@ -94,7 +94,7 @@ template <class T> class Engine {
   void decode(Stream& stream, const std::vector<Row>& rows);
   /** Final-normed hidden states [rows, hidden] of the last token of each. */
   T* forward(Stream& stream, const std::vector<Row>& rows, Scratch& scratch);
-  void draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden);
+  void draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden, View<const T> block);
   void choose(Stream& stream, const Row* rows, size_t count, const T* logits);
 
   const Config& c_;

@@ -1,7 +1,6 @@
 // hot
 // One pass over the tokens, one more for a KL term; the loss itself is token_loss.h, which head_policy_loss shares.
-#include <stdio.h>
-
+#include "messages.h"
 #include "op.h"
 #include "token_loss.h"
 
@@ -22,14 +21,11 @@ KERNEL_REAL(cpu, PolicyLoss) {
   for (size_t i = 0; i < n; i++) {
     const T sum = op.loss[i] + op.dLogProbs[i];
     if (sum - sum == 0) continue;
-    char message[256], term[96] = "";
-    if (token_loss.kl != KlKind::none)
-      snprintf(term, sizeof term, ", refLogProb %g, klWeight %g", static_cast<double>(op.refLogProbs[i]),
-               static_cast<double>(op.klWeights[i]));
-    snprintf(message, sizeof message, "policy_loss: token %zu has no finite loss (logProb %g, oldLogProb %g, advantage %g, weight %g%s)",
-             i, static_cast<double>(op.logProbs[i]), static_cast<double>((op.oldLogProbs ? op.oldLogProbs : op.logProbs)[i]),
-             static_cast<double>(op.advantages[i]), static_cast<double>(op.weights[i]), term);
-    return fail(stream, "NON_FINITE", message);
+    const auto at = [&](const View<const T>& list) { return static_cast<double>(list[i]); };
+    const bool kl = token_loss.kl != KlKind::none;
+    const TokenMessage message(i, at(op.logProbs), at(op.oldLogProbs ? op.oldLogProbs : op.logProbs), at(op.advantages), at(op.weights), kl,
+                               kl ? at(op.refLogProbs) : 0, kl ? at(op.klWeights) : 0);
+    return fail(stream, "NON_FINITE", message.text);
   }
 }
 

@@ -51,6 +51,8 @@ namespace emulator {
 /** Memory of the device: filled with what no kernel should read; an access behind its end, or after its release, ends the process. */
 cudaError_t allocate(void** data, size_t bytes);
 cudaError_t release(void* data);
+/** Whether so many bytes from there on are the device's. */
+bool of_device(const void* data, size_t bytes);
 /** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
@@ -152,7 +154,9 @@ inline cudaError_t cudaFreeHost(void* data) { return emulator::release(data); }
 inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return emulator::release(data); }
 inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
-inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (bytes && kind != cudaMemcpyDefault && (emulator::of_device(to, bytes) != to_device || emulator::of_device(from, bytes) != from_device)) return cudaErrorInvalidValue;
   if (bytes) std::memmove(to, from, bytes);
   return cudaSuccess;
 }

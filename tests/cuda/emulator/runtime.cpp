@@ -195,6 +195,14 @@ cudaError_t release(void* data) {
   return cudaSuccess;
 }
 
+bool of_device(const void* data, size_t bytes) {
+  std::lock_guard lock(mapped_mutex);
+  const auto next = mapped.upper_bound(const_cast<void*>(data));
+  if (next == mapped.begin()) return false;
+  const auto& [begin, size] = std::prev(next)->second;
+  return static_cast<const char*>(data) + bytes <= static_cast<const char*>(begin) + size - kPage;
+}
+
 unsigned lane() { return block.current->number % 32; }
 
 void block_barrier() {
