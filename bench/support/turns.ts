@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { environment } from '../../lib/runtime/env.ts';
 import { median } from './benchKernel.ts';
 
 /** Seconds: CPU of all threads, wall. */
@@ -26,11 +27,21 @@ export function resetPeakMemory(): void {
   }
 }
 
-/** CPU time of one thread in medians; of more threads, wall time and the best of the rounds. */
+const device = environment().device ?? 'cpu';
+
+/** CPU time of one thread in medians; of more threads, wall time and the best of the rounds; of another device, wall time in medians. */
 export const timeOf = (times: readonly Seconds[], threads: number): number =>
-  threads === 1 ? median(times.map(([cpu]) => cpu)) : Math.min(...times.map(([, wall]) => wall));
+  device !== 'cpu'
+    ? median(times.map(([, wall]) => wall))
+    : threads === 1
+      ? median(times.map(([cpu]) => cpu))
+      : Math.min(...times.map(([, wall]) => wall));
 export const howTimed = (threads: number, rounds: number) =>
-  threads === 1 ? 'one thread, CPU time, medians' : `${threads} threads, wall time, best of ${rounds}`;
+  device !== 'cpu'
+    ? `${device}, wall time, medians`
+    : threads === 1
+      ? 'one thread, CPU time, medians'
+      : `${threads} threads, wall time, best of ${rounds}`;
 
 /** Does the same work in several ways by turns, and prints the times and how often the first is as fast as each other one. */
 export async function inTurns(
