@@ -1,8 +1,7 @@
 // An update (forward, loss, backward, clipping, AdamW) of policies by size, beside transformers and torch on the same sequences; and what
 // sharing prompts inside groups saves.
-import type { Policy, PolicyBatch } from '../lib/model/qwen3vl/policy.ts';
-import { createOptimizer } from '../lib/train/optimizer.ts';
 import type { ModelSize } from './support/modelSizes.ts';
+import { updateOf } from './support/updateOf.ts';
 import { askPeer, forSizes, peerName, type PolicyBench } from './support/policyPeer.ts';
 import { packSequences, promptOf, responseOf, writeSequences, type PromptSize } from './support/sequences.ts';
 import { howTimed, inTurns, secondsOf } from './support/turns.ts';
@@ -44,7 +43,7 @@ async function besidePeer(
     const mean = [...own].reduce((a, b) => a + b, 0) / own.length;
     if (!(Math.abs(mean - logProbs) < 1e-4)) throw new Error(`update: ours computes ${mean}, the peer ${logProbs}`);
   }
-  const update = updateOf(policy, batch);
+  const update = updateOf(policy, batch, RESPONSE);
   await inTurns(
     `update ${size}, ${shape.count} × (${shape.visual} visual + ${shape.text} + ${RESPONSE}); ${howTimed(threads, 5)}`,
     { ours: () => secondsOf(update), ...(peer && { [peerName(peer.ready)]: askPeer(peer, { work: 'update' }) }) },
@@ -59,7 +58,9 @@ async function shared({ policy, threads }: PolicyBench, size: ModelSize) {
   const sequences = prompts.flatMap((prompt) =>
     Array.from({ length: GROUPS.rollouts }, () => ({ prompt, response: responseOf(policy, RESPONSE) })),
   );
-  const [once, anew] = [true, false].map((share) => updateOf(policy, packSequences(policy, sequences, share)));
+  const [once, anew] = [true, false].map((share) =>
+    updateOf(policy, packSequences(policy, sequences, share), RESPONSE),
+  );
   await inTurns(
     `update ${size}, ${GROUPS.prompts} prompts of ${GROUPS.text} × ${GROUPS.rollouts} responses of ${RESPONSE}; ${howTimed(threads, 5)}`,
     { 'prompts shared': () => secondsOf(once!), 'not shared': () => secondsOf(anew!) },
@@ -67,28 +68,4 @@ async function shared({ policy, threads }: PolicyBench, size: ModelSize) {
   );
   once!.dispose();
   anew!.dispose();
-}
-
-/** One update after another of plain PPO on the same batch. */
-function updateOf(policy: Policy, batch: PolicyBatch) {
-  const N = batch.targetIds.length;
-  const optimizer = createOptimizer(policy.trained, {
-    betas: [0.9, 0.999],
-    epsilon: 1e-8,
-    weightDecay: 0.01,
-    maxGradNorm: 1,
-  });
-  const loss = {
-    ...({ kind: 'ppo', clipLow: 0.2, clipHigh: 0.28, clipDual: 0 } as const),
-    advantages: Float32Array.from({ length: N }, (_, i) => (2 * Math.floor(i / RESPONSE) * RESPONSE) / N - 1),
-    weights: new Float32Array(N).fill(1 / N),
-    entropySlopes: new Float32Array(N).fill(-1e-3 / N),
-  };
-  const update = async () => {
-    policy.zeroGradients();
-    await policy.forwardBackward(batch, loss);
-    await optimizer.step(0); // as the peer: the weights stay, and both go on computing the same numbers
-    await policy.parameters.at(-1)!.weight.read(); // kernels are enqueued: waits for the last of them
-  };
-  return Object.assign(update, { dispose: () => optimizer.dispose() });
 }

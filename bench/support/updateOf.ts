@@ -1,0 +1,32 @@
+import type { Policy, PolicyBatch, Recompute } from '../../lib/model/qwen3vl/policy.ts';
+import { createOptimizer } from '../../lib/train/optimizer.ts';
+
+/** One update after another of plain PPO on the same batch, of responses of one length. */
+export function updateOf(
+  policy: Policy,
+  batch: PolicyBatch,
+  response: number,
+  options: { optimizer?: 'adamw' | 'adamw8bit'; recompute?: Recompute } = {},
+) {
+  const N = batch.targetIds.length;
+  const optimizer = createOptimizer(policy.trained, {
+    optimizer: options.optimizer ?? 'adamw',
+    betas: [0.9, 0.999],
+    epsilon: 1e-8,
+    weightDecay: 0.01,
+    maxGradNorm: 1,
+  });
+  const loss = {
+    ...({ kind: 'ppo', clipLow: 0.2, clipHigh: 0.28, clipDual: 0 } as const),
+    advantages: Float32Array.from({ length: N }, (_, i) => (2 * Math.floor(i / response) * response) / N - 1),
+    weights: new Float32Array(N).fill(1 / N),
+    entropySlopes: new Float32Array(N).fill(-1e-3 / N),
+  };
+  const update = async () => {
+    policy.zeroGradients();
+    await policy.forwardBackward(batch, loss, options.recompute && { recompute: options.recompute });
+    await optimizer.step(0); // as the peer: the weights stay, and both go on computing the same numbers
+    await policy.parameters.at(-1)!.weight.read(); // kernels are enqueued: waits for the last of them
+  };
+  return Object.assign(update, { dispose: () => optimizer.dispose() });
+}
