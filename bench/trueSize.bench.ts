@@ -3,8 +3,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Policy } from '../lib/model/qwen3vl/policy.ts';
-import { forwardFlops, type Recompute } from '../lib/model/qwen3vl/workload.ts';
+import { Policy, type Recompute } from '../lib/model/qwen3vl/policy.ts';
+import { forwardFlops } from '../lib/model/qwen3vl/workload.ts';
+import { environment } from '../lib/runtime/env.ts';
 import { limitMemory, memoryUse } from '../lib/runtime/memory.ts';
 import { native } from '../lib/runtime/native.ts';
 import { median } from './support/benchKernel.ts';
@@ -27,14 +28,11 @@ const TRAINING: Record<TrueSize, { optimizer: 'adamw' | 'adamw8bit'; recompute: 
   toy: { optimizer: 'adamw8bit', recompute: 'full' },
 };
 
-/** None by themselves: they want a GPU. */
 export const variants: TrueSize[] = ['2B', '4B', '8B', 'toy'];
 
 export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
-  const wanted =
-    sizes.length === variants.length && native().threads() > 0 && !process.env['G2RPO_DEVICE']
-      ? (['toy'] as const)
-      : sizes;
+  // a CPU would take hours for the others
+  const wanted = sizes.length === variants.length && !environment().device ? (['toy'] as const) : sizes;
   for (const size of wanted) {
     const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
     try {
@@ -114,7 +112,7 @@ async function update(policy: Policy, size: TrueSize): Promise<void> {
   const time = await timed(step);
   const { optimizer, recompute } = TRAINING[size];
   console.log(
-    `  update of ${rows} tokens, ${count} × (${visual} visual + ${text - visual > 0 ? text : text} + ${response}), ${optimizer}, recompute ${recompute}: ${ms(time)}, ${((100 * flops) / (time / 1000) / PEAK).toFixed(1)} % of 989 TFLOP/s, peak ${gigabytes(memoryUse().peak)}`,
+    `  update of ${rows} tokens, ${count} × (${visual} visual + ${text} + ${response}), ${optimizer}, recompute ${recompute}: ${ms(time)}, ${((100 * flops) / (time / 1000) / PEAK).toFixed(1)} % of 989 TFLOP/s, peak ${gigabytes(memoryUse().peak)}`,
   );
   const forward = await timed(() => policy.forward(batch));
   console.log(`  forward alone: ${ms(forward)}, ${((100 * flops) / 3 / (forward / 1000) / PEAK).toFixed(1)} %`);

@@ -42,7 +42,7 @@ export async function writeTrueSize(dir: string, name: TrueSize): Promise<string
   const gallery = join(dir, 'gallery');
   await writeSmallPolicy(gallery, { visionDepth: 3 });
   const read = (file: string) => JSON.parse(readFileSync(join(gallery, file), 'utf8')) as Record<string, object>;
-  const json = { ...read('config.json'), tie_word_embeddings: size.tied } as Record<string, object>;
+  const json = { ...read('config.json'), tie_word_embeddings: size.tied } as unknown as Record<string, object>;
   Object.assign(json['text_config']!, {
     ...{ hidden_size: size.hidden, num_hidden_layers: size.layers, num_attention_heads: size.heads },
     ...{
