@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,13 +39,17 @@ template <class T> constexpr napi_typedarray_type kArrayType = napi_int32_array;
 template <> constexpr napi_typedarray_type kArrayType<float> = napi_float32_array;
 template <> constexpr napi_typedarray_type kArrayType<double> = napi_float64_array;
 
-/** A copy: the caller may change the array at once, and the job runs later. */
-template <class T> std::vector<T> array_of(const Napi::Value& v, const char* name) {
+/** Those of an array, as long as it stays what it is. */
+template <class T> std::span<const T> elements_of(const Napi::Value& v, const char* name) {
   if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != kArrayType<T>)
     throw Error("DTYPE_MISMATCH", std::string(name) + " must be " + name_of(DTypeOf<T>::value));
   const auto a = v.As<Napi::TypedArray>();
-  const auto* data = reinterpret_cast<const T*>(static_cast<const char*>(a.ArrayBuffer().Data()) + a.ByteOffset());
-  return std::vector<T>(data, data + a.ElementLength());
+  return {reinterpret_cast<const T*>(static_cast<const char*>(a.ArrayBuffer().Data()) + a.ByteOffset()), a.ElementLength()};
+}
+/** A copy: the caller may change the array at once, and the job runs later. */
+template <class T> std::vector<T> array_of(const Napi::Value& v, const char* name) {
+  const auto elements = elements_of<T>(v, name);
+  return std::vector<T>(elements.begin(), elements.end());
 }
 template <class T> std::vector<T> array(const Napi::Object& o, const char* name) { return array_of<T>(member(o, name), name); }
 
@@ -54,13 +59,13 @@ template <class T> Napi::Value typed(Napi::Env env, const std::vector<T>& v) {
   return Napi::TypedArrayOf<T>::New(env, v.size(), buffer, 0);
 }
 
-/** A packed batch with the memory behind its views. */
+/** A packed batch with its pixels, where kernels find them. */
 template <class T> struct OwnedBatch {
   qwen3vl::Batch<T> batch;
-  std::vector<T> pixels;
+  BufferRef pixels;
 };
 
-template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o, const qwen3vl::Config& c) {
+template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o, const qwen3vl::Config& c, const Device& device) {
   auto b = std::make_shared<OwnedBatch<T>>();
   auto& text = b->batch.text;
   text.ids = array<int32_t>(o, "inputIds");
@@ -71,12 +76,14 @@ template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o
   text.visual_source = array<int32_t>(o, "visualSource");
   b->batch.target_rows = array<int32_t>(o, "targetRows");
   b->batch.target_ids = array<int32_t>(o, "targetIds");
-  b->pixels = array<T>(o, "pixels");
   b->batch.vision.grids = array<int32_t>(o, "grids");
-  b->batch.vision.pixels = b->pixels.data();
-  b->batch.vision.patches = b->pixels.size() / c.vision.patch_size;
-  if (b->pixels.size() % c.vision.patch_size || b->batch.vision.grids.size() % 3)
+  const std::span<const T> pixels = elements_of<T>(member(o, "pixels"), "pixels");
+  b->batch.vision.patches = pixels.size() / c.vision.patch_size;
+  if (pixels.size() % c.vision.patch_size || b->batch.vision.grids.size() % 3)
     throw Error("SHAPE_MISMATCH", "pixels must be rows of " + std::to_string(c.vision.patch_size) + ", grids rows of 3");
+  b->pixels = std::make_shared<Buffer>(DTypeOf<T>::value, pixels.size(), device.accelerator());
+  b->pixels->fill(pixels.data());
+  b->batch.vision.pixels = static_cast<const T*>(b->pixels->data);
   // the rows that features fill have no embedding
   for (int32_t r : text.visual_rows)
     if (r >= 0 && static_cast<size_t>(r) < text.ids.size()) text.ids[static_cast<size_t>(r)] = -1;

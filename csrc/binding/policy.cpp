@@ -90,7 +90,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
       : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), sampling_(policy_, weights_, options) {}
 
   Napi::Value forward(const Napi::CallbackInfo& info) override {
-    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
     const double temperature = info[1].As<Napi::Number>().DoubleValue();
     auto scores = std::make_shared<Scores<T>>();
     return start(info.Env(), [=](auto& self, Stream& s) { *scores = self.forward(s, batch->batch, temperature); },
@@ -98,7 +98,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   }
 
   Napi::Value forward_backward(const Napi::CallbackInfo& info) override {
-    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
     auto loss = loss_of<T>(info[1].As<Napi::Object>());
     const double temperature = info[2].As<Napi::Number>().DoubleValue();
     const Keep keep = keep_named(info[3].ToString());
@@ -109,7 +109,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   }
 
   Napi::Value logits(const Napi::CallbackInfo& info) override {
-    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
     auto rows = array<int32_t>(info[0].As<Napi::Object>(), "rows");
     auto out = std::make_shared<std::vector<T>>();
     return start(info.Env(), [=](auto& self, Stream& s) { *out = self.logits(s, batch->batch, rows); },
@@ -117,7 +117,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   }
 
   Napi::Value features(const Napi::CallbackInfo& info) override {
-    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
     auto out = std::make_shared<std::vector<std::vector<T>>>();
     return start(info.Env(), [=](auto& self, Stream& s) { *out = self.features(s, batch->batch.vision); },
                  [out](Napi::Env env) {

@@ -51,7 +51,7 @@ template <class T> class Sampling {
   /** submit(prompts with ropeDelta, options of each): { id, responses: n promises } for every prompt */
   Napi::Value submit(const Napi::CallbackInfo& info, const Self& self) {
     const Napi::Env env = info.Env();
-    const auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config());
+    const auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(env));
     policy_.check(batch->batch);
     auto prompts = qwen3vl::prompts_of(batch->batch, batch, array<int32_t>(info[0].As<Napi::Object>(), "ropeDelta"), policy_.config().vision);
     const auto given = info[1].As<Napi::Array>();

@@ -32,9 +32,7 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   const auto array = info[1].As<Napi::TypedArray>();
   const size_t bytes = array.ByteLength();
   auto buffer = std::make_shared<Buffer>(dtype, bytes / size_of(dtype), device_of(info.Env()).accelerator());
-  const char* from = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  if (bytes && buffer->accelerator) buffer->accelerator->upload(buffer->data, from, bytes);
-  else if (bytes) std::memcpy(buffer->data, from, bytes);
+  buffer->fill(static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset());
   return wrap(info.Env(), buffer);
 }
 
@@ -47,10 +45,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
                                       std::to_string(array.ByteLength()));
   const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
   device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream& stream) {
-    buffer->failure = guarded(stream, [&] {
-      if (stream.accelerator) stream.accelerator->upload(buffer->data, bytes.data(), bytes.size());
-      else std::copy(bytes.begin(), bytes.end(), static_cast<char*>(buffer->data));
-    });
+    buffer->failure = guarded(stream, [&] { buffer->fill(bytes.data()); });
     buffer->writes++;
   });
   return info.Env().Undefined();

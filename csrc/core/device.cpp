@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include <cstring>
+
 #include "arena.h"
 
 namespace g2rpo {
@@ -10,6 +12,12 @@ Buffer::Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> on)
       bytes(count * size_of(dtype)),
       dtype(dtype) {}
 Buffer::~Buffer() { deallocate_counted(data, bytes, accelerator.get()); }
+
+void Buffer::fill(const void* from) {
+  if (bytes == 0) return;
+  if (accelerator) accelerator->upload(data, from, bytes);
+  else std::memcpy(data, from, bytes);
+}
 
 Device::Device(int threads, std::shared_ptr<Accelerator> accelerator)
     : threads_(accelerator ? 1 : threads), accelerator_(std::move(accelerator)), pool_(std::make_unique<ThreadPool>(threads_)), thread_([this] { work(); }) {}

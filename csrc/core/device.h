@@ -19,6 +19,8 @@ struct Buffer {
   /** On the accelerator unless it is null. */
   Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> accelerator);
   ~Buffer();
+  /** Takes as many bytes as it has from the host's memory, which may change at once. Of any thread, before it is used. */
+  void fill(const void* from);
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   std::shared_ptr<Accelerator> accelerator;

@@ -1,4 +1,8 @@
 // What the addon loads: the first NVIDIA GPU as a device.
+#include <cstring>
+#include <memory>
+#include <mutex>
+
 #include "../../core/accelerator.h"
 #include "../../core/registry.h"
 #include "../../core/status.h"
@@ -7,6 +11,38 @@
 namespace g2rpo {
 
 namespace {
+
+/** Memory of the host through which much of it goes to the device: the driver's own way is slower, and its caller waits for it. */
+class Staging {
+ public:
+  static constexpr size_t kPiece = size_t{4} << 20, kPieces = 8;
+  Staging() {
+    cuda::check(cudaMallocHost(&memory_, kPiece * kPieces), "allocating memory of the host for copies");
+    for (auto& event : gone_) cuda::check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+  }
+  ~Staging() {
+    for (auto& event : gone_) cudaEventDestroy(event);
+    cudaFreeHost(memory_);
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  void send(char* to, const char* from, size_t bytes, cudaStream_t stream) {
+    for (size_t at = 0; at < bytes; at += kPiece, next_ = (next_ + 1) % kPieces) {
+      const size_t size = bytes - at < kPiece ? bytes - at : kPiece;
+      char* const piece = memory_ + next_ * kPiece;
+      cuda::check(cudaEventSynchronize(gone_[next_]), "waiting for a copy");
+      std::memcpy(piece, from + at, size);
+      cuda::check(cudaMemcpyAsync(to + at, piece, size, cudaMemcpyHostToDevice, stream), "copying to the device");
+      cuda::check(cudaEventRecord(gone_[next_], stream), "recording an event");
+    }
+  }
+
+ private:
+  char* memory_ = nullptr;
+  cudaEvent_t gone_[kPieces] = {};
+  size_t next_ = 0;
+};
 
 class Gpu : public Accelerator {
  public:
@@ -28,7 +64,13 @@ class Gpu : public Accelerator {
     return data;
   }
   void deallocate(void* data) noexcept override { cudaFreeAsync(data, queue_.stream); }
-  void upload(void* to, const void* from, size_t bytes) override { move(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device"); }
+  void upload(void* to, const void* from, size_t bytes) override {
+    constexpr size_t kFew = size_t{64} << 10;  // the driver takes so much with it
+    if (bytes <= kFew) return move(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
+    std::lock_guard lock(staging_mutex_);
+    if (!staging_) staging_ = std::make_unique<Staging>();
+    staging_->send(static_cast<char*>(to), static_cast<const char*>(from), bytes, queue_.stream);
+  }
   void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes, cudaMemcpyDeviceToDevice, "copying"); }
   void download(void* to, const void* from, size_t bytes) override {
     move(to, from, bytes, cudaMemcpyDeviceToHost, "copying from the device");
@@ -44,6 +86,8 @@ class Gpu : public Accelerator {
     if (bytes) cuda::check(cudaMemcpyAsync(to, from, bytes, kind, queue_.stream), doing);
   }
   DeviceQueue queue_;
+  std::mutex staging_mutex_;
+  std::unique_ptr<Staging> staging_;  // since the first of much
   std::string description_;
 };
 

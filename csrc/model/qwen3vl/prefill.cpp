@@ -83,15 +83,16 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
   VisualFeatures<T> features{tower.tokens(v), {}};
   if (tower.patches) {
     // pictures that came together lie together
-    Array<T> joined;
     const T* end = shown[0].first->pixels;
     for (const auto& [picture, start] : shown) end = end == picture->pixels ? end + picture->patches() * v.patch_size : nullptr;
     tower.pixels = shown[0].first->pixels;
     if (!end) {
-      joined = Array<T>(tower.patches * v.patch_size);
-      T* pixels = joined.data();
+      T* pixels = scratch.take<T>(tower.patches * v.patch_size);
       tower.pixels = pixels;
-      for (const auto& [picture, start] : shown) pixels = std::copy_n(picture->pixels, picture->patches() * v.patch_size, pixels);
+      for (const auto& [picture, start] : shown) {
+        copy(stream, pixels, picture->pixels, picture->patches() * v.patch_size);
+        pixels += picture->patches() * v.patch_size;
+      }
     }
     vision_.forward(stream, tower, Keep::nothing, scratch);
     features.levels = vision_.levels;

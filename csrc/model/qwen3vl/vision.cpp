@@ -144,8 +144,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     for (int32_t t = 0; t < input.grids[g]; t++)
       segment_starts_.push_back(segment_starts_.back() + input.grids[g + 1] * input.grids[g + 2]);
   segment_prefix_.assign(segment_starts_.size() - 1, -1);
-  in_ = {on_device(stream, input.grids, scratch), on_device(stream, segment_starts_, scratch), on_device(stream, segment_prefix_, scratch),
-         on_device(stream, input.pixels, n * v.patch_size, scratch)};
+  in_ = {on_device(stream, input.grids, scratch), on_device(stream, segment_starts_, scratch), on_device(stream, segment_prefix_, scratch)};
   in_.grids = matrix(in_.grids.data, in_.grids.size / 3, 3);
 
   const auto coordinates = patch_coordinates(input.grids, v.merge, n);
@@ -161,7 +160,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   }
 
   T* x = scratch.take<T>(n * h);
-  linear(stream, n, v.patch_size, h, in_.pixels, w_.patch.weight, x, &w_.patch.bias);
+  linear(stream, n, v.patch_size, h, input.pixels, w_.patch.weight, x, &w_.patch.bias);
   run(stream, PositionEmbedding<T>{in_.grids,
                                    matrix<const T>(w_.positions.weight, v.positions, h), matrix(x, n, h),
                                    static_cast<int32_t>(v.merge)});
@@ -249,7 +248,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   if (w_.positions.gradient)
     run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(g, n, h),
                                              matrix(w_.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
-  linear_backward<T>(stream, n, v.patch_size, h, g, in_.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
+  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
 }
 
 template class VisionTower<float>;

@@ -10,7 +10,7 @@ namespace g2rpo::qwen3vl {
 
 /** Images as patches in merge order; grids are (t, h, w) in patches. */
 template <class T> struct VisionInput {
-  const T* pixels = nullptr;  // [patches, patch_size]
+  const T* pixels = nullptr;  // [patches, patch_size], where the stream's kernels find them
   size_t patches = 0;
   std::vector<int32_t> grids;  // [images, 3]
   size_t tokens(const VisionConfig& c) const { return patches / c.group(); }
@@ -56,10 +56,9 @@ template <class T> class VisionTower {
   Keep keep_ = Keep::nothing;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<int32_t> segment_starts_, segment_prefix_;
-  /** the input where ops find it, for as long as its scratch */
+  /** lists where ops find them, for as long as the scratch of the input */
   struct {
     View<const int32_t> grids, segment_starts, segment_prefix;
-    const T* pixels;
   } in_;
   std::vector<VisionBlockState<T>> blocks_;
   MergerState<T> merger_;

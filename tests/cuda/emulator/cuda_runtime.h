@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -148,9 +149,12 @@ inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 template <class T> cudaError_t cudaMalloc(T** data, size_t bytes) { return emulator::allocate(reinterpret_cast<void**>(data), bytes); }
 template <class T> cudaError_t cudaMallocAsync(T** data, size_t bytes, cudaStream_t) { return cudaMalloc(data, bytes); }
-template <class T> cudaError_t cudaMallocHost(T** data, size_t bytes) { return cudaMalloc(data, bytes); }
+template <class T> cudaError_t cudaMallocHost(T** data, size_t bytes) {
+  *data = static_cast<T*>(std::malloc(bytes));
+  return *data ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 inline cudaError_t cudaFree(void* data) { return emulator::release(data); }
-inline cudaError_t cudaFreeHost(void* data) { return emulator::release(data); }
+inline cudaError_t cudaFreeHost(void* data) { return std::free(data), cudaSuccess; }
 inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return emulator::release(data); }
 inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
@@ -195,6 +199,8 @@ inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) { retur
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 // no clock: times of an emulation say nothing
 inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = nullptr, cudaSuccess; }
+enum { cudaEventDisableTiming = 2 };
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
 inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
