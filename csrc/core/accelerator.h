@@ -1,6 +1,9 @@
 // A device beside the CPU, as the model and the binding use it: its memory, and what happens to it in the order of its stream. What implements it is
 // a library of its own, loaded at run time, so that the addon needs no driver.
 #pragma once
+#include <functional>
+#include <vector>
+
 #include "kernel.h"
 #include "stream.h"
 
@@ -24,6 +27,11 @@ class Accelerator {
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void clear(void* data, size_t bytes) = 0;
+  /**
+   * Does what `launches` launches. It may be recorded and started as one from then on: what is done under a key must launch the same, with the
+   * same arguments, each time, and wait for nothing. Of the stream's own thread.
+   */
+  virtual void repeat(const std::vector<size_t>& key, const std::function<void()>& launches) = 0;
   /** Waits for all that was launched; what a kernel refused becomes the stream's failure. */
   virtual void finish(Stream& stream) = 0;
 };
@@ -54,6 +62,11 @@ template <class T> void download(Stream& stream, T* to, const T* from, size_t n)
   if (n == 0) return;
   if (stream.accelerator) stream.accelerator->download(to, from, n * sizeof(T));
   else __builtin_memcpy(to, from, n * sizeof(T));
+}
+/** See Accelerator::repeat. Kernels that are timed are launched one by one. */
+template <class F> void repeat(Stream& stream, const std::vector<size_t>& key, F&& launches) {
+  if (stream.accelerator && !profiling()) stream.accelerator->repeat(key, launches);
+  else launches();
 }
 /** What was launched is done, and has failed if the stream says so. */
 inline void finish(Stream& stream) {

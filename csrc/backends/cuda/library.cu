@@ -7,6 +7,7 @@
 #include "../../core/registry.h"
 #include "../../core/status.h"
 #include "device.h"
+#include "graphs.h"
 
 namespace g2rpo {
 
@@ -59,15 +60,20 @@ class Gpu : public Accelerator {
   DeviceQueue* queue() override { return &queue_; }
 
   void* allocate(size_t bytes) override {
+    std::lock_guard lock(mutex_);
+    if (graphs_.recording()) throw Error("INTERNAL", "memory was asked for while launches were recorded");
     void* data = nullptr;
     cuda::check(cudaMallocAsync(&data, bytes ? bytes : 1, queue_.stream), ("allocating " + std::to_string(bytes) + " bytes").c_str());
     return data;
   }
-  void deallocate(void* data) noexcept override { cudaFreeAsync(data, queue_.stream); }
+  void deallocate(void* data) noexcept override {
+    std::lock_guard lock(mutex_);
+    cudaFreeAsync(data, queue_.stream);
+  }
   void upload(void* to, const void* from, size_t bytes) override {
     constexpr size_t kFew = size_t{64} << 10;  // the driver takes so much with it
+    std::lock_guard lock(mutex_);
     if (bytes <= kFew) return move(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
-    std::lock_guard lock(staging_mutex_);
     if (!staging_) staging_ = std::make_unique<Staging>();
     staging_->send(static_cast<char*>(to), static_cast<const char*>(from), bytes, queue_.stream);
   }
@@ -79,6 +85,10 @@ class Gpu : public Accelerator {
   void clear(void* data, size_t bytes) override {
     if (bytes) cuda::check(cudaMemsetAsync(data, 0, bytes, queue_.stream), "clearing");
   }
+  void repeat(const std::vector<size_t>& key, const std::function<void()>& launches) override {
+    std::lock_guard lock(mutex_);
+    graphs_.repeat(key, launches);
+  }
   void finish(Stream& stream) override { cuda::wait(stream); }
 
  private:
@@ -86,7 +96,9 @@ class Gpu : public Accelerator {
     if (bytes) cuda::check(cudaMemcpyAsync(to, from, bytes, kind, queue_.stream), doing);
   }
   DeviceQueue queue_;
-  std::mutex staging_mutex_;
+  cuda::Graphs graphs_{queue_};
+  /** The stream, while launches are recorded: what another thread asks of it would become a part of them. */
+  std::recursive_mutex mutex_;
   std::unique_ptr<Staging> staging_;  // since the first of much
   std::string description_;
 };

@@ -20,16 +20,26 @@ bool ends_with(const std::vector<int32_t>& tokens, const std::vector<int32_t>& e
   return tokens.size() >= end.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
 }
 
-/** Tables of pages as one matrix, and its width. */
+/**
+ * So many rows, or pages of a line, are computed: an accelerator gets some more, that are nobody's, so that most steps launch what another one
+ * has launched before.
+ */
+size_t rounded_up(const Stream& stream, size_t n) {
+  const size_t unit = !stream.accelerator ? 1 : n <= 64 ? 8 : KvCache<float>::kNobodys;
+  return (n + unit - 1) / unit * unit;
+}
+
+/** Tables of pages as one matrix of at least so many lines. */
 struct PageTable {
   std::vector<const Pages*> lines;
   std::vector<int32_t> data;
-  size_t width = 1;
-  View<const int32_t> view(Stream& stream, Scratch& scratch) {
+  View<const int32_t> view(Stream& stream, size_t least, Scratch& scratch) {
+    size_t width = 1;
     for (const auto* pages : lines) width = std::max(width, pages->size());
-    data.assign(lines.size() * width, 0);
+    width = rounded_up(stream, width);
+    data.assign(std::max(lines.size(), least) * width, 0);
     for (size_t i = 0; i < lines.size(); i++) std::copy(lines[i]->begin(), lines[i]->end(), data.begin() + static_cast<ptrdiff_t>(i * width));
-    return matrix(on_device(stream, data, scratch).data, lines.size(), width);
+    return matrix(on_device(stream, data, scratch).data, data.size() / width, width);
   }
 };
 
@@ -72,7 +82,7 @@ template <class T> void Engine<T>::decode(Stream& stream, const std::vector<Row>
 
 template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>& rows, Scratch& scratch) {
   const auto& t = c_.text;
-  const size_t n = rows.size(), h = t.hidden, ks = t.key_size(), qs = t.query_size(), d = t.head_dim;
+  const size_t n = rounded_up(stream, rows.size()), h = t.hidden, ks = t.key_size(), qs = t.query_size(), d = t.head_dim;
   T* out = scratch.take<T>(n * h);
   if (n == 0) return out;
   Scratch inner(stream);
@@ -87,9 +97,9 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   T* cosine = inner.take<T>(n * d / 2);
   T* sine = inner.take<T>(n * d / 2);
 
-  std::vector<int32_t> tokens(n), positions(3 * n), prefix(n), prefix_length, own_length(n), slots, order(n);
+  std::vector<int32_t> tokens(n), positions(3 * n), prefix(n, -1), prefix_length, own_length(n), slots, order(n);
   PageTable prefixes, own;
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < rows.size(); i++) {
     const auto& [group, r] = rows[i];
     const auto& p = group->request.prompt;
     if (i == 0 || group != rows[i - 1].group) {
@@ -103,40 +113,51 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
     tokens[i] = r->out.tokens[r->cached];
     positions[i] = positions[n + i] = positions[2 * n + i] = static_cast<int32_t>(p.rows() + r->cached) + p.rope_delta;
   }
+  for (int32_t nobodys = 0; slots.size() < n; nobodys++) slots.push_back(nobodys);
+  if (stream.accelerator) prefix_length.resize(n);
   std::iota(order.begin(), order.end(), 0);
   const auto on_stream = [&](const std::vector<int32_t>& values) { return on_device(stream, values, inner); };
-  const auto prefix_pages = prefixes.view(stream, inner), own_pages = own.view(stream, inner);
+  const auto prefix_pages = prefixes.view(stream, prefix_length.size(), inner), own_pages = own.view(stream, n, inner);
   const auto prefix_of = on_stream(prefix), prefix_lengths = on_stream(prefix_length), own_lengths = on_stream(own_length);
   const auto slot_of = on_stream(slots), in_order = on_stream(order);
   text_.rope_table(stream, positions, cosine, sine);
-  embed(stream, on_stream(tokens), w_.embedding, t.vocab, h, x);
-  for (size_t l = 0; l < t.layers; l++) {
-    const auto& w = w_.layers[l];
-    rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
-    linear(stream, n, h, qs, normed, w.q, s.q);
-    linear(stream, n, h, ks, normed, w.k, s.k);
-    linear(stream, n, h, ks, normed, w.v, s.v);
-    rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, q, rstd);
-    rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, k, rstd);
-    text_.rope(stream, n, t.heads, cosine, sine, q, false);
-    text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
-    cache_.write(stream, l, slot_of, in_order, n, k, s.v);
-    run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages,
-                                   prefix_lengths, own_pages, own_lengths, 1 / std::sqrt(static_cast<double>(d)),
-                                   cube(s.attended, n, t.heads, d)});
-    linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
-    rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
-    if (t.moe.experts) {
-      moe_forward<T>(stream, t, w.moe, n, normed, s.moe, true);
-      moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
-      continue;
+  const auto ids = on_stream(tokens);
+  embed(stream, ids, w_.embedding, t.vocab, h, x);
+  const auto layers = [&] {
+    for (size_t l = 0; l < t.layers; l++) {
+      const auto& w = w_.layers[l];
+      rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
+      linear(stream, n, h, qs, normed, w.q, s.q);
+      linear(stream, n, h, ks, normed, w.k, s.k);
+      linear(stream, n, h, ks, normed, w.v, s.v);
+      rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, q, rstd);
+      rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, k, rstd);
+      text_.rope(stream, n, t.heads, cosine, sine, q, false);
+      text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
+      cache_.write(stream, l, slot_of, in_order, n, k, s.v);
+      run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages,
+                                     prefix_lengths, own_pages, own_lengths, 1 / std::sqrt(static_cast<double>(d)),
+                                     cube(s.attended, n, t.heads, d)});
+      linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
+      rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
+      if (t.moe.experts) {
+        moe_forward<T>(stream, t, w.moe, n, normed, s.moe, true);
+        moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
+        continue;
+      }
+      linear(stream, n, h, t.mlp, normed, w.gate, s.gate);
+      linear(stream, n, h, t.mlp, normed, w.up, s.up);
+      run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.gate, n, t.mlp)});
+      linear<T>(stream, n, t.mlp, h, s.gate, w.down, x, nullptr, s.middle);
     }
-    linear(stream, n, h, t.mlp, normed, w.gate, s.gate);
-    linear(stream, n, h, t.mlp, normed, w.up, s.up);
-    run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.gate, n, t.mlp)});
-    linear<T>(stream, n, t.mlp, h, s.gate, w.down, x, nullptr, s.middle);
-  }
-  rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);
+    rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);
+  };
+  // of the scratch arrays the first and the last say where all are: they lie one behind the other
+  std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1]};
+  for (const void* at : {static_cast<const void*>(this), static_cast<const void*>(out), static_cast<const void*>(ids.data)})
+    key.push_back(reinterpret_cast<size_t>(at));
+  cache_.add_places(key);
+  repeat(stream, key, layers);
   return out;
 }
 

@@ -59,6 +59,14 @@ template <class T> class KvCache {
     count_ = touched_ = 0;
   }
 
+  /** Of an accelerator so many slots, the first ones, are nobody's. */
+  static constexpr size_t kNobodys = 32;
+  /** Adds what says where the pages lie, and how many there are. */
+  void add_places(std::vector<size_t>& key) const {
+    key.push_back(count_);
+    for (const auto& each : layers_) key.push_back(reinterpret_cast<size_t>(each.data()));
+  }
+
   /** [pages, page, kv heads, head dim] */
   View<const T> keys(size_t layer) const { return view(layers_[2 * layer]); }
   View<const T> values(size_t layer) const { return view(layers_[2 * layer + 1]); }
@@ -71,39 +79,42 @@ template <class T> class KvCache {
   /** Row `rows[i]` of keys and values, [n, key_size()] each, goes to slot i. */
   void write(Stream& stream, size_t layer, View<const int32_t> slots, View<const int32_t> rows, size_t n, const T* keys, const T* values) {
     const size_t ks = text_.key_size();
-    run(stream, VisualSplice<T>{matrix(keys, n, ks), slots, rows, matrix(layers_[2 * layer].data(), count_ * page_, ks)});
-    run(stream, VisualSplice<T>{matrix(values, n, ks), slots, rows, matrix(layers_[2 * layer + 1].data(), count_ * page_, ks)});
+    run(stream, VisualSplice<T>{matrix(keys, n, ks), slots, rows, matrix(layers_[2 * layer].data(), slots_there(), ks)});
+    run(stream, VisualSplice<T>{matrix(values, n, ks), slots, rows, matrix(layers_[2 * layer + 1].data(), slots_there(), ks)});
   }
   void read(Stream& stream, size_t layer, View<const int32_t> slots, T* keys, T* values) const {
     const size_t ks = text_.key_size();
-    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer].data(), count_ * page_, ks), slots, matrix(keys, slots.size, ks)});
-    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer + 1].data(), count_ * page_, ks), slots, matrix(values, slots.size, ks)});
+    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer].data(), slots_there(), ks), slots, matrix(keys, slots.size, ks)});
+    run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer + 1].data(), slots_there(), ks), slots, matrix(values, slots.size, ks)});
   }
 
  private:
+  size_t slots_there() const { return (spare_ + count_) * page_; }
   size_t page_bytes() const { return layers_.size() * page_ * text_.key_size() * sizeof(T); }
 
   View<const T> view(const Array<T, false>& all) const {
-    View<const T> v(all.data(), count_ * page_ * text_.key_size());
-    v.dim[0] = count_, v.dim[1] = page_, v.dim[2] = text_.kv_heads, v.dim[3] = text_.head_dim;
+    View<const T> v(all.data(), (spare_ + count_) * page_ * text_.key_size());
+    v.dim[0] = spare_ + count_, v.dim[1] = page_, v.dim[2] = text_.kv_heads, v.dim[3] = text_.head_dim;
     return v;
   }
 
   /** On the CPU what is not written takes no memory, so that doubling is no waste. */
   void grow(Stream& stream, size_t pages) {
     const size_t wanted = std::min(limit_, pages), size = page_ * text_.key_size();
+    counted_ = stream.accelerator != nullptr;
+    spare_ = stream.accelerator ? pages_of(kNobodys) : 0;
     for (auto& each : layers_) {
-      Array<T, false> larger(wanted * size, stream.accelerator);
-      copy(stream, larger.data(), each.data(), count_ * size);
+      Array<T, false> larger((spare_ + wanted) * size, stream.accelerator);
+      if (count_) copy(stream, larger.data(), each.data(), (spare_ + count_) * size);
       each = std::move(larger);
     }
-    for (size_t p = wanted; p-- > count_;) free_.push_back(static_cast<int32_t>(p));
+    for (size_t p = wanted; p-- > count_;) free_.push_back(static_cast<int32_t>(spare_ + p));
     count_ = wanted;
-    counted_ = stream.accelerator != nullptr;
   }
 
   const TextConfig& text_;
   size_t page_, limit_, used_ = 0, count_ = 0, touched_ = 0;
+  size_t spare_ = 0;  // pages that are nobody's, before the others
   bool counted_ = false;  // by the arrays: an accelerator's
   std::vector<Array<T, false>> layers_;  // keys and values in turn
   Pages free_;

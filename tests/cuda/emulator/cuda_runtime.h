@@ -11,8 +11,10 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -54,6 +56,13 @@ cudaError_t allocate(void** data, size_t bytes);
 cudaError_t release(void* data);
 /** Whether so many bytes from there on are the device's. */
 bool of_device(const void* data, size_t bytes);
+/** What is recorded instead of being done, in order, and memory that it uses until it is dropped. */
+struct Recording {
+  std::vector<std::function<cudaError_t()>> work;
+  std::vector<void*> memory;
+  ~Recording();
+};
+inline thread_local Recording* recording = nullptr;
 /** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
@@ -155,16 +164,51 @@ template <class T> cudaError_t cudaMallocHost(T** data, size_t bytes) {
 }
 inline cudaError_t cudaFree(void* data) { return emulator::release(data); }
 inline cudaError_t cudaFreeHost(void* data) { return std::free(data), cudaSuccess; }
-inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return emulator::release(data); }
+inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
+  if (!emulator::recording) return emulator::release(data);
+  return emulator::recording->memory.push_back(data), cudaSuccess;
+}
+/** Does something at once, or whenever what is recorded is done. */
+template <class F> cudaError_t emulated_work(F&& f) {
+  if (!emulator::recording) return f();
+  return emulator::recording->work.emplace_back(f), cudaSuccess;
+}
 inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
-inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  return emulated_work([=] { return cudaMemset(to, value, bytes); });
+}
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (bytes && kind != cudaMemcpyDefault && (emulator::of_device(to, bytes) != to_device || emulator::of_device(from, bytes) != from_device)) return cudaErrorInvalidValue;
   if (bytes) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) { return cudaMemcpy(to, from, bytes, kind); }
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  return emulated_work([=] { return cudaMemcpy(to, from, bytes, kind); });
+}
+
+// graphs
+using cudaGraph_t = emulator::Recording*;
+using cudaGraphExec_t = emulator::Recording*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  if (emulator::recording) return cudaErrorInvalidValue;
+  return emulator::recording = new emulator::Recording, cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) { return *graph = std::exchange(emulator::recording, nullptr), cudaSuccess; }
+/** Takes what was recorded; the graph itself holds nothing then. */
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  *made = new emulator::Recording;
+  std::swap((*made)->work, graph->work), std::swap((*made)->memory, graph->memory);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  for (const auto& each : graph->work)
+    if (const cudaError_t status = each(); status != cudaSuccess) return status;
+  return cudaSuccess;
+}
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 template <class F> cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) { return cudaSuccess; }
 
@@ -176,7 +220,9 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 template <class... P, class... A> cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...), A&&... args) {
-  return emulator::run(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(static_cast<P>(args)...); });
+  return emulated_work([=, grid = c->gridDim, block = c->blockDim, shared = c->dynamicSmemBytes, given = std::tuple<P...>(static_cast<P>(args)...)] {
+    return emulator::run(grid, block, shared, [&] { std::apply(kernel, given); });
+  });
 }
 
 struct cudaDeviceProp {

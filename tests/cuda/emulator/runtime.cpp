@@ -203,6 +203,10 @@ bool of_device(const void* data, size_t bytes) {
   return static_cast<const char*>(data) + bytes <= static_cast<const char*>(begin) + size - kPage;
 }
 
+Recording::~Recording() {
+  for (void* each : memory) release(each);
+}
+
 unsigned lane() { return block.current->number % 32; }
 
 void block_barrier() {
