@@ -11,7 +11,7 @@ const work = ({ M, N, K }: Record<string, number>) => ({
  *
  *   y = x·Wᵀ + bias + residual
  *
- * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give.
+ * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give, on the CPU: a GPU rounds x too.
  */
 export const linear = defineKernel({
   name: 'linear',
