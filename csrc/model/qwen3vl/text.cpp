@@ -100,6 +100,7 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
                            true, 1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
                            matrix(s.log_sum_exp, n, t.heads)};
     attention.keys_before = past;
+    attention.in_bf16 = w.q.narrow != nullptr;
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {

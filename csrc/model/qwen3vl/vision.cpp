@@ -122,6 +122,7 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
                            cube(s.attended, n, v.heads, d),
                            matrix(s.log_sum_exp, n, v.heads)};
     attention.query_stride = attention.key_stride = 3 * h;
+    attention.in_bf16 = w.qkv.weight.narrow != nullptr;
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
