@@ -122,6 +122,7 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
                            cube(s.attended, n, v.heads, d),
                            matrix(s.log_sum_exp, n, v.heads)};
     attention.query_stride = attention.key_stride = 3 * h;
+    attention.in_bf16 = w.qkv.weight.narrow != nullptr;
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
@@ -237,6 +238,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
                                    cube(d_qkv + h, n, v.heads, d),
                                    cube(d_qkv + 2 * h, n, v.heads, d)};
     attention.query_stride = attention.key_stride = 3 * h;
+    attention.in_bf16 = w.qkv.weight.narrow != nullptr;
     run(stream, attention);
     Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
     rotary.row_stride = 3 * h;

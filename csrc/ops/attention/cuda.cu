@@ -2,6 +2,8 @@
 // backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
 #include "../../backends/cuda/groups.h"
 #include "decode.cuh"
+#include "tensor_backward.cuh"
+#include "tensor_forward.cuh"
 #include "tiles.cuh"
 
 namespace g2rpo {
@@ -37,11 +39,6 @@ template <class T> struct Arguments {
   __device__ size_t in_query(size_t g, const Part& p, size_t lane) const { return row(p, lane) * s.query_stride + head(g, p, lane) * s.width; }
   __device__ size_t in_output(size_t g, const Part& p, size_t lane) const { return (row(p, lane) * s.heads + head(g, p, lane)) * s.width; }
   __device__ size_t in_key(size_t row, size_t g) const { return row * s.key_stride + g * s.width; }
-  /** Queries of a segment that come after `first`, at most a tile of them. */
-  __device__ size_t lanes(const Part& p, size_t side) const {
-    const size_t all = (p.end - p.begin) * s.group;
-    return all - p.first < side ? all - p.first : side;
-  }
   /** How many of the keys [first, first + count) a query of the part sees; `own`: they are of its own segment. */
   __device__ size_t seen(const Part& p, size_t lane, size_t first, size_t count, bool own) const {
     if (!own || !s.causal) return count;
@@ -63,7 +60,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) forward(Arg
   Part p;
   // the last tiles of long segments see most and go first
   if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p) || p.begin < a.s.keys_before) return;
-  const size_t g = blockIdx.y, lanes = a.lanes(p, side);
+  const size_t g = blockIdx.y, lanes = p.lanes(a.s.group, side);
   T* q = reinterpret_cast<T*>(dynamic_shared);
   T *k = q + S::side * S::stride, *v = k + S::side * S::stride, *scores = v + S::side * S::stride;
   const int x = static_cast<int>(threadIdx.x) % 16, y = static_cast<int>(threadIdx.x) / 16;
@@ -166,7 +163,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_qu
   constexpr size_t side = S::side;
   Part p;
   if (!a.queries.part(gridDim.x - 1 - blockIdx.x, side, p)) return;
-  const size_t g = blockIdx.y, lanes = a.lanes(p, side);
+  const size_t g = blockIdx.y, lanes = p.lanes(a.s.group, side);
   T* q = reinterpret_cast<T*>(dynamic_shared);
   T *d_out = q + S::side * S::stride, *k = d_out + S::side * S::stride, *v = k + S::side * S::stride, *slopes = v + S::side * S::stride;
   take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
@@ -215,7 +212,7 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_ke
     // of one's own none that comes before the first key sees any
     p.first = own && a.s.causal ? (first - p.begin) * a.s.group : 0;
     for (; p.first < (p.end - p.begin) * a.s.group; p.first += side) {
-      const size_t lanes = a.lanes(p, side);
+      const size_t lanes = p.lanes(a.s.group, side);
       __syncthreads();
       take<T, Width>(q, lanes, a.s.width, [&](size_t l) { return a.query + a.in_query(g, p, l); });
       take<T, Width>(d_out, lanes, a.s.width, [&](size_t l) { return a.d_output + a.in_output(g, p, l); });
@@ -260,6 +257,51 @@ template <class F> void with_width(size_t width, F&& f) {
   else f.template operator()<256>();
 }
 
+/** What is the same in both directions of a call on tensor cores. */
+template <class Op> TensorArguments tensor_arguments(const Op& op, const Shape& s) {
+  TensorArguments a{};
+  a.s = s, a.scale = static_cast<float>(op.scale), a.exponent = static_cast<float>(op.scale * kLog2E);
+  return a;
+}
+
+void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
+  TensorArguments a = tensor_arguments(op, s);
+  a.out = op.output.data - s.keys_before * s.heads * s.width, a.log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
+  with_tensor_width(s.width, [&]<int Width>() {
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, ForwardTile::queries, rising, known);
+    if (s.rows * s.segments == 0) return;
+    const RoundedHeads<Width> query(stream, op.query.data, s.query_stride, s.rows - s.keys_before, s.heads, s.group, s.width);
+    const RoundedHeads<Width> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    a.query = query.get(), a.key = key.get(), a.value = value.get();
+    a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    cuda::launch_shared(stream, forward_on_tensor_cores<Width>, queries.bound * static_cast<unsigned>(s.key_heads), ForwardTile::threads, ForwardTile::bytes<Width>(), a);
+  });
+}
+
+void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
+  TensorArguments a = tensor_arguments(op, s);
+  a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data;
+  with_tensor_width(s.width, [&]<int Width>() {
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryTile<Width>::queries, rising, known);
+    if (s.rows * s.segments == 0) return;
+    const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, KeyTile<Width>::keys, rising, known);
+    const RoundedHeads<Width> query(stream, op.query.data, s.query_stride, s.rows, s.heads, s.group, s.width);
+    const RoundedHeads<Width> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
+    const cuda::Temporary<float2> numbers(stream, s.rows * s.heads);
+    cuda::launch(stream, round_d_output<Width>, static_cast<unsigned>(s.rows), 256u, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
+                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
+    a.query = query.get(), a.key = key.get(), a.value = value.get(), a.d_output = d_output.get(), a.numbers = numbers.get();
+    a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
+    const auto heads = static_cast<unsigned>(s.key_heads);
+    cuda::launch_shared(stream, queries_on_tensor_cores<Width>, queries.bound * heads, QueryTile<Width>::threads, QueryTile<Width>::bytes, a);
+    cuda::launch_shared(stream, keys_on_tensor_cores<Width>, keys.bound * heads, KeyTile<Width>::threads, KeyTile<Width>::bytes, a);
+  });
+}
+
 }  // namespace
 
 KERNEL_REAL(cuda, Attention) {
@@ -270,8 +312,10 @@ KERNEL_REAL(cuda, Attention) {
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentStarts must rise from 0 to the number of rows");
   const KnownPrefix known{op.segmentPrefix.data, s.segments,
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself")};
-  Arguments<T> a{};
   s.keys_before = op.keys_before;
+  if constexpr (std::is_same_v<T, float>)
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.output.data)) return forward_in_bf16(stream, op, s, rising, known);
+  Arguments<T> a{};
   // rows are those of keys; nothing is touched of queries that are not there
   a.query = op.query.data - s.keys_before * s.query_stride, a.key = op.key.data, a.value = op.value.data;
   a.out = op.output.data - s.keys_before * s.heads * s.width, a.out_log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
@@ -293,6 +337,9 @@ KERNEL_REAL(cuda, AttentionBackward) {
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentStarts must rise from 0 to the number of rows");
   const KnownPrefix known{op.segmentPrefix.data, s.segments,
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
+  if constexpr (std::is_same_v<T, float>)
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.dQuery.data, op.dKey.data, op.dValue.data))
+      return backward_in_bf16(stream, op, s, rising, known);
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
   Arguments<T> a{};
   a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;

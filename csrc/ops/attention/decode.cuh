@@ -15,7 +15,6 @@ constexpr uint32_t kSplit = 64;    // keys
 constexpr int kDecodeQueries = 4;  // of a warp: they share the loads of its keys
 constexpr unsigned kDecodeWarps = 4;
 constexpr int kBatch = 2;          // keys that a thread has under way at a time
-constexpr double kLog2E = 1.4426950408889634;
 /** That splits leave at a time, so that it stays in the second-level cache: a launch takes as many rows. */
 constexpr size_t kPartialBytes = size_t{32} << 20;
 

@@ -30,6 +30,8 @@ template <class T> struct Attention {
    * is on both sides. A segment whose prefix holds whole tiles of it has the bits that both would have as one.
    */
   size_t keys_before = 0;
+  /** operands may be rounded to bf16: those of a policy whose weights are (a GPU's tensor cores want them so, the CPU stays exact) */
+  bool in_bf16 = false;
   G2_INLINE static Attention read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -59,6 +61,8 @@ template <class T> struct AttentionBackward {
   View<T> dValue;
   /** elements from one row to the next of query and dQuery, and of key, value and their gradients; 0: contiguous */
   size_t query_stride = 0, key_stride = 0;
+  /** as Attention's */
+  bool in_bf16 = false;
   G2_INLINE static AttentionBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

@@ -8,6 +8,8 @@ namespace g2rpo::attention {
 
 using cuda::Refusal;
 
+constexpr double kLog2E = 1.4426950408889634;
+
 /** Sizes of a call; strides are between rows. */
 struct Shape {
   size_t rows, heads, key_heads, width, query_stride, key_stride, segments, group, keys_before = 0;
@@ -28,6 +30,12 @@ struct Part {
   size_t begin, end;                // the segment's rows
   size_t prefix_begin, prefix_end;  // rows of its prefix
   size_t segment, first;            // first: the first query of it (row · group + head), or the first key
+
+  /** Queries of a segment that come after `first`, at most a tile of them. */
+  __device__ size_t lanes(size_t group, size_t side) const {
+    const size_t all = (end - begin) * group;
+    return all - first < side ? all - first : side;
+  }
 };
 
 /** The segments of a call on the device, and at which tile each begins. */

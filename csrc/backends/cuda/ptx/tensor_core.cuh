@@ -42,6 +42,13 @@ __device__ inline void multiply_squares(const uint32_t (&a)[4], uint32_t b0, uin
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/** 2ˣ with a relative error below 2⁻²²; what is below 2⁻¹²⁶ is 0. */
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /** 16 bytes on their way into shared memory while the thread goes on, or zeros where they are not `inside`; `from` may be read either way. */
 __device__ inline void fetch(void* to, const void* from, bool inside) {
   const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
