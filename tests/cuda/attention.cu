@@ -71,6 +71,7 @@ template <class T> void attention(Harness& h, bool in_bf16) {
                               v.view(s, rows, key_heads, width), output.view(s, rows, heads, width), lse.view(s, rows, heads), segment_starts.view(s),
                               segment_prefix.view(s), causal, scale,
                               dq.view(s, rows, heads, width), dk.view(s, rows, key_heads, width), dv.view(s, rows, key_heads, width)};
+      op.in_bf16 = in_bf16;
       return op;
     };
     if (timing) {
@@ -83,7 +84,6 @@ template <class T> void attention(Harness& h, bool in_bf16) {
     h.close(named("attention") + what, output, tolerance.output);
     h.close(named("attention") + what + ": logSumExp", lse, tolerance.log_sum_exp);
     if (rows > 200) h.repeats<Attention<T>, T>(named("attention") + what, output, forward);
-    if (in_bf16) return;  // forward alone
     h.on_both<AttentionBackward<T>>(backward);
     h.close(named("attention_backward") + what + ": dQuery", dq, tolerance.gradient);
     h.close(named("attention_backward") + what + ": dKey", dk, tolerance.gradient);
@@ -134,11 +134,11 @@ template <class T> void attention(Harness& h, bool in_bf16) {
       return op;
     });
     h.close(named("attention") + "in one matrix", output, tolerance.output);
-    if (in_bf16) return;  // forward alone
     h.on_both<AttentionBackward<T>>([&](Side s) {
       AttentionBackward<T> op{d_output.view(s, rows, heads, width), part(qkv, s, 0), part(qkv, s, 1), part(qkv, s, 2), output.view(s, rows, heads, width), lse.view(s, rows, heads),
                               segment_starts.view(s), segment_prefix.view(s), false, 0.3, part(d_qkv, s, 0), part(d_qkv, s, 1), part(d_qkv, s, 2)};
       op.query_stride = op.key_stride = 3 * n;
+      op.in_bf16 = in_bf16;
       return op;
     });
     h.close(named("attention_backward") + "in one matrix", d_qkv, tolerance.gradient);

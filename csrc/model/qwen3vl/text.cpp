@@ -198,12 +198,14 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     rms_norm_backward<T>(stream, n, h, narrow, s.middle, w.post_norm, s.rstd2, g, g);
 
     linear_backward<T>(stream, n, qs, h, g, s.attended, w.o, nullptr, d_attended);
-    run(stream, AttentionBackward<T>{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
-                                     cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
-                                     cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
-                                     in_.segment_starts, in_.segment_prefix, true,
-                                     1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
-                                     cube(d_v, n, t.kv_heads, d)});
+    AttentionBackward<T> attention{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
+                                   cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
+                                   cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
+                                   in_.segment_starts, in_.segment_prefix, true,
+                                   1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
+                                   cube(d_v, n, t.kv_heads, d)};
+    attention.in_bf16 = w.q.narrow != nullptr;
+    run(stream, attention);
     rope(stream, n, t.heads, cosine_, sine_, d_q, true);
     rope(stream, n, t.kv_heads, cosine_, sine_, d_k, true);
     rms_norm_backward<T>(stream, n * t.heads, d, d_q, s.q, w.q_norm, s.q_rstd, nullptr, d_q);

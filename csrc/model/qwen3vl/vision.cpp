@@ -239,6 +239,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
                                    cube(d_qkv + h, n, v.heads, d),
                                    cube(d_qkv + 2 * h, n, v.heads, d)};
     attention.query_stride = attention.key_stride = 3 * h;
+    attention.in_bf16 = w.qkv.weight.narrow != nullptr;
     run(stream, attention);
     Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
     rotary.row_stride = 3 * h;

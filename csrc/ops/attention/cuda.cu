@@ -2,6 +2,7 @@
 // backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
 #include "../../backends/cuda/groups.h"
 #include "decode.cuh"
+#include "tensor_backward.cuh"
 #include "tensor_forward.cuh"
 #include "tiles.cuh"
 
@@ -278,6 +279,29 @@ void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s,
   });
 }
 
+void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
+  TensorArguments a = tensor_arguments(op, s);
+  a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data;
+  with_tensor_width(s.width, [&]<int Width>() {
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryTile<Width>::queries, rising, known);
+    if (s.rows * s.segments == 0) return;
+    const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, KeyTile<Width>::keys, rising, known);
+    const RoundedHeads<Width> query(stream, op.query.data, s.query_stride, s.rows, s.heads, s.group, s.width);
+    const RoundedHeads<Width> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
+    const cuda::Temporary<float2> numbers(stream, s.rows * s.heads);
+    cuda::launch(stream, round_d_output<Width>, static_cast<unsigned>(s.rows), 256u, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
+                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
+    a.query = query.get(), a.key = key.get(), a.value = value.get(), a.d_output = d_output.get(), a.numbers = numbers.get();
+    a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
+    const auto heads = static_cast<unsigned>(s.key_heads);
+    cuda::launch_shared(stream, queries_on_tensor_cores<Width>, queries.bound * heads, QueryTile<Width>::threads, QueryTile<Width>::bytes, a);
+    cuda::launch_shared(stream, keys_on_tensor_cores<Width>, keys.bound * heads, KeyTile<Width>::threads, KeyTile<Width>::bytes, a);
+  });
+}
+
 }  // namespace
 
 KERNEL_REAL(cuda, Attention) {
@@ -313,6 +337,9 @@ KERNEL_REAL(cuda, AttentionBackward) {
   const auto rising = cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentStarts must rise from 0 to the number of rows");
   const KnownPrefix known{op.segmentPrefix.data, s.segments,
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
+  if constexpr (std::is_same_v<T, float>)
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.output.data, op.dQuery.data, op.dKey.data, op.dValue.data))
+      return backward_in_bf16(stream, op, s, rising, known);
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
   Arguments<T> a{};
   a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;

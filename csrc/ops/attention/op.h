@@ -61,6 +61,8 @@ template <class T> struct AttentionBackward {
   View<T> dValue;
   /** elements from one row to the next of query and dQuery, and of key, value and their gradients; 0: contiguous */
   size_t query_stride = 0, key_stride = 0;
+  /** as Attention's */
+  bool in_bf16 = false;
   G2_INLINE static AttentionBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
