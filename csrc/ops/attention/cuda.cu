@@ -338,7 +338,7 @@ KERNEL_REAL(cuda, AttentionBackward) {
   const KnownPrefix known{op.segmentPrefix.data, s.segments,
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
   if constexpr (std::is_same_v<T, float>)
-    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.dQuery.data, op.dKey.data, op.dValue.data))
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.output.data, op.dQuery.data, op.dKey.data, op.dValue.data))
       return backward_in_bf16(stream, op, s, rising, known);
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
   Arguments<T> a{};

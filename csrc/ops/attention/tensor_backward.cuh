@@ -30,8 +30,9 @@ __global__ void round_d_output(const float* d_output, const float* output, const
     float dot = 0;
     if (there) {
       const uint32_t pairs[4] = {rounded.x, rounded.y, rounded.z, rounded.w};
+      const cuda::Pack<float, 4> halves[2] = {cuda::load<4>(output + from), cuda::load<4>(output + from + 4)};
 #pragma unroll
-      for (int i = 0; i < 8; i++) dot = fmaf(__uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16), output[from + static_cast<size_t>(i)], dot);
+      for (int i = 0; i < 8; i++) dot = fmaf(__uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16), halves[i / 4].x[i % 4], dot);
     }
     dot = cuda::warp_sum<sharing>(dot);
     if (head >= heads) continue;
