@@ -36,6 +36,7 @@ kernels.push(
 const quick = [
   ...kernels.map((name) => `tests/kernels/${name}.test.ts`),
   'tests/model/qwen3vl/policyGolden.test.ts',
+  'tests/runtime/device.test.ts',
   'tests/train/steps.test.ts',
   'tests/train/optimizer.test.ts',
 ];
