@@ -8,35 +8,14 @@ import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = 'build/emulated';
-const kernels = [
-  'adamw',
-  'attention',
-  'contracts',
-  'embedding',
-  'ema',
-  'expertLinear',
-  'expertSwiglu',
-  'gaussianAdvantage',
-  'gelu',
-  'layerNorm',
-];
-kernels.push(
-  'linear',
-  'lora',
-  'policyLoss',
-  'rmsNorm',
-  'rotary',
-  'roundBf16',
-  'router',
-  'segmentStatistics',
-  'squaredNorm',
-  'swiglu',
-  'visualSplice',
-);
+const kernels =
+  'adamw attention contracts embedding ema expertLinear expertSwiglu gaussianAdvantage gelu layerNorm linear lora ' +
+  'policyLoss rmsNorm rotary roundBf16 router segmentStatistics squaredNorm swiglu visualSplice';
 const quick = [
-  ...kernels.map((name) => `tests/kernels/${name}.test.ts`),
+  ...kernels.split(' ').map((name) => `tests/kernels/${name}.test.ts`),
   'tests/model/qwen3vl/policyGolden.test.ts',
   'tests/runtime/device.test.ts',
+  'tests/runtime/deviceFaults.test.ts',
   'tests/train/steps.test.ts',
   'tests/train/optimizer.test.ts',
 ];
