@@ -103,6 +103,7 @@ const tasks = {
   cli: () => cli(...rest),
   test: () => vitest(...rest),
   bench: () => tool('jiti/lib/jiti-cli.mjs', './bench/run.ts', ...rest),
+  cuda: () => node(at('scripts/cuda-build.mjs')),
   /** builds an addon of its own */
   sanitize: () => node(at('scripts/sanitize.mjs'), ...rest),
   golden: () => tool('jiti/lib/jiti-cli.mjs', './scripts/golden/run.ts', ...rest),

@@ -87,6 +87,15 @@ Napi::Value use_device(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), state.accelerator->description());
 }
 
+/** describeDevice(path of a library): { device, products }, in words; nothing is chosen */
+Napi::Value describe_device(const Napi::CallbackInfo& info) {
+  const Description described = describe_accelerator(info[0].As<Napi::String>());
+  auto result = Napi::Object::New(info.Env());
+  result["device"] = described.device;
+  result["products"] = described.products;
+  return result;
+}
+
 /** memoryUse(): { bytes, peak, limit }, of the process */
 Napi::Value memory_use_of_process(const Napi::CallbackInfo& info) {
   const MemoryUse use = memory_use();
@@ -121,6 +130,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["setThreads"] = Napi::Function::New<guarded_call<set_threads>>(env);
   exports["threads"] = Napi::Function::New<guarded_call<threads>>(env);
   exports["useDevice"] = Napi::Function::New<guarded_call<use_device>>(env);
+  exports["describeDevice"] = Napi::Function::New<guarded_call<describe_device>>(env);
   exports["memoryUse"] = Napi::Function::New<guarded_call<memory_use_of_process>>(env);
   exports["limitMemory"] = Napi::Function::New<guarded_call<set_memory_limit>>(env);
   register_tensor(env, exports);

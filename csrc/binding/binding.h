@@ -72,6 +72,12 @@ template <Napi::Value (*F)(const Napi::CallbackInfo&)> Napi::Value guarded_call(
 
 /** Opens the device of a library, for what is enqueued by this environment from the first job on. Called before it. @throws BACKEND_UNAVAILABLE */
 std::shared_ptr<Accelerator> open_accelerator(const std::string& library);
+/** What Accelerator says of itself. */
+struct Description {
+  std::string device, products;
+};
+/** Of the device of a library, without choosing it. @throws BACKEND_UNAVAILABLE */
+Description describe_accelerator(const std::string& library);
 
 BufferRef buffer_of(const Napi::Value& value);
 Napi::Value wrap(Napi::Env env, BufferRef buffer);

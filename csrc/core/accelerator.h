@@ -16,6 +16,8 @@ class Accelerator {
   virtual Backend backend() const = 0;
   /** e.g. "NVIDIA H200, compute capability 9.0, 141 GB" */
   virtual const char* description() const = 0;
+  /** The library that multiplies matrices for it and where it lies, or why only its own kernels do; in words. */
+  virtual const char* products() const = 0;
   virtual DeviceQueue* queue() = 0;
   /** Memory from the next launch on; 256-byte aligned. Like `deallocate` of any thread. */
   virtual void* allocate(size_t bytes) = 0;

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import { environment } from './env.ts';
-import { native, packageRoot } from './native.ts';
+import { deviceLibrary, loadAddon, native, packageRoot } from './native.ts';
 
 /** One thing that was looked at, in words. */
 export interface Finding {
@@ -18,6 +18,7 @@ export interface Finding {
  * `healthy` is false if nothing can be computed here.
  */
 export async function examineMachine(): Promise<{ healthy: boolean; findings: Finding[] }> {
+  const device = chosenDevice(); // first: looking at an addon may begin work on the CPU
   const addon = examineAddon();
   const findings = [
     { topic: 'node', found: `${process.version}, ${process.platform} ${process.arch}` },
@@ -26,21 +27,23 @@ export async function examineMachine(): Promise<{ healthy: boolean; findings: Fi
     { topic: 'memory', found: memory() },
     { topic: 'huge pages', found: hugePages() },
     { topic: 'images', found: await imageLibrary() },
-    { topic: 'cpu', found: addon.healthy ? 'available' : 'not available: the addon does not load' },
-    { topic: 'cuda', found: cuda() },
+    { topic: 'cpu', found: addon.there ? 'available' : 'not available: the addon does not load' },
+    ...(addon.there ? cudaDevice() : [{ topic: 'cuda', found: 'not available: the addon does not load' }]),
+    ...cudaTools(),
     { topic: 'neuron', found: `not in this build; ${existsSync('/dev/neuron0') ? 'a device is there' : 'no device'}` },
+    { topic: 'device', found: device.found },
   ];
-  return { healthy: addon.healthy, findings };
+  return { healthy: device.healthy, findings };
 }
 
-function examineAddon(): { healthy: boolean; findings: Finding[] } {
+function examineAddon(): { there: boolean; findings: Finding[] } {
   try {
-    const addon = native();
+    const addon = loadAddon();
     const { path } = createRequire(import.meta.url)('node-gyp-build') as { path(dir: string): string };
     const kernels = new Set(addon.kernels().map(({ name }) => name));
     const { isa, threads } = environment();
     return {
-      healthy: true,
+      there: true,
       findings: [
         { topic: 'addon', found: `${relative(packageRoot, path(packageRoot))} in ${packageRoot}` },
         { topic: 'kernels', found: `${kernels.size}, run for ${addon.hostIsa()}${isa ? ' (G2RPO_ISA)' : ''}` },
@@ -48,7 +51,19 @@ function examineAddon(): { healthy: boolean; findings: Finding[] } {
       ],
     };
   } catch (error) {
-    return { healthy: false, findings: [{ topic: 'addon', found: (error as Error).message }] };
+    return { there: false, findings: [{ topic: 'addon', found: (error as Error).message }] };
+  }
+}
+
+/** Where kernels run: what the environment asks for, if that is to be had. */
+function chosenDevice(): { healthy: boolean; found: string } {
+  const { device } = environment();
+  const asked = device === undefined ? '' : ' (G2RPO_DEVICE)';
+  try {
+    native();
+    return { healthy: true, found: `${device ?? 'cpu'}${asked}` };
+  } catch (error) {
+    return { healthy: false, found: `none${asked}: ${(error as Error).message}` };
   }
 }
 
@@ -79,15 +94,33 @@ async function imageLibrary(): Promise<string> {
   }
 }
 
-function cuda(): string {
+function cudaTools(): Finding[] {
   const driver = /Kernel Module.*?(\d+(?:\.\d+)+)/.exec(readIfThere('/proc/driver/nvidia/version') ?? '')?.[1];
   const nvcc =
     compilerVersion('nvcc') ?? compilerVersion(join(environment().cudaHome ?? '/usr/local/cuda', 'bin/nvcc'));
   return [
-    'not in this build',
-    driver ? `driver ${driver}` : 'no driver',
-    nvcc ? `compiler nvcc ${nvcc}` : 'no compiler (nvcc)',
-  ].join('; ');
+    { topic: 'cuda driver', found: driver ?? 'none' },
+    { topic: 'cuda compiler', found: nvcc ? `nvcc ${nvcc}` : 'no nvcc' },
+  ];
+}
+
+function cudaDevice(): Finding[] {
+  const library = cudaLibrary();
+  if (!library.there) return [{ topic: 'cuda', found: `not available: ${library.found}` }];
+  const found = { topic: 'cuda library', found: library.found };
+  try {
+    const { device, products } = loadAddon().describeDevice(library.path);
+    return [{ topic: 'cuda', found: device }, found, { topic: 'cuBLASLt', found: products }];
+  } catch (error) {
+    return [{ topic: 'cuda', found: `not available: ${(error as Error).message}` }, found];
+  }
+}
+
+function cudaLibrary(): { there: boolean; path: string; found: string } {
+  const path = deviceLibrary();
+  const named = environment().cudaLibrary ? 'named by G2RPO_CUDA_LIBRARY' : 'beside the addon';
+  if (existsSync(path)) return { there: true, path, found: `${path}, ${named}` };
+  return { there: false, path, found: `no ${path}, ${named}; \`npm run build:cuda\` builds it` };
 }
 
 function compilerVersion(command: string): string | undefined {

@@ -25,6 +25,8 @@ export interface Native {
   setThreads(n: number): void;
   /** the device of a library, in words, for all that is enqueued from now on */
   useDevice(library: string): string;
+  /** the device of a library, and what multiplies matrices for it or why not, in words */
+  describeDevice(library: string): { device: string; products: string };
   memoryUse(): { bytes: number; peak: number; limit: number };
   limitMemory(bytes: number): void;
   kernels(): NativeKernel[];
@@ -129,19 +131,16 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
 
 export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
-let loaded: Native | undefined;
+let ready: Native | undefined;
 
 /**
- * The native addon: a build of this checkout, else the package's prebuild for this platform. Loaded once.
+ * The native addon as it is loaded, before it is told what the environment asks for: to look at, not to compute with.
  *
  * @throws NATIVE_UNAVAILABLE  there is none, or it does not load here
  */
-export function native(): Native {
-  if (loaded) return loaded;
-  const require = createRequire(import.meta.url);
-  let addon: Native;
+export function loadAddon(): Native {
   try {
-    addon = (require('node-gyp-build') as (dir: string) => Native)(packageRoot);
+    return (createRequire(import.meta.url)('node-gyp-build') as (dir: string) => Native)(packageRoot);
   } catch (cause) {
     throw new G2rpoError(
       'NATIVE_UNAVAILABLE',
@@ -151,6 +150,18 @@ export function native(): Native {
       { cause },
     );
   }
+}
+
+/**
+ * The native addon: a build of this checkout, else the package's prebuild for this platform. Loaded once, and told which device, threads and
+ * instruction set the environment asks for.
+ *
+ * @throws NATIVE_UNAVAILABLE  there is none, or it does not load here
+ * @throws BACKEND_UNAVAILABLE  the device that was asked for is not there
+ */
+export function native(): Native {
+  if (ready) return ready;
+  const addon = loadAddon();
   const { isa, threads } = environment();
   useDevice(addon);
   if (isa !== undefined) {
@@ -165,7 +176,7 @@ export function native(): Native {
       throw new G2rpoError('INVALID_ARGUMENT', `G2RPO_THREADS must be a whole number from 1; got ${String(threads)}`);
     addon.setThreads(threads);
   }
-  return (loaded = addon);
+  return (ready = addon);
 }
 
 /** Where the library of a device is looked for: where `G2RPO_CUDA_LIBRARY` says, else beside the addon. */

@@ -118,7 +118,10 @@ describe('the machine', () => {
       'images',
       'cpu',
       'cuda',
+      'cuda driver',
+      'cuda compiler',
       'neuron',
+      'device',
     ])
       expect(stdout).toMatch(new RegExp(`^${topic} +\\S`, 'm'));
     expect(stdout).toContain(process.version);

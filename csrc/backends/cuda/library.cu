@@ -6,6 +6,7 @@
 #include "../../core/accelerator.h"
 #include "../../core/registry.h"
 #include "../../core/status.h"
+#include "blas.h"
 #include "device.h"
 #include "graphs.h"
 
@@ -57,6 +58,7 @@ class Gpu : public Accelerator {
   }
   Backend backend() const override { return Backend::cuda; }
   const char* description() const override { return description_.c_str(); }
+  const char* products() const override { return cuda::blas_found().words.c_str(); }
   DeviceQueue* queue() override { return &queue_; }
 
   void* allocate(size_t bytes) override {

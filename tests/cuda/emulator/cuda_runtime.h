@@ -46,8 +46,16 @@ G2_VECTOR(int, int)
 G2_VECTOR(unsigned, uint)
 #undef G2_VECTOR
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
-inline const char* cudaGetErrorString(cudaError_t status) { return status == cudaErrorMemoryAllocation ? "out of memory" : "invalid value"; }
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100, cudaErrorLaunchFailure = 719 };
+inline const char* cudaGetErrorString(cudaError_t status) {
+  switch (status) {
+    case cudaSuccess: return "no error";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorLaunchFailure: return "unspecified launch failure";
+    default: return "invalid value";
+  }
+}
 
 namespace emulator {
 
@@ -63,6 +71,8 @@ struct Recording {
   ~Recording();
 };
 inline thread_local Recording* recording = nullptr;
+/** How many devices there are to be found: one, or what G2RPO_EMULATED_DEVICES says. */
+int devices();
 /** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
@@ -234,7 +244,7 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"emulated on the CPU", size_t{1} << 33, 9, 0, 4};
   return cudaSuccess;
 }
-inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 4, cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }

@@ -3,8 +3,11 @@
 #include <ucontext.h>
 #endif
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -169,17 +172,49 @@ void run_block(unsigned threads, dim3 shape) {
   }
 }
 
+/**
+ * What a test that names a file in G2RPO_EMULATED_FAULTS reads and writes there (tests/support/emulatedFaults.ts): what has been asked for so
+ * far, and which of it is to fail, if one is.
+ */
+struct Faults {
+  struct Count {
+    std::atomic<int64_t> asked, fails;
+    bool now() { return ++asked == fails; }
+  };
+  Count allocations, launches;
+  std::atomic<int64_t> pieces;  // of memory that are there
+
+  static Faults& shared() {
+    static Faults& of_process = [] -> Faults& {
+      static Faults nobody{};
+      const char* file = std::getenv("G2RPO_EMULATED_FAULTS");
+      const int opened = file ? open(file, O_RDWR) : -1;
+      if (opened < 0 || ftruncate(opened, sizeof(Faults)) != 0) return nobody;
+      void* data = mmap(nullptr, sizeof(Faults), PROT_READ | PROT_WRITE, MAP_SHARED, opened, 0);
+      close(opened);
+      return data == MAP_FAILED ? nobody : *static_cast<Faults*>(data);
+    }();
+    return of_process;
+  }
+};
+
 }  // namespace
+
+int devices() {
+  const char* asked = std::getenv("G2RPO_EMULATED_DEVICES");
+  return asked ? std::atoi(asked) : 1;
+}
 
 cudaError_t allocate(void** data, size_t bytes) {
   *data = nullptr;
-  if (bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;
+  if (Faults::shared().allocations.now() || bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;
   const size_t pages = (std::max<size_t>(bytes, 1) + kPage - 1) / kPage * kPage;
   auto* begin = static_cast<unsigned char*>(mmap(nullptr, pages + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   if (begin == MAP_FAILED) return cudaErrorMemoryAllocation;
   mprotect(begin + pages, kPage, PROT_NONE);
   *data = begin + (pages - bytes) / 16 * 16;
   std::memset(*data, 0xcd, bytes);
+  Faults::shared().pieces++;
   std::lock_guard lock(mapped_mutex);
   mapped[*data] = {begin, pages + kPage};
   return cudaSuccess;
@@ -192,6 +227,7 @@ cudaError_t release(void* data) {
   if (at == mapped.end()) return cudaErrorInvalidValue;
   munmap(at->second.first, at->second.second);
   mapped.erase(at);
+  Faults::shared().pieces--;
   return cudaSuccess;
 }
 
@@ -233,6 +269,7 @@ cudaError_t run(dim3 grid, dim3 shape, size_t shared, const std::function<void()
   const unsigned threads = shape.x * shape.y * shape.z;
   if (threads == 0 || threads > 1024 || shared > kShared || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     return cudaErrorInvalidValue;
+  if (Faults::shared().launches.now()) return cudaErrorLaunchFailure;
   block.thread = &thread;
   blockDim = shape, gridDim = grid;
   for (unsigned z = 0; z < grid.z; z++)

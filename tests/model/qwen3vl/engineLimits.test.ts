@@ -8,6 +8,7 @@ import { Policy, type EngineOptions, type SamplingRequest } from '../../../lib/m
 import { native, packageRoot } from '../../../lib/runtime/native.ts';
 import { bitsOf, shippedPrompts } from '../../support/askedPrompts.ts';
 import { rejectionOf } from '../../support/thrown.ts';
+import { onCpu } from '../../support/onCpu.ts';
 
 const shipped = join(packageRoot, 'assets', 'quickstart', 'policy');
 const load = (engine: EngineOptions = {}) => Policy.load(shipped, { trained: false, engine });
@@ -230,7 +231,8 @@ it('weights that are written while something is sampled fail it, and what comes 
     code: 'INVALID_ARGUMENT',
     message: expect.stringMatching(/weights were written/) as string,
   });
-  expect(bitsOf(await other.submit(fine()))).not.toEqual(before);
+  const then = bitsOf(await other.submit(fine()));
+  if (onCpu) expect(then).not.toEqual(before); // of a GPU's no bits are compared
   weight.write(values);
   await stillWorks(before, other);
   other.dispose();

@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Policy, type PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
+import type { G2rpoError } from '../../lib/runtime/errors.ts';
+import { memoryUse } from '../../lib/runtime/memory.ts';
+import type { Tensor } from '../../lib/runtime/tensor.ts';
+import { createOptimizer, type Optimizer } from '../../lib/train/optimizer.ts';
+import { EmulatedFaults, type Fault } from '../support/emulatedFaults.ts';
+import { useEmulatedDevice } from '../support/emulatedDevice.ts';
+import { waves, wavyLoss } from '../support/mixedBatch.ts';
+import { writeGoldenCheckpoint } from '../support/syntheticCheckpoint.ts';
+
+// allocations and launches of a training step, a generation and an update are refused, one at a time: the error is told, nothing stays behind,
+// and what is asked for next has the bits it had before
+/** Refusals of a kind, spread over what there is: layers repeat each other. All of a training step's take ten minutes. */
+const MOST = 12;
+const dir = mkdtempSync(join(tmpdir(), 'g2rpo-faults-'));
+const faults = new EmulatedFaults(join(dir, 'faults'));
+const missing = useEmulatedDevice({ G2RPO_EMULATED_FAULTS: join(dir, 'faults') });
+afterAll(() => {
+  faults.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Four tokens, of which one shows a picture. */
+const batch: PolicyBatch = {
+  inputIds: Int32Array.of(5, 306, 7, 8),
+  positionIds: Int32Array.of(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3),
+  segmentStarts: Int32Array.of(0, 4),
+  segmentPrefix: Int32Array.of(-1),
+  visualRows: Int32Array.of(1),
+  visualSource: Int32Array.of(0),
+  images: [{ rows: Float32Array.from(waves(4 * 96, 2)), gridThw: [1, 2, 2] }],
+  targetRows: Int32Array.of(1, 2),
+  targetIds: Int32Array.of(7, 8),
+};
+
+describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missing})` : ''}`, () => {
+  const codes: Record<Fault, string> = { allocations: 'OUT_OF_MEMORY', launches: 'DEVICE_FAILED' };
+  let policy: Policy;
+  let optimizer: Optimizer;
+  beforeAll(async () => {
+    policy = await Policy.load(await writeGoldenCheckpoint('nano'));
+    optimizer = createOptimizer(policy.trained, {
+      betas: [0.9, 0.99],
+      epsilon: 1e-8,
+      weightDecay: 0.1,
+      maxGradNorm: 1,
+    });
+  });
+  afterAll(() => {
+    optimizer.dispose();
+    policy.dispose();
+  });
+
+  /** A hash of their bits: comparing the numbers would take longer than computing them. */
+  const bitsOf = async (tensors: readonly Tensor[]) => {
+    const hash = createHash('sha256');
+    for (const array of await Promise.all(tensors.map((t) => t.read()))) hash.update(Buffer.from(array.buffer));
+    return hash.digest('hex');
+  };
+  const trainingStep = async () => {
+    policy.zeroGradients();
+    const scores = await policy.forwardBackward(batch, wavyLoss(batch));
+    return [scores, await bitsOf(policy.trained.map(({ gradient }) => gradient))];
+  };
+  const generate = async () => {
+    const { inputIds, positionIds, visualRows, images } = batch;
+    const prompt = { inputIds, positionIds, visualRows, images: images as never, ropeDelta: 0 };
+    return policy.generate([prompt], { n: 2, maxTokens: 3, temperature: 1, repetitionPenalty: 1.2, seed: 5 });
+  };
+
+  /** The outcome with a fault, or undefined if the fault was told. */
+  async function withFault(kind: Fault, at: number, run: () => Promise<unknown>): Promise<unknown> {
+    faults.begin(kind, at);
+    try {
+      return await run();
+    } catch (error) {
+      expect((error as G2rpoError).code, `${kind} ${at}: ${(error as Error).message}`).toBe(codes[kind]);
+      return undefined;
+    } finally {
+      faults.begin(kind);
+    }
+  }
+
+  async function refuseEach(kind: Fault, run: () => Promise<unknown>): Promise<void> {
+    const { bytes } = memoryUse();
+    const bits = await run();
+    expect(await run()).toEqual(bits); // scratch is one piece by then
+    await expect.poll(() => memoryUse().bytes).toBe(bytes);
+    faults.begin(kind);
+    await run();
+    await expect.poll(() => memoryUse().bytes).toBe(bytes);
+    const [asked, pieces] = [faults.asked(kind), faults.pieces];
+    expect(asked).toBeGreaterThan(2);
+    for (let at = 1; at <= asked; at += Math.ceil(asked / MOST)) {
+      expect(await withFault(kind, at, run), `${kind} ${at} of ${asked}`).toBeUndefined();
+      await expect.poll(() => memoryUse().bytes).toBe(bytes);
+      expect(await run()).toEqual(bits);
+      await expect.poll(() => memoryUse().bytes).toBe(bytes);
+      expect(faults.pieces).toBe(pieces);
+    }
+  }
+
+  it('memory that scratch grows by, in the first steps', async () => {
+    const { bytes } = memoryUse();
+    let first: unknown;
+    for (let at = 1; first === undefined; at *= 2) {
+      first = await withFault('allocations', at, trainingStep);
+      expect(memoryUse().bytes).toBe(bytes);
+    }
+    expect(await trainingStep()).toEqual(first);
+  });
+  it.each(['allocations', 'launches'] as const)('%s of a training step', (kind) => refuseEach(kind, trainingStep));
+  it.each(['allocations', 'launches'] as const)('%s of a generation', (kind) => refuseEach(kind, generate));
+
+  it.each(['allocations', 'launches'] as const)(
+    '%s of an update, after which weights are written again',
+    async (kind) => {
+      await trainingStep();
+      const kept = [...policy.trained.map(({ weight }) => weight), ...optimizer.state.map(({ tensor }) => tensor)];
+      const values = await Promise.all(kept.map((t) => t.read()));
+      await refuseEach(kind, async () => {
+        kept.forEach((t, k) => t.write(values[k] as never));
+        optimizer.restore(0);
+        const report = await optimizer.step(0.1);
+        return [report, await bitsOf(kept)];
+      });
+    },
+  );
+});
