@@ -48,6 +48,15 @@ template <class T> bool trained(const TextLayer<T>& l) {
 
 }  // namespace
 
+template <class T> void Weights<T>::add_places(std::vector<size_t>& key) const {
+  const auto add = [&](const auto&... each) {
+    (key.insert(key.end(), {each.size, reinterpret_cast<size_t>(each.weight), reinterpret_cast<size_t>(each.narrow)}), ...);
+  };
+  for (const auto& l : layers)
+    add(l.input_norm, l.q, l.k, l.v, l.o, l.q_norm, l.k_norm, l.post_norm, l.gate, l.up, l.down, l.moe.router, l.moe.gate_up, l.moe.down);
+  add(final_norm);
+}
+
 template <class T> void Weights<T>::find_lowest() {
   lowest_block = trained(patch) || positions.trained() ? 0 : blocks.size();
   for (size_t b = 0; b < lowest_block; b++)

@@ -73,6 +73,8 @@ template <class T> struct Weights {
 
   /** @throws INVALID_CHECKPOINT  a name is missing or a size differs; DTYPE_MISMATCH  what is no matrix is in bf16 */
   Weights(const Config& config, const ParameterMap<T>& parameters);
+  /** Adds what says where the language model's weights lie. */
+  void add_places(std::vector<size_t>& key) const;
   /** Something below the head and the final norm is trained. */
   bool below_head_trained() const { return lowest_layer < layers.size(); }
 

@@ -62,6 +62,8 @@ namespace emulator {
 /** Memory of the device: filled with what no kernel should read; an access behind its end, or after its release, ends the process. */
 cudaError_t allocate(void** data, size_t bytes);
 cudaError_t release(void* data);
+/** It stays, but no test counts it any more: what a graph uses is given back with the graph. */
+void no_longer_count(void* data);
 /** Whether so many bytes from there on are the device's. */
 bool of_device(const void* data, size_t bytes);
 /** What is recorded instead of being done, in order, and memory that it uses until it is dropped. */
@@ -176,6 +178,7 @@ inline cudaError_t cudaFree(void* data) { return emulator::release(data); }
 inline cudaError_t cudaFreeHost(void* data) { return std::free(data), cudaSuccess; }
 inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
   if (!emulator::recording) return emulator::release(data);
+  emulator::no_longer_count(data);
   return emulator::recording->memory.push_back(data), cudaSuccess;
 }
 /** Does something at once, or whenever what is recorded is done. */

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -109,6 +110,7 @@ thread_local Block block;
 constexpr size_t kPage = 4096;
 /** Every piece of device memory ends (but for what 16 bytes of alignment leave) where a page begins that nobody may touch. */
 std::map<void*, std::pair<void*, size_t>> mapped;
+std::set<void*> uncounted;  // of graphs
 std::mutex mapped_mutex;
 
 void give_way() {
@@ -227,8 +229,13 @@ cudaError_t release(void* data) {
   if (at == mapped.end()) return cudaErrorInvalidValue;
   munmap(at->second.first, at->second.second);
   mapped.erase(at);
-  Faults::shared().pieces--;
+  if (uncounted.erase(data) == 0) Faults::shared().pieces--;
   return cudaSuccess;
+}
+
+void no_longer_count(void* data) {
+  std::lock_guard lock(mapped_mutex);
+  if (data && uncounted.insert(data).second) Faults::shared().pieces--;
 }
 
 bool of_device(const void* data, size_t bytes) {
