@@ -8,34 +8,13 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const MOST = 64e6; // bytes
-const WANTED = [
-  ...[
-    'CMakeLists.txt',
-    'LICENSE',
-    'package.json',
-    'tsconfig.json',
-    'vitest.config.ts',
-    'assets',
-    'bench',
-    'bin',
-    'configs',
-    'csrc',
-  ],
-  ...['gpu', 'lib', 'scripts', 'tests'],
-];
+const WANTED =
+  'CMakeLists.txt LICENSE package.json tsconfig.json vitest.config.ts assets bench bin configs csrc gpu lib scripts tests'.split(
+    ' ',
+  );
 /** Of node_modules what neither runs nor tests anything. */
-const NOT_NEEDED = [
-  'typescript',
-  '@typescript-eslint',
-  'eslint',
-  '@eslint',
-  '@eslint-community',
-  'prettier',
-  '@types',
-  'cmake-js',
-  'lodash',
-  'tar',
-];
+const NOT_NEEDED =
+  'typescript @typescript-eslint eslint @eslint @eslint-community prettier @types cmake-js lodash tar'.split(' ');
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(root, ...path);

@@ -41,7 +41,7 @@ train() {
   rm -rf "${RUN:-build/quickstart}"
   time G2RPO_DEVICE=cuda node dist/cli/main.js quickstart --dir "${RUN:-build/quickstart}"
 }
-bench() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${BENCHES:-update sampling step engine}; }
+bench() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${BENCHES:-update sampling step engine trueSize:2B trueSize:8B}; }
 sanitize() {  # our own kernels, several tests at a time: a library's products are left out
   command -v compute-sanitizer >/dev/null || { echo 'gpu-run: compute-sanitizer is not there; memcheck and racecheck not run'; return; }
   export G2RPO_CUBLASLT=off

@@ -65,9 +65,9 @@ template <class T> void download(Stream& stream, T* to, const T* from, size_t n)
   if (stream.accelerator) stream.accelerator->download(to, from, n * sizeof(T));
   else __builtin_memcpy(to, from, n * sizeof(T));
 }
-/** See Accelerator::repeat. Kernels that are timed are launched one by one. */
-template <class F> void repeat(Stream& stream, const std::vector<size_t>& key, F&& launches) {
-  if (stream.accelerator && !profiling()) stream.accelerator->repeat(key, launches);
+/** See Accelerator::repeat; `key()` is asked for where it is wanted. Kernels that are timed are launched one by one. */
+template <class K, class F> void repeat(Stream& stream, K&& key, F&& launches) {
+  if (stream.accelerator && !profiling()) stream.accelerator->repeat(key(), launches);
   else launches();
 }
 /** What was launched is done, and has failed if the stream says so. */

@@ -62,6 +62,9 @@ const fused = (seed: number, N: number, H: number, V: number, temperature = 1): 
 
 const none = (key: string, ...shape: number[]) => ({ [key]: shaped(new Float64Array(0), ...shape) });
 
+/** 2⁻⁹ of every product, in sums of terms that are larger than what is left. */
+const roundedTolerance = 0.02;
+
 testKernel(head, {
   cases: {
     'no tokens': { ...forward(1, 1, 5, 7), ...none('hidden', 0, 5), targets: [] },
@@ -85,6 +88,7 @@ testKernel(head, {
     'peaked: logits of about ±60': forward(7, 70, 16, 1100, 20),
     'logits of about ±1e4': forward(8, 33, 4, 40, 4000),
   },
+  roundedTolerance,
   tolerance: { f32: 2e-6 * 16, f64: 1e-12 }, // f32: logits near 60 are sums of products near 10 and round by a few 1e-6
 });
 
@@ -102,6 +106,7 @@ testKernel(headBackward, {
     'the vocabulary in slices': backward(16, 66, 2, 16_500),
     'a frozen weight': { ...backward(13, 65, 37, 101), dWeight: undefined },
   },
+  roundedTolerance: 0.05, // of slopes that are rounded too
   tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: sums of a thousand products near 1
 });
 
@@ -131,6 +136,7 @@ testKernel(headPolicyLoss, {
     'reinforce and abs, several chunks': { ...fused(34, 1100, 3, 1100), kind: reinforce, klKind: abs },
     'sapo and k3+, the vocabulary in slices': { ...fused(35, 66, 2, 16_500), kind: sapo, klKind: k3Plus },
   },
+  roundedTolerance,
   tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: ratios are exponentials of differences that round by 1e-6
 });
 
@@ -180,9 +186,9 @@ describe('one pass and three', () => {
     expect(once).toEqual({ logProbs, entropy, loss, clipped, dHidden: back['dHidden'], dWeight: back['dWeight'] });
   });
 });
-sameAsWidened(head, { odd: forward(1, 70, 37, 333), 'several folds': forward(2, 3, 16, 2100) });
-sameAsWidened(headBackward, { odd: backward(3, 70, 37, 333) });
-sameAsWidened(headPolicyLoss, { odd: fused(4, 70, 37, 333), 'in slices': fused(5, 5, 8, 17_000) });
+sameAsWidened(head, { odd: forward(1, 70, 37, 333), 'several folds': forward(2, 3, 16, 2100) }, { rounds: true });
+sameAsWidened(headBackward, { odd: backward(3, 70, 37, 333) }, { rounds: true });
+sameAsWidened(headPolicyLoss, { odd: fused(4, 70, 37, 333), 'in slices': fused(5, 5, 8, 17_000) }, { rounds: true });
 
 const pick = (c: Case, keys: string[]): Case => Object.fromEntries(keys.map((k) => [k, c[k]]));
 

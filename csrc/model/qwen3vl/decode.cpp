@@ -153,16 +153,15 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
     }
     rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);
   };
-  if (!stream.accelerator) {
-    layers();
-    return out;
-  }
   // all that a launch is told: sizes, and where things lie. Of the scratch arrays the first and the last say where all do: one behind the other
-  std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(ids.data),
-                          t.heads, t.kv_heads, d, __builtin_bit_cast(size_t, t.epsilon), t.moe.experts, t.moe.active, t.moe.normalise};
-  w_.add_places(key);
-  cache_.add_places(key);
-  repeat(stream, key, layers);
+  const auto told = [&] {
+    std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(ids.data),
+                            t.heads, t.kv_heads, d, __builtin_bit_cast(size_t, t.epsilon), t.moe.experts, t.moe.active, t.moe.normalise};
+    w_.add_places(key);
+    cache_.add_places(key);
+    return key;
+  };
+  repeat(stream, told, layers);
   return out;
 }
 

@@ -52,22 +52,12 @@ template <int Width> __global__ void __launch_bounds__(128, 2) queries_on_tensor
   const auto row_of = [&](int query) { return static_cast<int>((first_query + static_cast<unsigned>(query)) / group); };  // within the segment
   const KeyTiles<Keys> tiles(p, a.s.causal ? p.begin + static_cast<size_t>(row_of(lanes - 1)) + 1 : p.end);
   uint4 *q = dynamic_shared, *d_out = q + Queries * Row::stride;
-  const auto k = [&](int t) { return d_out + (Queries + t % 2 * 2 * Keys) * Row::stride; };
-  const auto v = [&](int t) { return k(t) + Keys * Row::stride; };
-  const auto fetch_tile = [&](int t) {
-    if (t < tiles.count()) {
-      const auto tile = tiles[t];
-      const size_t from = (g * a.s.rows + static_cast<size_t>(tile.row)) * Row::pieces;
-      fetch_rows<Width, Keys, Threads>(k(t), a.key + from, tile.count);
-      fetch_rows<Width, Keys, Threads>(v(t), a.value + from, tile.count);
-    }
-    cuda::close_group();
-  };
+  const KeyFeed<Width, Keys, Threads> feed{d_out + Queries * Row::stride, a, g, tiles};
   const auto query_of = [&](int i, int half) { return 32 * warp + 16 * i + 8 * half + lane / 4; };
   const size_t from = a.first_query(g, p.begin) + p.first;
   fetch_rows<Width, Queries, Threads>(q, a.query + from * Row::pieces, lanes);
   fetch_rows<Width, Queries, Threads>(d_out, a.d_output + from * Row::pieces, lanes);
-  fetch_tile(0);
+  feed.fetch(0);
   float2 numbers[2][2];
 #pragma unroll
   for (int i = 0; i < 2; i++)
@@ -78,10 +68,10 @@ template <int Width> __global__ void __launch_bounds__(128, 2) queries_on_tensor
   for (int t = 0; t < tiles.count(); t++) {
     cuda::wait_for_groups<0>();
     __syncthreads();  // everybody's part of this tile is there, and the tile before is read
-    fetch_tile(t + 1);
+    feed.fetch(t + 1);
     float score[2][Keys / 8][4], slope[2][Keys / 8][4];
-    rows_by_rows<Width>(q + 32 * warp * Row::stride, k(t), score);
-    rows_by_rows<Width>(d_out + 32 * warp * Row::stride, v(t), slope);
+    rows_by_rows<Width>(q + 32 * warp * Row::stride, feed.k(t), score);
+    rows_by_rows<Width>(d_out + 32 * warp * Row::stride, feed.v(t), slope);
     const auto tile = tiles[t];
     const bool partly = tile.count < Keys || (tile.own && a.s.causal && tile.first + Keys > row_of(0) + 1);
 #pragma unroll
@@ -102,7 +92,7 @@ template <int Width> __global__ void __launch_bounds__(128, 2) queries_on_tensor
           for (int e = 2 * half; e < 2 * half + 2; e++)
             slope[i][j][e] = cuda::exp2_fast(fmaf(score[i][j][e], a.exponent, -numbers[i][half].x)) * (slope[i][j][e] - numbers[i][half].y);
       }
-    weights_by_rows<Width>(slope, k(t), sum);
+    weights_by_rows<Width>(slope, feed.k(t), sum);
   }
 #pragma unroll
   for (int i = 0; i < 2; i++)

@@ -22,19 +22,9 @@ template <int Width> __global__ void __launch_bounds__(128, 2) forward_on_tensor
   const auto row_of = [&](int query) { return static_cast<int>((first_query + static_cast<unsigned>(query)) / group); };  // within the segment
   const KeyTiles<Keys> tiles(p, a.s.causal ? p.begin + static_cast<size_t>(row_of(lanes - 1)) + 1 : p.end);
   uint4* q = dynamic_shared;
-  const auto k = [&](int t) { return q + (Queries + t % 2 * 2 * Keys) * Row::stride; };
-  const auto v = [&](int t) { return k(t) + Keys * Row::stride; };
-  const auto fetch_tile = [&](int t) {
-    if (t < tiles.count()) {
-      const auto tile = tiles[t];
-      const size_t from = (g * a.s.rows + static_cast<size_t>(tile.row)) * Row::pieces;
-      fetch_rows<Width, Keys, Threads>(k(t), a.key + from, tile.count);
-      fetch_rows<Width, Keys, Threads>(v(t), a.value + from, tile.count);
-    }
-    cuda::close_group();
-  };
+  const KeyFeed<Width, Keys, Threads> feed{q + Queries * Row::stride, a, g, tiles};
   fetch_rows<Width, Queries, Threads>(q, a.query + (a.first_query(g, p.begin) + p.first) * Row::pieces, lanes);
-  fetch_tile(0);
+  feed.fetch(0);
   const auto query_of = [&](int i, int half) { return 32 * warp + 16 * i + 8 * half + lane / 4; };
   float most[2][2], total[2][2], sum[2][Width / 8][4] = {};
 #pragma unroll
@@ -44,9 +34,9 @@ template <int Width> __global__ void __launch_bounds__(128, 2) forward_on_tensor
   for (int t = 0; t < tiles.count(); t++) {
     cuda::wait_for_groups<0>();
     __syncthreads();  // everybody's part of this tile is there, and the tile before is read
-    fetch_tile(t + 1);
+    feed.fetch(t + 1);
     float score[2][Keys / 8][4];
-    rows_by_rows<Width>(q + 32 * warp * Row::stride, k(t), score);
+    rows_by_rows<Width>(q + 32 * warp * Row::stride, feed.k(t), score);
     const auto tile = tiles[t];
     if (tile.count < Keys || (tile.own && a.s.causal && tile.first + Keys > row_of(0) + 1)) {
 #pragma unroll
@@ -87,7 +77,7 @@ template <int Width> __global__ void __launch_bounds__(128, 2) forward_on_tensor
           for (int j = 0; j < Width / 8; j++) sum[i][j][2 * half] *= keep, sum[i][j][2 * half + 1] *= keep;
         }
       }
-    weights_by_rows<Width>(score, v(t), sum);
+    weights_by_rows<Width>(score, feed.v(t), sum);
   }
 #pragma unroll
   for (int i = 0; i < 2; i++)

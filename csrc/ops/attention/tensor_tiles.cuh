@@ -40,6 +40,13 @@ template <int Width, int Rows, int Threads> __device__ void fetch_rows(uint4* ti
   }
 }
 
+/** Adds the products of u with two neighbouring squares of columns, the j-th pair. */
+template <int M, int N> __device__ void multiply_pair(const uint32_t (&u)[M][4], const uint32_t (&v)[4], int j, float (&sum)[M][N][4]) {
+#pragma unroll
+  for (int i = 0; i < M; i++)
+    cuda::multiply_squares(u[i], v[0], v[1], sum[i][2 * j]), cuda::multiply_squares(u[i], v[2], v[3], sum[i][2 * j + 1]);
+}
+
 /** sum[16·M][8·N] = rows of a times rows of b, by a warp, as multiply_squares has them. */
 template <int Width, int M, int N> __device__ void rows_by_rows(const uint4* a, const uint4* b, float (&sum)[M][N][4]) {
   constexpr int stride = TensorRow<Width>::stride;
@@ -62,9 +69,7 @@ template <int Width, int M, int N> __device__ void rows_by_rows(const uint4* a, 
     for (int j = 0; j < N / 2; j++) {
       uint32_t v[4];
       cuda::load_squares(b + 16 * j * stride + 2 * d, v);
-#pragma unroll
-      for (int i = 0; i < M; i++)
-        cuda::multiply_squares(u[i], v[0], v[1], sum[i][2 * j]), cuda::multiply_squares(u[i], v[2], v[3], sum[i][2 * j + 1]);
+      multiply_pair(u, v, j, sum);
     }
   }
 }
@@ -85,9 +90,7 @@ template <int Width, int M, int N> __device__ void weights_by_rows(const float (
     for (int j = 0; j < Width / 16; j++) {
       uint32_t v[4];
       cuda::load_squares_transposed(b + 16 * k * stride + 2 * j, v);
-#pragma unroll
-      for (int i = 0; i < M; i++)
-        cuda::multiply_squares(u[i], v[0], v[1], sum[i][2 * j]), cuda::multiply_squares(u[i], v[2], v[3], sum[i][2 * j + 1]);
+      multiply_pair(u, v, j, sum);
     }
   }
 }
@@ -121,6 +124,27 @@ template <int Keys> class KeyTiles {
 
  private:
   int prefix_begin_, begin_, prefix_, own_, before_;
+};
+
+/** Tiles of keys and values, of which one is read while the next is on its way. */
+template <int Width, int Keys, int Threads> struct KeyFeed {
+  uint4* memory;  // of 4 · Keys rows
+  const TensorArguments& a;
+  size_t g;
+  const KeyTiles<Keys>& tiles;
+
+  __device__ uint4* k(int t) const { return memory + t % 2 * 2 * Keys * TensorRow<Width>::stride; }
+  __device__ uint4* v(int t) const { return k(t) + Keys * TensorRow<Width>::stride; }
+  /** Closes a group of fetches, an empty one behind the last tile. */
+  __device__ void fetch(int t) const {
+    if (t < tiles.count()) {
+      const auto tile = tiles[t];
+      const size_t from = (g * a.s.rows + static_cast<size_t>(tile.row)) * TensorRow<Width>::pieces;
+      fetch_rows<Width, Keys, Threads>(k(t), a.key + from, tile.count);
+      fetch_rows<Width, Keys, Threads>(v(t), a.value + from, tile.count);
+    }
+    cuda::close_group();
+  }
 };
 
 /** Eight neighbours as bf16. */
