@@ -85,6 +85,7 @@ testKernel(head, {
     '65 tokens, odd sizes': forward(4, 65, 37, 101),
     'a temperature of 0.7': { ...forward(5, 37, 20, 61), temperature: 0.7 },
     'several tiles of the vocabulary': forward(6, 5, 8, 3001),
+    'several blocks of tokens, several of them together': forward(9, 1700, 4, 40),
     'peaked: logits of about ±60': forward(7, 70, 16, 1100, 20),
     'logits of about ±1e4': forward(8, 33, 4, 40, 4000),
   },
@@ -102,8 +103,8 @@ testKernel(headBackward, {
     'one token': backward(12, 1, 16, 50),
     '65 tokens, odd sizes': backward(13, 65, 37, 101),
     'a temperature of 0.7': backward(14, 37, 20, 61, 0.7),
-    'several chunks': backward(15, 1100, 5, 30),
-    'the vocabulary in slices': backward(16, 66, 2, 16_500),
+    'several blocks of tokens': backward(15, 1100, 5, 30),
+    'logits of one block at a time': backward(16, 400, 2, 16_500),
     'a frozen weight': { ...backward(13, 65, 37, 101), dWeight: undefined },
   },
   roundedTolerance: 0.05, // of slopes that are rounded too
@@ -128,13 +129,13 @@ testKernel(headPolicyLoss, {
     'reinforce at a temperature of 0.7': { ...fused(24, 37, 20, 61, 0.7), kind: reinforce },
     'a frozen weight': { ...fused(23, 65, 37, 101), dWeight: undefined },
     'the dual bound': { ...fused(25, 90, 8, 33), clipDual: 1.1, clipHigh: 0.05 },
-    'several tiles and several chunks': fused(26, 1100, 3, 1100),
-    'the vocabulary in slices': fused(27, 66, 2, 16_500),
+    'several tiles and several blocks': fused(26, 1100, 3, 1100),
+    'logits of one block at a time': fused(27, 400, 2, 16_500),
     'cispo and k2, 65 tokens': { ...fused(28, 65, 37, 101), kind: cispo, clipLow: 0, clipHigh: 0.4, klKind: k2 },
     'sapo and k3 at a temperature of 0.7': { ...fused(29, 37, 20, 61, 0.7), kind: sapo, tauPositive: 3, klKind: k3 },
     'ppo and k1': { ...fused(30, 90, 8, 33), klKind: k1 },
-    'reinforce and abs, several chunks': { ...fused(34, 1100, 3, 1100), kind: reinforce, klKind: abs },
-    'sapo and k3+, the vocabulary in slices': { ...fused(35, 66, 2, 16_500), kind: sapo, klKind: k3Plus },
+    'reinforce and abs, several blocks': { ...fused(34, 1100, 3, 1100), kind: reinforce, klKind: abs },
+    'sapo and k3+, one block at a time': { ...fused(35, 400, 2, 16_500), kind: sapo, klKind: k3Plus },
   },
   roundedTolerance,
   tolerance: { f32: 2e-5, f64: 1e-12 }, // f32: ratios are exponentials of differences that round by 1e-6
@@ -186,9 +187,9 @@ describe('one pass and three', () => {
     expect(once).toEqual({ logProbs, entropy, loss, clipped, dHidden: back['dHidden'], dWeight: back['dWeight'] });
   });
 });
-sameAsWidened(head, { odd: forward(1, 70, 37, 333), 'several folds': forward(2, 3, 16, 2100) }, { rounds: true });
+sameAsWidened(head, { odd: forward(1, 70, 37, 333), 'several tiles': forward(2, 3, 16, 2100) }, { rounds: true });
 sameAsWidened(headBackward, { odd: backward(3, 70, 37, 333) }, { rounds: true });
-sameAsWidened(headPolicyLoss, { odd: fused(4, 70, 37, 333), 'in slices': fused(5, 5, 8, 17_000) }, { rounds: true });
+sameAsWidened(headPolicyLoss, { odd: fused(4, 70, 37, 333), 'many tiles': fused(5, 5, 8, 17_000) }, { rounds: true });
 
 const pick = (c: Case, keys: string[]): Case => Object.fromEntries(keys.map((k) => [k, c[k]]));
 
@@ -197,13 +198,13 @@ describe('threads', () => {
   afterAll(() => native().setThreads(before));
   it('change no bit', async () => {
     const c = fused(51, 1300, 8, 300);
-    const sliced = backward(52, 130, 3, 16_500);
+    const large = backward(52, 250, 3, 16_500);
     native().setThreads(1);
-    const one = [await runKernel(headPolicyLoss, c, 'f32'), await runKernel(headBackward, sliced, 'f32')];
+    const one = [await runKernel(headPolicyLoss, c, 'f32'), await runKernel(headBackward, large, 'f32')];
     for (const threads of [2, 5]) {
       native().setThreads(threads);
       expect(await runKernel(headPolicyLoss, c, 'f32')).toEqual(one[0]);
-      expect(await runKernel(headBackward, sliced, 'f32')).toEqual(one[1]);
+      expect(await runKernel(headBackward, large, 'f32')).toEqual(one[1]);
     }
   });
 });

@@ -17,6 +17,7 @@ constexpr size_t kTileRows = 252 / kRows * kRows;      // whose chunk stays in t
 constexpr size_t kDeepChunks = 8;                      // chunks of k packed together
 constexpr size_t kPackedBytes = size_t{8} << 20;       // of B; it is read once per tile of rows, from far away
 constexpr size_t kDirectPanels = 8;                    // up to which packing A costs more than it saves …
+constexpr size_t kFewPanels = 4;                       // up to which it never does
 constexpr size_t kSameSets = 2048;                     // … unless columns, or twice that rows, are a multiple of so many bytes apart, and meet in few cache sets
 constexpr size_t kFlatRows = 2 * kTileRows;            // up to which C of a long k is computed chunk by chunk, the next one being fetched meanwhile
 constexpr size_t kFlatBytes = size_t{512} << 10;       // of B that is then packed together
@@ -62,7 +63,8 @@ void compute_tile(const Gemm<T, W>& op, const Part& part, const Panels& source, 
     const size_t depth = least(part.chunk, part.depth - k);
     const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
     // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
-    const bool readable = ByColumn ? op.a_col * sizeof(T) % kSameSets != 0 : op.a_col == 1 && op.a_row * sizeof(T) % (2 * kSameSets) != 0;
+    const bool apart = ByColumn ? op.a_col * sizeof(T) % kSameSets != 0 : op.a_col == 1 && op.a_row * sizeof(T) % (2 * kSameSets) != 0;
+    const bool readable = apart || (!ByColumn && op.a_col == 1 && p1 - p0 <= kFewPanels);
     const size_t direct = readable && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
     if constexpr (ByColumn) pack_columns(from + direct, op.a_col, rows - direct, depth, a + direct * kDepth);
     else pack_rows(from + direct * op.a_row, op.a_row, op.a_col, rows - direct, depth, a + direct * kRowStride);
@@ -77,7 +79,12 @@ void compute_tile(const Gemm<T, W>& op, const Part& part, const Panels& source, 
         const T* row = i < direct ? from + i * op.a_row : a + i * (ByColumn ? kDepth : kRowStride);
         const size_t step = ByColumn ? (i < direct ? op.a_col : kRows) : (i < direct ? op.a_row : kRowStride);
         NextChunk next{reinterpret_cast<const char*>(row), 0, reinterpret_cast<const char*>(b), 0};
-        if (ByColumn && part.k0 + k + depth < op.k) {
+        const bool last = part.k0 + k + depth >= op.k;
+        if (!ByColumn && op.a_col == 1 && p == p0) {
+          const T* ahead_of = i < direct && i + 2 * kRows <= direct ? row + kRows * op.a_row : last ? nullptr : from + i * op.a_row + depth;
+          if (ahead_of) next.a = reinterpret_cast<const char*>(ahead_of), next.a_step = op.a_row * sizeof(T);
+        }
+        if (ByColumn && !last) {
           if (p == p0) next.a = reinterpret_cast<const char*>(from + i + depth * op.a_col), next.a_step = op.a_col * sizeof(T);
           // the first blocks of a panel fetch a line of each of its rows; of a deeper part the next chunk is packed already
           const size_t line = i / kRows * (64 / sizeof(W));

@@ -32,4 +32,9 @@ template <class T, class W = T> struct Gemm {
   }
 };
 
+/** The product as a part of another kernel, whose time it is; for hot files, which may share no template. In an item of a loop it keeps to its thread. */
+void multiply(Stream&, const Gemm<float>&);
+void multiply(Stream&, const Gemm<double>&);
+void multiply(Stream&, const Gemm<float, bf16>&);
+
 }  // namespace g2rpo

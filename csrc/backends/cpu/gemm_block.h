@@ -35,7 +35,10 @@ G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 G2_INLINE size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
 
-/** What a micro-kernel fetches into the second-level cache on its way, a line of each for every k: of the next chunk. Steps are bytes. */
+/**
+ * What a micro-kernel fetches into the second-level cache on its way. Steps are bytes. By columns: a line of A and one of B for every k, of
+ * the next chunk; by rows: rows of A that are read next, as deep as these.
+ */
 struct NextChunk {
   const char* a;
   size_t a_step;
@@ -89,6 +92,11 @@ template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V]
 template <class T, int R, int V, bool ByColumn>
 void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, NextChunk next, const Block<T>& out) {
   constexpr size_t L = lanes<T>;
+  if (out.add)  // C is on its way while the sums are made
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) __builtin_prefetch(out.c + i * out.c_row + v * L, 1);
   Vec<T> acc[R][V] = {};
   for (size_t k = 0; k < depth; k++) {
     Vec<T> row[V];
@@ -100,6 +108,9 @@ void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, NextChunk
       __builtin_prefetch(next.b, 0, 2);
       next.a += next.a_step;
       next.b += next.b_step;
+    } else if (k % (64 / sizeof(T)) == 0) {
+#pragma GCC unroll 16
+      for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * sizeof(T), 0, 2);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) {

@@ -1,8 +1,9 @@
-// A block of tokens against the vocabulary: its logits, what is summed of them, and their gradient. Hot files only.
+// A block of tokens against the vocabulary: what is summed of its logits, and their gradient. Logits lie transposed, [vocabulary
+// rows][tokens]: tokens run along the lanes, so that maxima and sums over the vocabulary need no reduction across lanes. Hot files only.
 #pragma once
+#include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
 #include "op.h"
-#include "tile.h"
 
 namespace g2rpo {
 
@@ -12,7 +13,10 @@ using simd::lanes;
 using simd::splat;
 using simd::Vec;
 
-constexpr size_t kBlock = 64;    // tokens per item of the pool, and the row stride of a logit tile
+constexpr size_t kBlock = 192;   // tokens of a block: what is summed over tokens is summed block by block
+constexpr size_t kTile = 252;    // most rows of the weight whose logits stay in a near cache from their product to their sums
+constexpr size_t kTiles = 4;     // least, so that threads have something to share
+constexpr size_t kEven = 9;      // rows of a tile are a multiple of
 constexpr size_t kSum = 64;      // rows summed before they join a second sum, which keeps f32 sums exact to 1e-6
 constexpr double kCoarse = 256;  // from here on f32 rounds a normaliser by more than 1e-5
 
@@ -25,127 +29,107 @@ template <class T, class W> struct Problem {
   const W* weight;
   const int32_t* targets;
   size_t tokens, width, vocabulary;
-  T scale;  // 1 / temperature
+  T scale;        // 1 / temperature
+  size_t stride;  // between rows of logits: a block's tokens in whole vectors
+  size_t tile;    // rows of the weight that are taken together
+
+  size_t tiles() const { return blocks_of(vocabulary, tile); }
+  size_t rows_of(size_t t) const { return least(tile, vocabulary - t * tile); }
+  size_t tokens_of(size_t block) const { return least(kBlock, tokens - block * kBlock); }
 };
 
 template <class Op> Problem<typename Op::Real, typename Op::Weight> problem_of(const Op& op) {
   using T = typename Op::Real;
-  return {op.hidden.data, op.weight.data, op.targets.data, op.targets.size, op.hidden.dim[1], op.weight.dim[0],
-          static_cast<T>(1 / op.temperature)};
+  const size_t tokens = op.targets.size, vocabulary = op.weight.dim[0];
+  constexpr size_t w = lanes<T>;
+  const size_t tiles = vocabulary > kTiles * kTile ? blocks_of(vocabulary, kTile) : kTiles;
+  return {op.hidden.data, op.weight.data, op.targets.data, tokens, op.hidden.dim[1], vocabulary, static_cast<T>(1 / op.temperature),
+          blocks_of(least(kBlock, tokens), w) * w, blocks_of(blocks_of(vocabulary + 1, tiles), kEven) * kEven};
 }
 
-/** A block of at most kBlock tokens with its hidden states packed as panels of columns. */
-template <class T> struct Block {
-  size_t first, tokens, panels;
-  T* packed;
-
-  template <class W> Block(const Problem<T, W>& p, size_t first_token, Scratch& scratch) : first(first_token), tokens(least(kBlock, p.tokens - first)) {
-    constexpr size_t columns = simd::kPanel<T>;
-    panels = blocks_of(tokens, columns);
-    packed = scratch.take<T>(panels * columns * p.width);
-    for (size_t j = 0; j < panels; j++)
-      simd::pack_transposed<T>(p.hidden + (first + j * columns) * p.width, p.width, least(columns, tokens - j * columns), p.width,
-                               packed + j * columns * p.width);
-  }
-
-  /** z[rows][kBlock] = the weight's rows times the hidden states, before the temperature. */
-  template <class W> void logits(const Problem<T, W>& p, size_t row, size_t rows, T* z) const {
-    constexpr size_t columns = simd::kPanel<T>;
-    Scratch scratch;
-    T* room = __is_same(T, W) ? nullptr : scratch.take<T>(simd::kTileRows * p.width);
-    for (size_t v = 0; v < rows; v += simd::kTileRows) {
-      const size_t count = least(simd::kTileRows, rows - v);
-      const T* weight = simd::real_values(p.weight + (row + v) * p.width, count * p.width, room);
-      for (size_t j = 0; j < panels; j++)
-        simd::tiles<T>(count, weight, p.width, 1, packed + j * columns * p.width, p.width, z + v * kBlock + j * columns, kBlock, columns,
-                       false);
-    }
-  }
-};
-
 /**
- * Of each token, over the tiles folded so far: the largest logit m before the temperature, Σ eˣ and Σ eˣ·x of x = (z − m) / temperature;
- * and the target's logit. Differences are taken before the temperature divides: those of large logits are exact, their quotients
- * are not.
+ * Of each token of a block and each tile: the largest logit m before the temperature, Σ eˣ and Σ eˣ·x of x = (z − m) / temperature; and
+ * the target's logit. Differences are taken before the temperature divides: those of large logits are exact, their quotients are not.
  */
 template <class T> struct Statistics {
-  double sum[kBlock], product[kBlock];
-  T largest[kBlock], target[kBlock], scale;
+  T *largest, *sum, *product;  // [tiles][kBlock]
+  T* target;                   // [kBlock]
+  double scale;
 
-  explicit Statistics(T scale) : scale(scale) {
-    for (size_t t = 0; t < kBlock; t++) sum[t] = product[t] = largest[t] = target[t] = 0;
-  }
+  static size_t size(size_t tiles) { return (3 * tiles + 1) * kBlock; }
+  Statistics(T* room, size_t tiles, T scale)
+      : largest(room), sum(room + tiles * kBlock), product(room + 2 * tiles * kBlock), target(room + 3 * tiles * kBlock), scale(static_cast<double>(scale)) {}
 
-  template <class W> void fold(const Problem<T, W>& p, const Block<T>& block, const T* z, size_t row, size_t rows) {
+  template <class W> void fold(const Problem<T, W>& p, size_t block, const T* z, size_t tile) const {
     constexpr size_t w = lanes<T>;
-    const Vec<T> scale = splat<T>(p.scale);
-    T tile_largest[kBlock], tile_sum[kBlock], tile_product[kBlock];
-    for (size_t g = 0; g < block.panels * 2 * w; g += 2 * w) {
-      Vec<T> m0 = simd::load<T>(z + g), m1 = simd::load<T>(z + g + w);
-      for (size_t v = 1; v < rows; v++) {
-        m0 = simd::max(m0, simd::load<T>(z + v * kBlock + g));
-        m1 = simd::max(m1, simd::load<T>(z + v * kBlock + g + w));
+    const Vec<T> factor = splat<T>(p.scale);
+    const size_t rows = p.rows_of(tile), s = p.stride, tokens = p.tokens_of(block);
+    for (size_t g = 0; g < tokens; g += w) {
+      Vec<T> m0 = simd::load<T>(z + g), m1 = m0;
+      for (size_t v = 0; v < rows; v++) {
+        const Vec<T> x = simd::load<T>(z + v * s + g);
+        if (v % 2) m1 = simd::max(m1, x);
+        else m0 = simd::max(m0, x);
       }
-      Vec<T> s0{}, s1{}, u0{}, u1{};
+      const Vec<T> m = simd::max(m0, m1);
+      Vec<T> total{}, weighted{};
       for (size_t begin = 0; begin < rows; begin += kSum) {
         Vec<T> a0{}, a1{}, b0{}, b1{};
-        for (size_t v = begin; v < least(begin + kSum, rows); v++) {
-          const Vec<T> x0 = (simd::load<T>(z + v * kBlock + g) - m0) * scale;
-          const Vec<T> x1 = (simd::load<T>(z + v * kBlock + g + w) - m1) * scale;
+        const size_t end = least(begin + kSum, rows);
+        size_t v = begin;
+        for (; v + 2 <= end; v += 2) {
+          const Vec<T> x0 = (simd::load<T>(z + v * s + g) - m) * factor, x1 = (simd::load<T>(z + (v + 1) * s + g) - m) * factor;
           const Vec<T> e0 = simd::exp(x0), e1 = simd::exp(x1);
           a0 += e0;
           a1 += e1;
           b0 = simd::fma(e0, x0, b0);
           b1 = simd::fma(e1, x1, b1);
         }
-        s0 += a0;
-        s1 += a1;
-        u0 += b0;
-        u1 += b1;
+        if (v < end) {
+          const Vec<T> x = (simd::load<T>(z + v * s + g) - m) * factor, e = simd::exp(x);
+          a0 += e;
+          b0 = simd::fma(e, x, b0);
+        }
+        total += a0 + a1;
+        weighted += b0 + b1;
       }
-      simd::store<T>(tile_largest + g, m0);
-      simd::store<T>(tile_largest + g + w, m1);
-      simd::store<T>(tile_sum + g, s0);
-      simd::store<T>(tile_sum + g + w, s1);
-      simd::store<T>(tile_product + g, u0);
-      simd::store<T>(tile_product + g + w, u1);
+      simd::store<T>(largest + tile * kBlock + g, m);
+      simd::store<T>(sum + tile * kBlock + g, total);
+      simd::store<T>(product + tile * kBlock + g, weighted);
     }
-    for (size_t t = 0; t < block.tokens; t++) {
-      join(t, tile_largest[t], tile_sum[t], tile_product[t]);
-      const size_t y = static_cast<size_t>(p.targets[block.first + t]);
-      if (y >= row && y - row < rows) target[t] = z[(y - row) * kBlock + t];
+    for (size_t t = 0; t < tokens; t++) {
+      const size_t y = static_cast<size_t>(p.targets[block * kBlock + t]);
+      if (y / p.tile == tile) target[t] = z[y % p.tile * s + t];
     }
   }
 
-  void join(size_t t, T m, double s, double u) {
-    if (sum[t] == 0) {
-      largest[t] = m;
-      sum[t] = s;
-      product[t] = u;
-      return;
+  /** All tiles of a token. */
+  struct Whole {
+    double sum, product;
+    T largest;
+    double log_sum() const { return __builtin_log(sum); }
+  };
+  Whole join(size_t tiles, size_t t) const {
+    Whole whole{0, 0, largest[t]};
+    for (size_t i = 1; i < tiles; i++)
+      if (!(largest[i * kBlock + t] <= whole.largest)) whole.largest = largest[i * kBlock + t];
+    for (size_t i = 0; i < tiles; i++) {
+      const double shift = scaled(largest[i * kBlock + t], whole.largest), f = shift == 0 ? 1 : __builtin_exp(shift);
+      const double s = static_cast<double>(sum[i * kBlock + t]);
+      whole.product += f * (static_cast<double>(product[i * kBlock + t]) + s * shift);
+      whole.sum += f * s;
     }
-    const double shift = scaled(m, largest[t]);
-    if (shift > 0) {
-      const double f = __builtin_exp(-shift);
-      product[t] = f * (product[t] - sum[t] * shift) + u;
-      sum[t] = f * sum[t] + s;
-      largest[t] = m;
-    } else {
-      const double f = __builtin_exp(shift);
-      product[t] += f * (u + s * shift);
-      sum[t] += f * s;
-    }
+    return whole;
   }
 
-  void finish(size_t t, T* log_prob, T* entropy, T* log_sum_exp) const {
-    const double h = log_sum(t) - product[t] / sum[t];
-    *log_prob = static_cast<T>(scaled(target[t], largest[t]) - log_sum(t));
+  void finish(const Whole& whole, size_t t, T* log_prob, T* entropy, T* log_sum_exp) const {
+    const double log_sum = whole.log_sum(), h = log_sum - whole.product / whole.sum;
+    *log_prob = static_cast<T>(scaled(target[t], whole.largest) - log_sum);
     *entropy = static_cast<T>(h < 0 ? 0 : h);  // rounding alone makes it negative
-    *log_sum_exp = static_cast<T>(scaled(largest[t], 0) + log_sum(t));
+    *log_sum_exp = static_cast<T>(scaled(whole.largest, 0) + log_sum);
   }
 
-  double log_sum(size_t t) const { return __builtin_log(sum[t]); }
-  double scaled(T a, T b) const { return (static_cast<double>(a) - static_cast<double>(b)) * static_cast<double>(scale); }
+  double scaled(T a, T b) const { return (static_cast<double>(a) - static_cast<double>(b)) * scale; }
 };
 
 /** What turns logits into log-probabilities: log p = (z − shift) / temperature − log_sum. */
@@ -158,42 +142,36 @@ template <class T> struct Normalisers {
     shift[token] = 0;
     log_sum[token] = log_sum_exp;
   }
-  void set(size_t token, const Statistics<T>& statistics, size_t t) const {
-    shift[token] = statistics.largest[t];
-    log_sum[token] = static_cast<T>(statistics.log_sum(t));
+  void set(size_t token, const typename Statistics<T>::Whole& whole) const {
+    shift[token] = whole.largest;
+    log_sum[token] = static_cast<T>(whole.log_sum());
   }
 };
 
-/** Per token, padded with zeros: what turns logits into their gradient. */
+/** What turns logits into their gradient; arrays begin at token 0. */
 template <class T> struct Slopes {
-  T log_prob[kBlock] = {}, entropy[kBlock] = {}, shift[kBlock] = {}, log_sum[kBlock] = {}, value[kBlock] = {};  // value: the entropy itself
+  const T *log_probs, *entropies;  // of the loss, by what it sees
+  const T* values;                 // the entropies themselves
+  Normalisers<T> normalisers;
 
-  /** The arrays begin at token 0. */
-  Slopes(const Block<T>& block, const T* d_log_probs, const T* d_entropy, const Normalisers<T>& normalisers, const T* entropies) {
-    for (size_t t = 0, i = block.first; t < block.tokens; t++, i++) {
-      log_prob[t] = d_log_probs[i];
-      entropy[t] = d_entropy[i];
-      shift[t] = normalisers.shift[i];
-      log_sum[t] = normalisers.log_sum[i];
-      value[t] = entropies[i];
-    }
-  }
-
-  /** z becomes dz = (log_prob·(1[v = y] − p) − entropy·p·(log p + value)) / temperature, rows of the weight [row, row + rows) */
-  template <class W> void apply(const Problem<T, W>& p, const Block<T>& block, T* z, size_t row, size_t rows) const {
+  /** z becomes dz = (slope·(1[v = y] − p) − entropySlope·p·(log p + entropy)) / temperature */
+  template <class W> void apply(const Problem<T, W>& p, size_t block, T* z, size_t tile) const {
     constexpr size_t w = lanes<T>;
     const Vec<T> scale = splat<T>(p.scale);
-    for (size_t g = 0; g < block.panels * 2 * w; g += w) {
-      const Vec<T> a = simd::load<T>(log_prob + g), e = simd::load<T>(entropy + g), h = simd::load<T>(value + g);
-      const Vec<T> from = simd::load<T>(shift + g), sum = simd::load<T>(log_sum + g);
+    const size_t rows = p.rows_of(tile), tokens = p.tokens_of(block), first = block * kBlock;
+    for (size_t g = 0; g < tokens; g += w) {
+      const size_t n = least(w, tokens - g), at = first + g;
+      const Vec<T> a = simd::load_n<T>(log_probs + at, n), e = simd::load_n<T>(entropies + at, n), h = simd::load_n<T>(values + at, n);
+      const Vec<T> from = simd::load_n<T>(normalisers.shift + at, n), sum = simd::load_n<T>(normalisers.log_sum + at, n);
       for (size_t v = 0; v < rows; v++) {
-        const Vec<T> log_p = simd::fma(simd::load<T>(z + v * kBlock + g) - from, scale, -sum);
-        simd::store<T>(z + v * kBlock + g, -scale * simd::exp(log_p) * simd::fma(e, log_p + h, a));
+        T* at_v = z + v * p.stride + g;
+        const Vec<T> log_p = simd::fma(simd::load<T>(at_v) - from, scale, -sum);
+        simd::store<T>(at_v, -scale * simd::exp(log_p) * simd::fma(e, log_p + h, a));
       }
     }
-    for (size_t t = 0; t < block.tokens; t++) {
-      const size_t y = static_cast<size_t>(p.targets[block.first + t]);
-      if (y >= row && y - row < rows) z[(y - row) * kBlock + t] += log_prob[t] * p.scale;
+    for (size_t t = 0; t < tokens; t++) {
+      const size_t y = static_cast<size_t>(p.targets[first + t]);
+      if (y / p.tile == tile) z[y % p.tile * p.stride + t] += log_probs[first + t] * p.scale;
     }
   }
 };

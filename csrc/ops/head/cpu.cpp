@@ -1,7 +1,8 @@
 // hot
-// Logits exist one tile at a time and transposed, [vocabulary rows][64 tokens]: tokens run along the lanes, so that maxima
-// and sums over the vocabulary need no reduction across lanes, and no product needs a transposed copy of the weight.
-#include "../../backends/cpu/rows.h"
+// Three products: logits of the hidden states, and from their gradient those of the hidden states and of the weight. The first and the
+// last go tile by tile over the vocabulary, so that sums and slopes are taken of logits that a near cache still holds. In training the
+// logits of a block of tokens are held until all of their sums are known, and are not computed twice.
+#include "../../backends/cpu/gemm.h"
 #include "../policy_loss/token_loss.h"
 #include "arguments.h"
 #include "block.h"
@@ -10,13 +11,8 @@ namespace g2rpo {
 
 namespace {
 
-constexpr size_t kFold = 1024;       // vocabulary rows folded at once into the statistics
-constexpr size_t kDepth = 256;       // rows of a packed panel of the weight
-constexpr size_t kWeightRows = 96;   // rows of dWeight per item of the pool
-constexpr size_t kHeld = 1 << 21;    // logits of a chunk that are held at once: 8 MB in f32
-constexpr size_t kWhole = 1 << 14;   // up to this vocabulary a chunk's logits are computed once
-constexpr size_t kSlice = 2048;      // above it they are recomputed, in slices of so many rows
-constexpr size_t kChunk = 1024;      // most tokens of a chunk
+constexpr size_t kTogether = 8;            // blocks that meet a tile of the weight while it is near, where no logits are held
+constexpr size_t kNear = size_t{1} << 19;  // logits that are held beyond those of one block
 
 /** Reports what is wrong with the arguments; false if there was something. */
 template <class Op, class T, class W> bool arguments_hold(Stream& stream, const Op& op, const Problem<T, W>& p) {
@@ -32,92 +28,109 @@ template <class T> bool all_finite(Stream& stream, const char* name, const char*
   return true;
 }
 
-/** dHidden of a block = or += dzᵀ times the weight's rows. */
-template <class T, class W>
-void add_hidden(const Problem<T, W>& p, const Block<T>& block, const T* dz, size_t row, size_t rows, bool accumulate, T* d_hidden) {
-  constexpr size_t columns = simd::kPanel<T>;
-  Scratch scratch;
-  T* panel = scratch.take<T>(kDepth * columns);
-  for (size_t v = 0; v < rows; v += kDepth)
-    for (size_t h = 0; h < p.width; h += columns) {
-      const size_t depth = least(kDepth, rows - v), n = least(columns, p.width - h);
-      simd::pack_panel<T>(p.weight + (row + v) * p.width + h, p.width, depth, n, panel);
-      simd::tiles<T>(block.tokens, dz + v * kBlock, 1, kBlock, panel, depth, d_hidden + block.first * p.width + h, p.width, n,
-                     accumulate || v > 0);
-    }
+/** Values of a weight in the type of the arithmetic: as they are, or widened into `room`. */
+template <class T> G2_INLINE const T* real_values(const T* x, size_t, T*) { return x; }
+G2_INLINE const float* real_values(const bf16* x, size_t n, float* room) {
+  simd::copy_row(room, x, n);
+  return room;
 }
 
-/** dWeight, if it is wanted, += dz times the hidden states, over the blocks of a chunk in order, in parallel over the weight's rows. */
-template <class T, class W>
-void add_weight(Stream& stream, const Problem<T, W>& p, size_t first, size_t end, const T* dz, size_t row, size_t rows, T* d_weight) {
-  if (!d_weight) return;
-  constexpr size_t columns = simd::kPanel<T>;
-  parallel_for(stream, blocks_of(rows, kWeightRows), [&](size_t item) {
-    Scratch scratch;
-    T* panel = scratch.take<T>(kBlock * columns);
-    const size_t v = item * kWeightRows, count = least(kWeightRows, rows - v);
-    const T* at = dz + v * kBlock;
-    for (size_t token = first; token < end; token += kBlock, at += rows * kBlock)
-      for (size_t h = 0; h < p.width; h += columns) {
-        const size_t depth = least(kBlock, end - token), n = least(columns, p.width - h);
-        simd::pack_panel<T>(p.hidden + token * p.width + h, p.width, depth, n, panel);
-        simd::tiles<T>(count, at, kBlock, 1, panel, depth, d_weight + (row + v) * p.width + h, p.width, n, true);
-      }
-  });
-}
+/** Blocks [begin, end) of tokens against the vocabulary, with room for their statistics and, if they are to be held, their logits. */
+template <class T, class W> struct Chunk {
+  Stream& stream;
+  const Problem<T, W>& p;
+  const size_t begin, end;
+  T* const statistics_room;
+  T* const held;  // [blocks][V][stride], or null
+  // hidden states, packed for the two products that read them many times
+  T* columns = nullptr;
+  T* rows = nullptr;
 
-/** How many tokens form a chunk and how many rows of the weight a slice; fixed by the sizes alone. */
-struct Plan {
-  size_t rows, chunk;
-  explicit Plan(size_t vocabulary)
-      : rows(vocabulary <= kWhole ? vocabulary : kSlice), chunk(least(kChunk, rows ? kHeld / rows / kBlock * kBlock : kChunk)) {}
+  size_t room_of_columns() const { return (kBlock + 64) * p.width; }
+  size_t room_of_rows() const { return (p.width + 64) * kBlock; }
+  const T* hidden(size_t b) const { return p.hidden + b * kBlock * p.width; }
+  T* logits_of(size_t b, size_t tile) const { return held + ((b - begin) * p.vocabulary + tile * p.tile) * p.stride; }
+  Statistics<T> statistics(size_t b) const {
+    return {statistics_room + (b - begin) * Statistics<T>::size(p.tiles()), p.tiles(), p.scale};
+  }
+
+  Gemm<T> logits(size_t b) const {
+    return {.b = {hidden(b), p.tokens_of(b) * p.width}, .n = p.tokens_of(b), .k = p.width, .a_row = p.width, .b_row = 1, .b_col = p.width, .c_row = p.stride};
+  }
+  Gemm<T> weight_gradient(size_t b) const {
+    return {.b = {hidden(b), p.tokens_of(b) * p.width}, .n = p.width, .k = p.tokens_of(b), .a_row = p.stride, .b_row = p.width, .c_row = p.width, .accumulate = true};
+  }
+
+  void pack_columns(Scratch& scratch) {
+    columns = scratch.take<T>(room_of_columns() * (end - begin));
+    parallel_for(stream, end - begin, [&](size_t i) {
+      Gemm<T> op = logits(begin + i);
+      op.pack_to = columns + i * room_of_columns();
+      multiply(stream, op);
+    });
+  }
+  void pack_rows(Scratch& scratch) {
+    rows = scratch.take<T>(room_of_rows() * (end - begin));
+    parallel_for(stream, end - begin, [&](size_t i) {
+      Gemm<T> op = weight_gradient(begin + i);
+      op.pack_to = rows + i * room_of_rows();
+      multiply(stream, op);
+    });
+  }
+
+  /** Calls body(block, tile, weight, room for logits) for all of them; the weight's rows are in the type of the arithmetic if `wanted`. */
+  template <class F> void each_tile(bool wanted, F&& body) const {
+    parallel_for(stream, p.tiles(), [&](size_t tile) {
+      Scratch own;
+      const size_t size = p.rows_of(tile) * p.width;
+      const T* weight = nullptr;
+      if (wanted) weight = real_values(p.weight + tile * p.tile * p.width, size, __is_same(T, W) ? nullptr : own.take<T>(size));
+      T* near = held ? nullptr : own.take<T>(p.tile * p.stride);
+      for (size_t b = begin; b < end; b++) body(b, tile, weight, held ? logits_of(b, tile) : near);
+    });
+  }
+  void multiply_tile(size_t b, size_t tile, const T* weight, T* z) const {
+    Gemm<T> op = logits(b);
+    op.a.data = weight;
+    op.c.data = z;
+    op.m = p.rows_of(tile);
+    op.packed = columns + (b - begin) * room_of_columns();
+    multiply(stream, op);
+  }
+
+  void measure() const {
+    each_tile(true, [&](size_t b, size_t tile, const T* weight, T* z) {
+      multiply_tile(b, tile, weight, z);
+      statistics(b).fold(p, b, z, tile);
+    });
+  }
+
+  /** Gradients of what is held: logits that `are_there`, or have yet to be computed. */
+  void gradients(bool are_there, const Slopes<T>& slopes, T* d_hidden, T* d_weight) const {
+    each_tile(!are_there, [&](size_t b, size_t tile, const T* weight, T* z) {
+      if (!are_there) multiply_tile(b, tile, weight, z);
+      slopes.apply(p, b, z, tile);
+      if (!d_weight) return;
+      Gemm<T> op = weight_gradient(b);
+      op.a.data = z;
+      op.c.data = d_weight + tile * p.tile * p.width;
+      op.m = p.rows_of(tile);
+      op.packed = rows + (b - begin) * room_of_rows();
+      multiply(stream, op);
+    });
+    for (size_t b = begin; b < end; b++)
+      multiply(stream, Gemm<T, W>{.a = {logits_of(b, 0), p.vocabulary * p.stride},
+                                  .b = {p.weight, p.vocabulary * p.width},
+                                  .c = {d_hidden + b * kBlock * p.width, p.tokens_of(b) * p.width},
+                                  .m = p.tokens_of(b), .n = p.width, .k = p.vocabulary,
+                                  .a_row = 1, .a_col = p.stride, .b_row = p.width, .c_row = p.width});
+  }
 };
 
-/** Statistics of a block; its logits stay in `keep` if given, [V][kBlock]. */
-template <class T, class W> void measure(const Problem<T, W>& p, const Block<T>& block, T* keep, Statistics<T>& statistics) {
-  Scratch scratch;
-  T* tile = keep ? nullptr : scratch.take<T>(least(kFold, p.vocabulary) * kBlock);
-  for (size_t row = 0; row < p.vocabulary; row += kFold) {
-    const size_t rows = least(kFold, p.vocabulary - row);
-    T* z = keep ? keep + row * kBlock : tile;
-    block.logits(p, row, rows, z);
-    statistics.fold(p, block, z, row, rows);
-  }
-}
-
-/** The normalisers of a block of tokens: what the forward found, or where that is coarse, found anew. */
-template <class T, class W> void normalise(const Problem<T, W>& p, size_t first, const T* log_sum_exps, const Normalisers<T>& normalisers) {
-  const size_t end = least(first + kBlock, p.tokens);
-  bool coarse = false;
-  for (size_t i = first; i < end; i++) {
-    normalisers.set(i, log_sum_exps[i]);
-    coarse |= normalisers.coarse(log_sum_exps[i]);
-  }
-  if (!coarse) return;
-  Scratch scratch;
-  const Block<T> block(p, first, scratch);
-  Statistics<T> statistics(p.scale);
-  measure<T, W>(p, block, nullptr, statistics);
-  for (size_t i = first; i < end; i++)
-    if (normalisers.coarse(log_sum_exps[i])) normalisers.set(i, statistics, i - first);
-}
-
-/** Gradients of a chunk whose slopes are known; `held` has room for the chunk's tokens times a slice. Arrays begin at token 0. */
-template <class T, class W>
-void backward_chunk(Stream& stream, const Problem<T, W>& p, const Plan& plan, size_t first, size_t end, T* held, const T* d_log_probs,
-                    const T* d_entropy, const Normalisers<T>& normalisers, const T* entropies, T* d_hidden, T* d_weight) {
-  for (size_t row = 0; row < p.vocabulary; row += plan.rows) {
-    const size_t rows = least(plan.rows, p.vocabulary - row);
-    parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
-      Scratch scratch;
-      const Block<T> block(p, first + item * kBlock, scratch);
-      T* z = held + item * rows * kBlock;
-      block.logits(p, row, rows, z);
-      Slopes<T>(block, d_log_probs, d_entropy, normalisers, entropies).apply(p, block, z, row, rows);
-      add_hidden(p, block, z, row, rows, row > 0, d_hidden);
-    });
-    add_weight(stream, p, first, end, held, row, rows, d_weight);
-  }
+/** Blocks of a chunk whose logits are held: one, or where the vocabulary is small as many as a near cache has room for. */
+template <class T, class W> size_t held_blocks(const Problem<T, W>& p) {
+  const size_t size = p.vocabulary * p.stride + 1;
+  return least(blocks_of(p.tokens, kBlock), kNear > size ? kNear / size : 1);
 }
 
 }  // namespace
@@ -125,14 +138,21 @@ void backward_chunk(Stream& stream, const Problem<T, W>& p, const Plan& plan, si
 KERNEL_WEIGHT(cpu, Head) {
   const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
-  parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) {
-    Scratch scratch;
-    const Block<T> block(p, item * kBlock, scratch);
-    Statistics<T> statistics(p.scale);
-    measure<T, W>(p, block, nullptr, statistics);
-    for (size_t t = 0, i = block.first; t < block.tokens; t++, i++)
-      statistics.finish(t, &op.logProbs[i], &op.entropy[i], &op.logSumExp[i]);
-  });
+  const size_t blocks = blocks_of(p.tokens, kBlock);
+  Scratch scratch;
+  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * least(kTogether, blocks));
+  for (size_t begin = 0; begin < blocks; begin += kTogether) {
+    Scratch inner;
+    Chunk<T, W> chunk{stream, p, begin, least(begin + kTogether, blocks), statistics, nullptr};
+    chunk.pack_columns(inner);
+    chunk.measure();
+    parallel_for(stream, chunk.end - begin, [&](size_t i) {
+      const Statistics<T> found = chunk.statistics(begin + i);
+      const size_t first = (begin + i) * kBlock;
+      for (size_t t = 0; t < p.tokens_of(begin + i); t++)
+        found.finish(found.join(p.tiles(), t), t, &op.logProbs[first + t], &op.entropy[first + t], &op.logSumExp[first + t]);
+    });
+  }
   if (all_finite(stream, op.kName, "a logit", op.logProbs.data, 0, p.tokens))
     all_finite(stream, op.kName, "a logit", op.entropy.data, 0, p.tokens);
 }
@@ -140,14 +160,30 @@ KERNEL_WEIGHT(cpu, Head) {
 KERNEL_WEIGHT(cpu, HeadBackward) {
   const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
-  const Plan plan(p.vocabulary);
+  const size_t blocks = blocks_of(p.tokens, kBlock), together = held_blocks(p);
   Scratch scratch;
-  T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
   const Normalisers<T> normalisers(p.tokens, scratch);
-  parallel_for(stream, blocks_of(p.tokens, kBlock), [&](size_t item) { normalise(p, item * kBlock, op.logSumExp.data, normalisers); });
-  for (size_t first = 0; first < p.tokens; first += plan.chunk)
-    backward_chunk(stream, p, plan, first, least(first + plan.chunk, p.tokens), held, op.dLogProbs.data, op.dEntropy.data,
-                      normalisers, op.entropy.data, op.dHidden.data, op.dWeight.data);
+  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * together);
+  T* held = scratch.take<T>(together * p.vocabulary * p.stride);
+  for (size_t begin = 0; begin < blocks; begin += together) {
+    Scratch inner;
+    Chunk<T, W> chunk{stream, p, begin, least(begin + together, blocks), statistics, held};
+    chunk.pack_columns(inner);
+    if (op.dWeight) chunk.pack_rows(inner);
+    // what the forward pass found, or where that is coarse, found anew
+    bool coarse = false;
+    const size_t first = begin * kBlock, last = least(chunk.end * kBlock, p.tokens);
+    for (size_t i = first; i < last; i++) {
+      normalisers.set(i, op.logSumExp[i]);
+      coarse |= normalisers.coarse(op.logSumExp[i]);
+    }
+    if (coarse) {
+      chunk.measure();
+      for (size_t i = first; i < last; i++)
+        if (normalisers.coarse(op.logSumExp[i])) normalisers.set(i, chunk.statistics(i / kBlock).join(p.tiles(), i % kBlock));
+    }
+    chunk.gradients(coarse, {op.dLogProbs.data, op.dEntropy.data, op.entropy.data, normalisers}, op.dHidden.data, op.dWeight.data);
+  }
 }
 
 KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
@@ -155,44 +191,39 @@ KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
   if (!arguments_hold(stream, op, p)) return;
   if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
-  const Plan plan(p.vocabulary);
-  const bool whole = plan.rows >= p.vocabulary;
+  const size_t blocks = blocks_of(p.tokens, kBlock), together = held_blocks(p);
   Scratch scratch;
-  T* held = scratch.take<T>(plan.rows * blocks_of(least(plan.chunk, p.tokens), kBlock) * kBlock);
-  T* d_log_probs = scratch.take<T>(p.tokens);
   const Normalisers<T> normalisers(p.tokens, scratch);
-  for (size_t first = 0; first < p.tokens; first += plan.chunk) {
-    const size_t end = least(first + plan.chunk, p.tokens);
-    parallel_for(stream, blocks_of(end - first, kBlock), [&](size_t item) {
-      Scratch own;
-      const Block<T> block(p, first + item * kBlock, own);
-      T* z = whole ? held + item * plan.rows * kBlock : nullptr;
-      Statistics<T> statistics(p.scale);
-      measure(p, block, z, statistics);
-      const size_t at = block.first;
-      for (size_t t = 0; t < block.tokens; t++) {
+  T* d_log_probs = scratch.take<T>(p.tokens);
+  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * together);
+  T* held = scratch.take<T>(together * p.vocabulary * p.stride);
+  for (size_t begin = 0; begin < blocks; begin += together) {
+    Scratch inner;
+    Chunk<T, W> chunk{stream, p, begin, least(begin + together, blocks), statistics, held};
+    chunk.pack_columns(inner);
+    if (op.dWeight) chunk.pack_rows(inner);
+    chunk.measure();
+    parallel_for(stream, chunk.end - begin, [&](size_t i) {
+      const Statistics<T> found = chunk.statistics(begin + i);
+      const size_t first = (begin + i) * kBlock, last = first + p.tokens_of(begin + i);
+      for (size_t at = first; at < last; at++) {
         T log_sum_exp;
-        statistics.finish(t, &op.logProbs[at + t], &op.entropy[at + t], &log_sum_exp);
-        normalisers.set(at + t, log_sum_exp);
-        if (normalisers.coarse(log_sum_exp)) normalisers.set(at + t, statistics, t);
+        const auto whole = found.join(p.tiles(), at - first);
+        found.finish(whole, at - first, &op.logProbs[at], &op.entropy[at], &log_sum_exp);
+        if (normalisers.coarse(log_sum_exp)) normalisers.set(at, whole);
+        else normalisers.set(at, log_sum_exp);
       }
-      simd::token_losses<T>(token_loss, op.logProbs.data, at, at + block.tokens, op.loss.data, d_log_probs, op.clipped.data);
-      for (size_t i = at; i < at + block.tokens; i++) d_log_probs[i] += op.logProbSlopes[i];
-      if (!whole) return;
-      Slopes<T>(block, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data).apply(p, block, z, 0, p.vocabulary);
-      add_hidden(p, block, z, 0, p.vocabulary, false, op.dHidden.data);
+      simd::token_losses<T>(token_loss, op.logProbs.data, first, last, op.loss.data, d_log_probs, op.clipped.data);
+      for (size_t at = first; at < last; at++) d_log_probs[at] += op.logProbSlopes[at];
     });
     // before anything reaches dWeight
-    if (!all_finite(stream, op.kName, "a logit", op.logProbs.data, first, end) ||
-        !all_finite(stream, op.kName, "a logit", op.entropy.data, first, end) ||
-        !all_finite(stream, op.kName, "the loss", op.loss.data, first, end) ||
-        !all_finite(stream, op.kName, "the slope", d_log_probs, first, end))
+    const size_t first = begin * kBlock, last = least(chunk.end * kBlock, p.tokens);
+    if (!all_finite(stream, op.kName, "a logit", op.logProbs.data, first, last) ||
+        !all_finite(stream, op.kName, "a logit", op.entropy.data, first, last) ||
+        !all_finite(stream, op.kName, "the loss", op.loss.data, first, last) ||
+        !all_finite(stream, op.kName, "the slope", d_log_probs, first, last))
       return;
-    if (whole)
-      add_weight(stream, p, first, end, held, 0, p.vocabulary, op.dWeight.data);
-    else
-      backward_chunk(stream, p, plan, first, end, held, d_log_probs, op.entropySlopes.data, normalisers, op.entropy.data,
-                        op.dHidden.data, op.dWeight.data);
+    chunk.gradients(true, {d_log_probs, op.entropySlopes.data, op.entropy.data, normalisers}, op.dHidden.data, op.dWeight.data);
   }
 }
 

@@ -47,7 +47,7 @@ template <class T, class W = T> struct HeadBackward {
   }
 };
 
-/** Head, PolicyLoss and HeadBackward in one: logits are computed once per chunk of tokens. dLogProbs is the slope of the loss plus
+/** Head, PolicyLoss and HeadBackward in one: logits of a block of tokens are computed once and held meanwhile. dLogProbs is the slope of the loss plus
  * logProbSlopes, dEntropy is entropySlopes. */
 template <class T, class W = T> struct HeadPolicyLoss {
   using Real = T;

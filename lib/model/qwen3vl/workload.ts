@@ -73,17 +73,23 @@ export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys'
   const { text, vision } = config;
   const [layer, block] = [textLayer(config), visionBlock(config)];
   const backward = keep !== 'nothing';
-  const perRow = held(text.layers, layer, keep) + text.headDim + (backward ? layer.backward + text.hidden : 0);
+  const perRow = held(text.layers, layer, keep) + text.headDim + (backward ? text.hidden : 0);
   const perPatch =
     held(vision.depth, block, keep) +
     mergers(config) * (backward ? 2 : 1) +
     vision.hidden / vision.heads +
     patchSize(config) * 2; // pixels, once as they are read and once as they are handed over
   const perTarget = 2 * text.hidden + 8 + (backward ? text.hidden : 0);
-  // the tower's backward pass comes when that of the language model has given its room back
-  const later = backward ? Math.max(0, block.backward * size.patches - layer.backward * size.rows) : 0;
-  return F32 * (perRow * size.rows + perPatch * size.patches + perTarget * size.targets + later);
+  // the head, the language model and the tower come one after the other in a backward pass, and give their room back
+  const passing = backward
+    ? Math.max(layer.backward * size.rows, block.backward * size.patches, heldLogits(text.vocab, size.targets))
+    : 0;
+  return F32 * (perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing);
 }
+
+/** Logits that the head holds at a time in training: kBlock and kNear of csrc/ops/head. */
+const heldLogits = (vocabulary: number, targets: number): number =>
+  Math.min(targets * vocabulary, Math.max(192 * vocabulary, 2 ** 19));
 
 const patchSize = ({ vision: v }: ModelConfig) => 3 * v.temporalPatch * v.patch ** 2;
 
