@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { templateProblem } from '../data/promptText.ts';
 import { algorithmConfig } from '../algorithms/index.ts';
+import { DIVISOR, isDivisor } from '../model/qwen3vl/divisor.ts';
 import { nearestName } from '../runtime/errors.ts';
 import { REWARD_COMPONENTS } from '../types.ts';
 import { SPELLING } from './aliases.ts';
@@ -18,6 +19,7 @@ const path = z
 const oneOrMore = (entry: z.ZodType<string, string>, problem?: string) =>
   z.union([entry.transform((one) => [one]), z.array(entry).min(1)], problem);
 const files = oneOrMore(path, 'must be a path, or a list of paths');
+const divisor = z.number().refine(isDivisor, `must be ${DIVISOR}`);
 const share = z.number().min(0).max(1);
 const beta = z.number().min(0).lt(1);
 
@@ -111,10 +113,10 @@ const rolloutConfig = z.strictObject({
     .default(8)
     .describe('rollouts per prompt; one alone has nothing to be compared with'),
   maxTokens: positive.default(4096).describe('longest response; the value of the paper'),
-  temperature: z.number().positive().default(1),
+  temperature: divisor.default(1),
   topP: z.number().gt(0).max(1).default(1),
   topK: z.int().min(0).max(LARGEST_COUNT).default(0).describe('0 is off'),
-  repetitionPenalty: z.number().positive().default(1),
+  repetitionPenalty: divisor.default(1),
   batchPrompts: positive
     .default(64)
     .describe(

@@ -5,6 +5,7 @@ import { validate } from '../eval/validate.ts';
 import type { Policy } from '../model/qwen3vl/policy.ts';
 import type { Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
+import { rewardsBeforehand, standingOf } from './beforehand.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
 import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
@@ -12,10 +13,10 @@ import { lockFolder } from './folderLock.ts';
 import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
-import { holdToLimit, MEMORY_KEYS, RowBudget, withRemedy } from './rowBudget.ts';
-import { sameConfig } from './sameConfig.ts';
+import { holdToLimit, RowBudget, withRemedy } from './rowBudget.ts';
+import { rowOptionsOf } from './scoredBy.ts';
 import { learningRateAt } from './schedule.ts';
-import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
+import { noteSkipped, type TrainResult } from './train.ts';
 import { NOT_EXPORTED, openTrainee } from './trainee.ts';
 
 interface SftState {
@@ -47,18 +48,15 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
-  if (state)
-    sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval', ...MEMORY_KEYS]);
-
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
-  const trainee = await openTrainee(config, found);
-  const { policy, optimizer } = trainee;
-  const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
-  const rewards = await rewardRunnerOf(config).catch((error: unknown) => {
-    trainee.dispose();
+  const rewards = await rewardsBeforehand(config, standingOf(found));
+  const trainee = await openTrainee(config, found).catch(async (error: unknown) => {
+    await rewards.close();
     throw error;
   });
+  const { policy, optimizer } = trainee;
+  const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
   try {
     let step = found?.step ?? 0;
     if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);

@@ -4,6 +4,7 @@ import type { TokenLoss } from '../../types.ts';
 import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
+import { wantDivisor } from './divisor.ts';
 import { encodePrompt, type EncodedPrompt, type PromptEncoder } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
 import type { ImageProcessor } from './imageProcessor.ts';
@@ -169,8 +170,9 @@ export class Policy {
     return encodePrompt(this, messages, options);
   }
 
-  /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself */
+  /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by */
   async forward(batch: PolicyBatch, { temperature = 1 }: { temperature?: number } = {}): Promise<Scores> {
+    wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.forward(input, temperature));
   }
@@ -182,7 +184,7 @@ export class Policy {
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
    * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
    *
-   * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
+   * @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
    * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
    */
   async forwardBackward(
@@ -190,6 +192,7 @@ export class Policy {
     loss: TokenLoss<Reals>,
     { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
   ): Promise<LossScores> {
+    wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
     const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
     const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
@@ -290,6 +293,10 @@ export class Policy {
   dispose(): void {
     this.#native.release();
     disposeParameters(this.#set);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {

@@ -1,5 +1,6 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
+import { wantDivisor } from './divisor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
 import { packPrompts, toNative } from './policyBatch.ts';
 
@@ -103,6 +104,9 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
     'maxTokens must be a whole number from 1',
     options.maxTokens,
   );
+  const { temperature = 1, repetitionPenalty = 1 } = options;
+  if (temperature !== 0) wantDivisor('generate: temperature, if not 0,', temperature);
+  wantDivisor('generate: repetitionPenalty', repetitionPenalty);
   for (const key of ['seed', 'step', 'rolloutOffset'] as const)
     want(options[key] === undefined || whole(options[key]), `${key} must be a whole number`, options[key]);
   const ids = (key: string, list: unknown) => {

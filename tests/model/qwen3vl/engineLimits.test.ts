@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EncodedPrompt } from '../../../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy, type EngineOptions, type SamplingRequest } from '../../../lib/model/qwen3vl/policy.ts';
+import { packPrompts } from '../../../lib/model/qwen3vl/policyBatch.ts';
 import { native, packageRoot } from '../../../lib/runtime/native.ts';
 import { bitsOf, shippedPrompts } from '../../support/askedPrompts.ts';
 import { rejectionOf } from '../../support/thrown.ts';
@@ -48,11 +49,16 @@ describe('what is refused', () => {
     ['no token', () => ({ maxTokens: 0 }), /maxTokens must be a whole number from 1; got 0/],
     ['more tokens than can be counted', () => ({ maxTokens: 2 ** 40 }), /maxTokens must be an integer of 32 bits/],
     ['half a response', () => ({ n: 0.5 }), /n must be a whole number from 1/],
-    ['a negative temperature', () => ({ temperature: -1 }), /temperature must be at least 0/],
-    ['a temperature that is none', () => ({ temperature: Number.NaN }), /temperature must be at least 0/],
+    ['a negative temperature', () => ({ temperature: -1 }), /temperature, if not 0, must be from 1e-30 to/],
+    ['a temperature that f32 cannot divide by', () => ({ temperature: 1e-45 }), /temperature, if not 0, .*got 1e-45/],
+    ['a temperature that is none', () => ({ temperature: Number.NaN }), /temperature, if not 0, must be .*got NaN/],
     ['a topP of 0', () => ({ topP: 0 }), /topP must be in \(0, 1\]/],
     ['a negative topK', () => ({ topK: -1 }), /topK must be at least 0/],
-    ['a penalty of 0', () => ({ repetitionPenalty: 0 }), /repetitionPenalty must be positive/],
+    [
+      'a penalty of 0',
+      () => ({ repetitionPenalty: 0 }),
+      /repetitionPenalty must be from 1e-30 to 1e\+30, so that f32 can divide by it; got 0/,
+    ],
     ['a seed that is none', () => ({ seed: Number.NaN }), /seed must be a whole number; got NaN/],
     [
       'a stop id behind the vocabulary',
@@ -77,6 +83,15 @@ describe('what is refused', () => {
     const bad = rejectionOf(policy.submit({ ...fine(), ...change() }));
     expect(await bad).toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) as string });
     expect(bitsOf(await good)).toEqual(before);
+  });
+
+  it('a temperature of scores that f32 cannot divide by', async () => {
+    const batch = packPrompts([prompts.short], policy.config.vision.merge);
+    for (const temperature of [0, 1e-38, 1e46, Number.NaN])
+      expect(await rejectionOf(policy.forward(batch, { temperature }))).toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: `policy: temperature must be from 1e-30 to 1e+30, so that f32 can divide by it; got ${temperature}`,
+      });
   });
 
   it('one of several prompts, and then the others are stopped', async () => {
