@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { G2rpoError } from '../runtime/errors.ts';
+import { G2rpoError, wantList, wantObject } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 
 export interface PromptStreamOptions {
@@ -50,6 +50,8 @@ interface Lane {
  * @throws INVALID_ARGUMENT  the seed is not a whole number
  */
 export function createPromptStream(prompts: readonly Prompt[], options: PromptStreamOptions): PromptStream {
+  wantList('prompt stream', 'prompts', prompts);
+  wantObject('prompt stream', 'options', options);
   const { seed, shuffle = true, taskBalance = false } = options;
   if (prompts.length === 0) throw new G2rpoError('NO_PROMPTS', 'prompt stream: needs at least one prompt; got none');
   if (!Number.isSafeInteger(seed))

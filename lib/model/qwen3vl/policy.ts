@@ -1,34 +1,37 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantList, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
 import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { wantDivisor } from './divisor.ts';
-import { encodePrompt, type EncodedPrompt, type PromptEncoder } from './encodePrompt.ts';
+import { encodePrompt, type EncodedPrompt, type EncodeOptions, type PromptEncoder } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
 import type { ImageProcessor } from './imageProcessor.ts';
+import { nativeLoss } from './nativeLoss.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import { readWide, type Parameter, type Real, type TrainedParameter } from './parameter.ts';
-import { disposeParameters, loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
+import { disposeParameters, loadParameters, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
-import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
+import { readPromptEncoder } from './promptEncoder.ts';
 import {
   engineOptions,
   Sampler,
-  type EngineOptions,
+  SAMPLING_KEYS,
   type Generated,
   type Reals,
   type SamplingOptions,
   type SamplingRequest,
   type SubmitOptions,
 } from './sampler.ts';
+import { checkPolicyOptions, type PolicyOptions } from './policyOptions.ts';
 import { tensorNames } from './tensorNames.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
+export type { PolicyOptions } from './policyOptions.ts';
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
 export type { EngineOptions, Generated, Reals, SamplingOptions, SamplingRequest, SubmitOptions } from './sampler.ts';
@@ -50,13 +53,6 @@ export interface LossScores extends Scores {
 
 export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal | undefined;
-}
-
-export interface PolicyOptions extends MediaOptions, ParameterOptions {
-  /** how the checkpoint stores experts, if their shapes are not to be asked */
-  expertLayout?: ExpertLayout;
-  /** how much is sampled at a time */
-  engine?: EngineOptions;
 }
 
 interface PolicyParts extends Required<PromptEncoder> {
@@ -110,9 +106,11 @@ export class Policy {
    * Reads a Hugging Face checkpoint folder.
    *
    * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
+   * @throws INVALID_ARGUMENT  an option that there is not, or of another kind
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
+    checkPolicyOptions(options);
     const { dtype: kept = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
     const dtype = kept === 'bf16' ? 'f32' : kept;
     const limits = engineOptions(engine);
@@ -161,17 +159,20 @@ export class Policy {
   }
 
   /** One user turn of text, pictures and videos, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
-  encode(parts: readonly ContentPart[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+  async encode(parts: readonly ContentPart[], options: EncodeOptions = {}): Promise<EncodedPrompt> {
+    wantList('prompt', 'parts', parts);
     return this.encodeMessages([{ role: 'user', content: [...parts] }], options);
   }
 
   /** A conversation, ending with the opening of an assistant turn. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
-  encodeMessages(messages: readonly Message[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+  async encodeMessages(messages: readonly Message[], options: EncodeOptions = {}): Promise<EncodedPrompt> {
     return encodePrompt(this, messages, options);
   }
 
   /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by */
-  async forward(batch: PolicyBatch, { temperature = 1 }: { temperature?: number } = {}): Promise<Scores> {
+  async forward(batch: PolicyBatch, options: { temperature?: number } = {}): Promise<Scores> {
+    wantOptions('policy', 'options', options, ['temperature']);
+    const { temperature = 1 } = options;
     wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.forward(input, temperature));
@@ -190,26 +191,14 @@ export class Policy {
   async forwardBackward(
     batch: PolicyBatch,
     loss: TokenLoss<Reals>,
-    { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
+    options: { temperature?: number; recompute?: Recompute } = {},
   ): Promise<LossScores> {
+    wantOptions('policy', 'options', options, ['temperature', 'recompute']);
+    const { temperature = 1, recompute = 'none' } = options;
     wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
-    const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
-    const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
-    const lists = {
-      oldLogProbs: real(loss.oldLogProbs ?? []),
-      advantages: real(loss.advantages),
-      weights: real(loss.weights),
-      entropySlopes: real(loss.entropySlopes),
-      logProbSlopes: real(loss.logProbSlopes ?? new Float32Array(batch.targetIds.length)),
-      refLogProbs: real(kl?.refLogProbs ?? []),
-      klWeights: real(kl?.weights ?? []),
-    };
-    const { kind, clipLow, clipHigh, clipDual } = loss;
-    const scalars = { kind, clipLow, clipHigh, clipDual, tauPositive: tau.positive, tauNegative: tau.negative };
-    return this.#call(() =>
-      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature, recompute),
-    );
+    const native = nativeLoss(loss, batch.targetIds.length, this.dtype);
+    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute));
   }
 
   /** Logits of some rows, [rows, vocab], before any temperature. */
@@ -239,7 +228,10 @@ export class Policy {
   }
 
   /** The same for several prompts: [prompts][n]. Rollouts are numbered through. @throws as `submit`; the others are stopped then */
-  async generate(prompts: readonly EncodedPrompt[], { signal, ...options }: GenerateOptions): Promise<Generated[][]> {
+  async generate(prompts: readonly EncodedPrompt[], given: GenerateOptions): Promise<Generated[][]> {
+    wantList('generate', 'prompts', prompts);
+    wantOptions('generate', 'options', given, ['signal', ...SAMPLING_KEYS]);
+    const { signal, ...options } = given;
     const { n = 1, rolloutOffset = 0 } = options;
     const failed = new AbortController();
     const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;

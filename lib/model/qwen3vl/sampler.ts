@@ -1,4 +1,4 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import { wantDivisor } from './divisor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
@@ -26,6 +26,11 @@ export interface SamplingOptions {
   step?: number;
   rolloutOffset?: number;
 }
+
+export const SAMPLING_KEYS = [
+  ...(['n', 'maxTokens', 'temperature', 'topP', 'topK', 'repetitionPenalty'] as const),
+  ...(['stopIds', 'stopSequences', 'seed', 'step', 'rolloutOffset'] as const),
+] satisfies (keyof SamplingOptions)[];
 
 /** A prompt with how it is to be answered. */
 export interface SamplingRequest extends SamplingOptions {
@@ -60,11 +65,18 @@ export interface EngineOptions {
 }
 export const ENGINE_DEFAULTS = { rollouts: 1024, pageTokens: 16, promptRows: 2048 };
 
-/** What the native side takes. @throws INVALID_ARGUMENT  cacheMb is not positive */
-export function engineOptions({ cacheMb, ...others }: EngineOptions) {
+const ENGINE_KEYS = ['rollouts', 'pageTokens', 'promptRows'] as const;
+
+/** What the native side takes. @throws INVALID_ARGUMENT  cacheMb is not positive; an option that there is not */
+export function engineOptions(options: EngineOptions) {
+  wantOptions('engine', 'options', options, ['cacheMb', ...ENGINE_KEYS]);
+  const { cacheMb } = options;
   if (cacheMb !== undefined && !(cacheMb > 0))
     throw new G2rpoError('INVALID_ARGUMENT', `engine: cacheMb must be above 0; got ${cacheMb}`, { got: cacheMb });
-  return { ...ENGINE_DEFAULTS, ...others, cacheBytes: (cacheMb ?? 0) * 1e6 };
+  const given = Object.fromEntries(
+    ENGINE_KEYS.map((key) => [key, options[key] === undefined ? ENGINE_DEFAULTS[key] : options[key]]),
+  ) as typeof ENGINE_DEFAULTS;
+  return { ...given, cacheBytes: (cacheMb ?? 0) * 1e6 };
 }
 
 type Submitted = ReturnType<NativePolicy['submit']>[number];
@@ -110,15 +122,18 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
   for (const key of ['seed', 'step', 'rolloutOffset'] as const)
     want(options[key] === undefined || whole(options[key]), `${key} must be a whole number`, options[key]);
   const ids = (key: string, list: unknown) => {
-    want(Array.isArray(list) || ArrayBuffer.isView(list), `${key} must be a list of ids`, list);
+    wantList('generate', key, list);
     for (const id of list as readonly number[])
       want(whole(id) && id >= 0 && id < vocab, `${key} must hold ids below ${vocab}`, id);
   };
   if (options.stopIds !== undefined) ids('stopIds', options.stopIds);
   const { stopSequences = [] } = options;
-  want(Array.isArray(stopSequences), 'stopSequences must be a list of lists of ids', stopSequences);
+  wantList('generate', 'stopSequences', stopSequences);
   stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
+  wantObject('generate', 'prompt', prompt);
   const { inputIds, positionIds, ropeDelta } = prompt;
+  wantList('generate', 'prompt.inputIds', inputIds);
+  wantList('generate', 'prompt.positionIds', positionIds);
   want(
     positionIds.length === 3 * inputIds.length,
     `positionIds must have ${3 * inputIds.length} entries`,
@@ -156,7 +171,12 @@ export class Sampler {
   }
 
   /** See `Policy.submit`. */
-  async submit(request: SamplingRequest, { signal, onResponse }: SubmitOptions = {}): Promise<Generated[]> {
+  async submit(request: SamplingRequest, options: SubmitOptions = {}): Promise<Generated[]> {
+    wantObject('generate', 'request', request);
+    wantOptions('generate', 'options', options, ['signal', 'onResponse']);
+    const { signal, onResponse } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      refuse('generate', 'signal', 'must be an AbortSignal', describe(signal));
     let id: number | undefined;
     const stop = () => {
       if (id === undefined) return;

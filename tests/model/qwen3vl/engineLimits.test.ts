@@ -22,7 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => policy.dispose());
 /** Goes on for long: nothing ends it. */
-const long = (n = 1): SamplingRequest => ({ prompt: prompts.shown, n, maxTokens: 100_000, stopIds: [] });
+const endless = (n = 1) => ({ n, maxTokens: 100_000, stopIds: [] });
+const long = (n = 1): SamplingRequest => ({ prompt: prompts.shown, ...endless(n) });
 const fine = (): SamplingRequest => ({ prompt: prompts.short, n: 2, maxTokens: 8, seed: 5 });
 
 /** A policy that has been asked for something bad does what it did before. */
@@ -65,7 +66,7 @@ describe('what is refused', () => {
       () => ({ stopIds: [2 ** 32 + 5] }),
       /stopIds must hold ids below \d+; got 4294967301/,
     ],
-    ['stop ids that are none', () => ({ stopIds: 'abc' as unknown as number[] }), /stopIds must be a list of ids/],
+    ['stop ids that are none', () => ({ stopIds: 'abc' as unknown as number[] }), /stopIds must be a list; got "abc"/],
     [
       'positions of another prompt',
       () => ({ prompt: { ...prompts.short, positionIds: new Int32Array(3) } }),
@@ -95,7 +96,7 @@ describe('what is refused', () => {
   });
 
   it('one of several prompts, and then the others are stopped', async () => {
-    const { code } = await rejectionOf(policy.generate([prompts.shown, ofIds(), prompts.shown], { ...long(), n: 3 }));
+    const { code } = await rejectionOf(policy.generate([prompts.shown, ofIds(), prompts.shown], endless(3)));
     expect(code).toBe('INVALID_ARGUMENT');
   });
 
@@ -282,10 +283,7 @@ it('a thread that is ended while it samples takes nobody with it', { timeout: 12
 it('a policy that is disposed of while it samples, and aborts behind that, end nothing but what was asked', async () => {
   const gone = await load();
   const stop = new AbortController();
-  const all = [
-    gone.generate([prompts.short, prompts.shown], { ...long(), n: 2 }),
-    gone.submit(long(), { signal: stop.signal }),
-  ];
+  const all = [gone.generate([prompts.short, prompts.shown], endless(2)), gone.submit(long(), { signal: stop.signal })];
   const ends = Promise.allSettled(all);
   await sleep(50);
   gone.dispose();
