@@ -104,6 +104,17 @@ const cacheMb = z
     'MB of keys and values at most; rollouts for which there is no room wait; default as many as are needed; changes memory, not results',
   );
 
+const stopStrings = oneOrMore(
+  z
+    .string()
+    .min(1)
+    .refine((text) => !/\p{Surrogate}/u.test(text), 'must be text'),
+)
+  .exactOptional()
+  .describe(
+    'texts at which a response ends, as soon as it holds one; the token that completed it stays. Beside the stop tokens of the policy',
+  );
+
 const rolloutConfig = z.strictObject({
   prompts: positive.default(512).describe('prompts per rollout batch, after filtering; the value of the released code'),
   n: z
@@ -117,6 +128,7 @@ const rolloutConfig = z.strictObject({
   topP: z.number().gt(0).max(1).default(1),
   topK: z.int().min(0).max(LARGEST_COUNT).default(0).describe('0 is off'),
   repetitionPenalty: divisor.default(1),
+  stopStrings,
   batchPrompts: positive
     .default(64)
     .describe(
@@ -349,7 +361,7 @@ export const sftConfig = z
       .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
       .prefault({}),
     rollout: z
-      .strictObject({ maxTokens: positive.default(4096), cacheMb })
+      .strictObject({ maxTokens: positive.default(4096), stopStrings, cacheMb })
       .prefault({})
       .describe('of validation'),
     rewards: rewardsConfig.prefault({}),

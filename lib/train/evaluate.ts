@@ -21,9 +21,8 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   const rewards = await rewardsBeforehand(config);
   try {
     using policy = await loadPolicy(config);
-    const { maxTokens } = config.rollout;
     const answerer = answererOf(policy, rewards, {
-      maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,

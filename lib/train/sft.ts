@@ -58,7 +58,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
     await reporter.rewind(found ? step : -1);
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
-      maxTokens: config.rollout.maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,

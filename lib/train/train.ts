@@ -104,7 +104,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
 
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
-      maxTokens: config.rollout.maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,

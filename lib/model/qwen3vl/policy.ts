@@ -146,6 +146,7 @@ export class Policy {
             parameters.map((p) => p.gradient?.handle ?? null),
             parameters.map(({ name }) => (adapters.has(name) ? partsOf(adapters.get(name)!) : null)),
             limits,
+            tokenizer.textBytes(),
           ),
       );
     let native: NativePolicy;
@@ -216,7 +217,8 @@ export class Policy {
   /**
    * Samples n responses to a prompt, together with whatever else is under way: requests that are submitted while others are sampled
    * begin as soon as there is room for them, in the order of arrival. Prompt and pictures are computed once, whatever n. Ids of the
-   * vision placeholders are never sampled. The weights must stay as they are as long as anything is under way.
+   * vision placeholders are never sampled. A response ends at a stop id, a stop sequence, or as soon as its text holds a stop string; the
+   * token that ended it stays in it. The weights must stay as they are as long as anything is under way.
    *
    * @throws INVALID_ARGUMENT  an option outside its domain; more tokens than the cache can hold; weights were written meanwhile
    * @throws NON_FINITE        logits of a response are NaN or infinite

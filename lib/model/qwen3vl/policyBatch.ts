@@ -40,7 +40,7 @@ export interface PolicyBatch {
   targetIds: Int32Array;
 }
 
-const RANGES = { t: 2 ** 16, side: 2 ** 16 };
+const LONGEST_SIDE = 2 ** 16;
 
 /** @throws INVALID_ARGUMENT  no pictures and videos with a grid that a vision tower can have */
 export function wantShown(who: string, images: unknown, merge: number): asserts images is readonly Shown[] {
@@ -50,8 +50,8 @@ export function wantShown(who: string, images: unknown, merge: number): asserts 
     const grid: unknown = (image as Partial<Shown>).gridThw;
     wantList(who, `images[${i}].gridThw`, grid);
     const [t, h, w] = Array.from(grid) as [number, number, number];
-    const side = (n: number) => Number.isSafeInteger(n) && n >= merge && n <= RANGES.side && n % merge === 0;
-    if (grid.length !== 3 || !(Number.isSafeInteger(t) && t >= 1 && t <= RANGES.t && side(h) && side(w)))
+    const side = (n: number) => Number.isSafeInteger(n) && n >= merge && n <= LONGEST_SIDE && n % merge === 0;
+    if (grid.length !== 3 || !(Number.isSafeInteger(t) && t >= 1 && t <= LONGEST_SIDE && side(h) && side(w)))
       refuse(
         who,
         `images[${i}].gridThw`,

@@ -1,5 +1,5 @@
 import { describe, G2rpoError, refuse, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
-import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
+import { callNative, fromNative, type NativePolicy, type NativeResponse } from '../../runtime/native.ts';
 import { wantDivisor } from './divisor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
 import { packPrompts, toNative } from './policyBatch.ts';
@@ -21,6 +21,11 @@ export interface SamplingOptions {
   stopIds?: readonly number[];
   /** tokens that end a response as well when they are its last; they stay in it */
   stopSequences?: readonly (readonly number[])[];
+  /**
+   * texts that end a response as well, as soon as its text (control tokens left out) holds one, whatever tokens it came by. The token
+   * that completed it stays in the response, with what it says behind the text
+   */
+  stopStrings?: readonly string[];
   /** the draws are a pure function of seed, step, rolloutOffset + rollout and token; all are taken modulo 2³² */
   seed?: number;
   step?: number;
@@ -29,7 +34,7 @@ export interface SamplingOptions {
 
 export const SAMPLING_KEYS = [
   ...(['n', 'maxTokens', 'temperature', 'topP', 'topK', 'repetitionPenalty'] as const),
-  ...(['stopIds', 'stopSequences', 'seed', 'step', 'rolloutOffset'] as const),
+  ...(['stopIds', 'stopSequences', 'stopStrings', 'seed', 'step', 'rolloutOffset'] as const),
 ] satisfies (keyof SamplingOptions)[];
 
 /** A prompt with how it is to be answered. */
@@ -44,6 +49,11 @@ export interface Generated {
   logProbs: Reals;
   entropy: Reals;
   finish: 'stop' | 'length';
+  /**
+   * of a response that was stopped: the id, the sequence or the string that ended it. Of several that one token completes an id comes before a
+   * sequence and that before a string, of strings the one that is whole first, and then the one that was given first
+   */
+  stoppedBy?: number | readonly number[] | string;
 }
 
 export interface SubmitOptions {
@@ -130,6 +140,12 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
   const { stopSequences = [] } = options;
   wantList('generate', 'stopSequences', stopSequences);
   stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
+  const { stopStrings = [] } = options;
+  wantList('generate', 'stopStrings', stopStrings);
+  stopStrings.forEach((text, i) => {
+    const isText = typeof text === 'string' && text !== '' && !/\p{Surrogate}/u.test(text);
+    if (!isText) refuse('generate', `stopStrings[${i}]`, 'must be a text of at least one character', describe(text));
+  });
   wantObject('generate', 'prompt', prompt);
   const { inputIds, positionIds, ropeDelta } = prompt;
   wantList('generate', 'prompt.inputIds', inputIds);
@@ -142,6 +158,17 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
   const odd = positionIds.find((position) => position < 0 || position >= FAR);
   want(odd === undefined, `positionIds must be in [0, ${FAR})`, odd);
   want(whole(ropeDelta) && Math.abs(ropeDelta) < FAR, `ropeDelta must be a whole number below ${FAR}`, ropeDelta);
+}
+
+/** What the native side says of a response, by what the request asked for. */
+function generated({ stop, stopIndex, ...response }: NativeResponse, request: SamplingRequest): Generated {
+  if (stop === 'length') return { ...response, finish: 'length' };
+  const stoppedBy = {
+    id: response.tokens.at(-1)!,
+    sequence: request.stopSequences?.[stopIndex] ?? [],
+    string: request.stopStrings?.[stopIndex] ?? '',
+  }[stop];
+  return { ...response, finish: 'stop', stoppedBy };
 }
 
 const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');
@@ -196,7 +223,7 @@ export class Sampler {
       if (signal?.aborted) stop(); // before it had a number
       return await Promise.all(
         submitted.responses.map(async (promise, index) => {
-          const response = await promise;
+          const response = generated(await promise, request);
           onResponse?.(response, index);
           return response;
         }),
@@ -239,13 +266,14 @@ export class Sampler {
 
   #nativeOptions(request: SamplingRequest) {
     const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = request;
-    const { stopIds = this.#encoder.tokenizer.stopIds, stopSequences = [] } = request;
+    const { stopIds = this.#encoder.tokenizer.stopIds, stopSequences = [], stopStrings = [] } = request;
     const { seed = 0, step = 0, rolloutOffset = 0 } = request;
     return {
       ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty },
       ...{ seed: seed | 0, step: step | 0, rolloutOffset: rolloutOffset | 0 },
       stopIds: Int32Array.from(stopIds),
       stopSequences: stopSequences.map((sequence) => Int32Array.from(sequence)),
+      stopStrings: stopStrings.map((text) => new TextEncoder().encode(text)),
       bannedIds: this.#bannedIds,
     };
   }
