@@ -11,7 +11,8 @@ import type { RolloutPolicy } from '../rollout/group.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 import { rewardsBeforehand } from './beforehand.ts';
-import { LARGEST_COUNT, type TrainConfig } from './config.ts';
+import type { TrainConfig } from './config.ts';
+import { LARGEST_COUNT } from './configTypes.ts';
 import { rowOptionsOf } from './scoredBy.ts';
 import { loadPolicy } from './trainee.ts';
 

@@ -8,7 +8,7 @@ const isObject = (value: unknown): value is ConfigTree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** snake_case and kebab-case are our camelCase. */
-const camel = (key: string) => key.replace(/[_-]([a-z0-9])/g, (_, c: string) => c.toUpperCase());
+export const camelCase = (key: string): string => key.replace(/[_-]([a-z0-9])/g, (_, c: string) => c.toUpperCase());
 
 /** How others spell a configuration of ours. Dotted keys are in camelCase. */
 export interface Spelling {
@@ -84,7 +84,7 @@ function renameKeys(value: unknown, path: readonly string[], named: readonly str
   const keep = named.includes(path.join('.'));
   return Object.fromEntries(
     Object.entries(value).map(([given, inner]) => {
-      const key = keep ? given : camel(given);
+      const key = keep ? given : camelCase(given);
       return [key, renameKeys(inner, [...path, key], named)];
     }),
   );
