@@ -2,8 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EncodedPrompt } from '../../../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy, type Generated, type SamplingRequest } from '../../../lib/model/qwen3vl/policy.ts';
 import { bitsOf } from '../../support/askedPrompts.ts';
-import { onCpu } from '../../support/onCpu.ts';
+import { wantCpu } from '../../support/onCpu.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
+
+const ROWS = 'on a GPU the bits of a product depend on how many rows it has';
 
 /** Whole numbers from 0 below n, the same ones every time. */
 function numbers(seed: number): (n: number) => number {
@@ -64,7 +66,7 @@ describe.each(['nano', 'tiny'] as const)(
     }
 
     it('end them where an obvious search says, and leave every other bit as it is', async ({ skip }) => {
-      if (!onCpu) skip('on a GPU the bits of a product depend on how many rows it has');
+      wantCpu(skip, ROWS);
       const below = numbers(7);
       for (let round = 0; round < 30; round++) {
         const strings = Array.from({ length: 1 + below(3) }, () => (below(4) === 0 ? 'never' : '') + someString(below));
@@ -79,7 +81,7 @@ describe.each(['nano', 'tiny'] as const)(
     });
 
     it('also characters that come in several tokens', async ({ skip }) => {
-      if (!onCpu) skip('on a GPU the bits of a product depend on how many rows it has');
+      wantCpu(skip, ROWS);
       const characters = new Set(texts.flat().filter((each) => each > '\x7F' && each !== '\uFFFD'));
       const whole1 = (text: string) =>
         whole.some(({ tokens }) => [...tokens].some((id) => policy.tokenizer.decode([id]) === text));
@@ -110,7 +112,8 @@ describe('a string', () => {
     await of.submit({ prompt, n: 8, maxTokens: 40, stopIds: [], temperature: 1.2, seed: 5, ...more });
   const textOf = ({ tokens }: Generated) => policy.tokenizer.decode(tokens, { skipSpecial: true });
 
-  it('stays in the response, with what its last token says behind it', async () => {
+  it('stays in the response, with what its last token says behind it', async ({ skip }) => {
+    wantCpu(skip, ROWS);
     const [whole] = await ask();
     // a string that ends inside a token of several letters
     const at = [...whole!.tokens].findIndex((id, i) => i > 3 && /^[a-z ]{2,}$/i.test(policy.tokenizer.decode([id])));
@@ -140,7 +143,8 @@ describe('a string', () => {
     expect(await by({ maxTokens: 5 })).toEqual([undefined, 5]);
   });
 
-  it('is found across what a small cache has put off', async () => {
+  it('is found across what a small cache has put off', async ({ skip }) => {
+    wantCpu(skip, ROWS);
     const engine = { pageTokens: 4, cacheMb: 0 };
     const { layers, kvHeads, headDim } = policy.config.text;
     engine.cacheMb = ((Math.ceil(prompt.inputIds.length / 4) + 14) * 4 * 8 * layers * kvHeads * headDim * 1.0001) / 1e6;
