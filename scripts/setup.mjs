@@ -106,6 +106,7 @@ const tasks = {
   cuda: () => node(at('scripts/cuda-build.mjs')),
   /** builds an addon of its own */
   sanitize: () => node(at('scripts/sanitize.mjs'), ...rest),
+  docs: () => tool('jiti/lib/jiti-cli.mjs', './scripts/docs/write.ts'),
   golden: () => tool('jiti/lib/jiti-cli.mjs', './scripts/golden/run.ts', ...rest),
   check: () => {
     tool('typescript/bin/tsc', '--noEmit');

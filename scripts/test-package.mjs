@@ -7,12 +7,13 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -70,8 +71,12 @@ function pack() {
   const missing = needed.filter((path) => !paths.includes(path));
   if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path))) missing.push('prebuilds/*.node');
   if (missing.length > 0) fail(`the tarball lacks ${missing.join(', ')}`);
-  const surplus = paths.filter((path) => /^(tests|bench|build|docs|node_modules)\//.test(path));
+  const surplus = paths.filter((path) => /^(tests|bench\/(?!results\/)|build|node_modules)\//.test(path));
   if (surplus.length > 0) fail(`the tarball has ${surplus.slice(0, 5).join(', ')}`);
+  for (const page of paths.filter((path) => path.endsWith('.md')))
+    for (const [, link] of readFileSync(join(root, page), 'utf8').matchAll(/\]\(([^):]+)\)/g))
+      if (!paths.includes(relative(root, resolve(root, page, '..', link))))
+        fail(`the tarball lacks ${link}, which ${page} links to`);
   return join(work, filename);
 }
 

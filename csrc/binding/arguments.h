@@ -36,6 +36,7 @@ inline Napi::Object object(const Napi::Object& o, const char* name) {
 }
 
 template <class T> constexpr napi_typedarray_type kArrayType = napi_int32_array;
+template <> constexpr napi_typedarray_type kArrayType<uint8_t> = napi_uint8_array;
 template <> constexpr napi_typedarray_type kArrayType<float> = napi_float32_array;
 template <> constexpr napi_typedarray_type kArrayType<double> = napi_float64_array;
 

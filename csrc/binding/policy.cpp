@@ -86,8 +86,8 @@ Keep keep_named(const std::string& recompute) {
 template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shared_from_this<TypedPolicy<T>> {
  public:
   TypedPolicy(const Config& config, const ParameterMap<T>& parameters, std::vector<BufferRef> weights,
-              std::vector<BufferRef> gradients, EngineOptions options)
-      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), sampling_(policy_, weights_, options) {}
+              std::vector<BufferRef> gradients, Vocabulary vocabulary, EngineOptions options)
+      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), sampling_(policy_, weights_, std::move(vocabulary), options) {}
 
   Napi::Value forward(const Napi::CallbackInfo& info) override {
     auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
@@ -177,8 +177,8 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
 };
 
 /**
- * new Policy(config, variant, names, weights, gradients, adapters, engine): lists as long as each other, null where there is none;
- * engine { pageTokens, cacheBytes (0: no limit), rollouts, promptRows }
+ * new Policy(config, variant, names, weights, gradients, adapters, engine, vocabulary): lists as long as each other, null where there is
+ * none; engine { pageTokens, cacheBytes (0: no limit), rollouts, promptRows }, vocabulary { bytes, starts }
  */
 class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
  public:
@@ -248,7 +248,8 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
       map[name] = p;
       w.push_back(std::move(weight));
     }
-    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g), engine_options<T>(info[6].As<Napi::Object>(), config));
+    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g), vocabulary_of(info[7].As<Napi::Object>()),
+                                            engine_options<T>(info[6].As<Napi::Object>(), config));
   }
 
   AnyPolicy& policy() {

@@ -1,5 +1,6 @@
 // The engine of a policy, between promises of JavaScript and the device's thread.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -34,19 +35,28 @@ inline qwen3vl::SamplingOptions sampling_of(const Napi::Object& o) {
                              integer(o, "seed"),
                              integer(o, "step"),
                              integer(o, "rolloutOffset"),
-                             array<int32_t>(o, "stopIds"),
-                             {}};
-  const auto ends = object(o, "stopSequences").As<Napi::Array>();
-  for (uint32_t i = 0; i < ends.Length(); i++) s.stop_sequences.push_back(array_of<int32_t>(ends.Get(i), "stopSequences"));
+                             {array<int32_t>(o, "stopIds"), {}, {}}};
+  const auto sequences = object(o, "stopSequences").As<Napi::Array>(), strings = object(o, "stopStrings").As<Napi::Array>();
+  for (uint32_t i = 0; i < sequences.Length(); i++) s.stops.sequences.push_back(array_of<int32_t>(sequences.Get(i), "stopSequences"));
+  for (uint32_t i = 0; i < strings.Length(); i++) s.stops.strings.emplace_back(array_of<uint8_t>(strings.Get(i), "stopStrings"));
   return s;
+}
+
+/** @throws INVALID_ARGUMENT  starts that do not rise from 0 to the number of bytes */
+inline qwen3vl::Vocabulary vocabulary_of(const Napi::Object& o) {
+  qwen3vl::Vocabulary v{array<uint8_t>(o, "bytes"), array<int32_t>(o, "starts")};
+  const bool holds = !v.starts.empty() && v.starts.front() == 0 && std::is_sorted(v.starts.begin(), v.starts.end()) &&
+                     static_cast<size_t>(v.starts.back()) == v.bytes.size();
+  if (!holds) throw Error("INVALID_ARGUMENT", "vocabulary: starts must rise from 0 to the number of bytes");
+  return v;
 }
 
 /** The engine is touched by jobs of the device alone: between two steps come submissions, aborts, and whatever else is enqueued. */
 template <class T> class Sampling {
  public:
   using Self = std::shared_ptr<Sampling>;
-  Sampling(const qwen3vl::Policy<T>& policy, const std::vector<BufferRef>& weights, qwen3vl::EngineOptions options)
-      : policy_(policy), weights_(weights), engine_(policy.config(), policy.weights(), options) {}
+  Sampling(const qwen3vl::Policy<T>& policy, const std::vector<BufferRef>& weights, qwen3vl::Vocabulary vocabulary, qwen3vl::EngineOptions options)
+      : policy_(policy), weights_(weights), engine_(policy.config(), policy.weights(), std::move(vocabulary), options) {}
 
   /** submit(prompts with ropeDelta, options of each): { id, responses: n promises } for every prompt */
   Napi::Value submit(const Napi::CallbackInfo& info, const Self& self) {
@@ -108,7 +118,9 @@ template <class T> class Sampling {
       o["tokens"] = typed(env, g->tokens);
       o["logProbs"] = typed(env, g->log_probs);
       o["entropy"] = typed(env, g->entropy);
-      o["finish"] = g->stopped ? "stop" : "length";
+      constexpr const char* kinds[] = {"length", "id", "sequence", "string"};
+      o["stop"] = kinds[static_cast<size_t>(g->stop.kind)];
+      o["stopIndex"] = static_cast<double>(g->stop.index);
       return o;
     };
   }

@@ -1,42 +1,12 @@
-import { G2rpoError } from '../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantList } from '../runtime/errors.ts';
+
+export { describe, isObject, refuse, wantList } from '../runtime/errors.ts';
 
 /** Checks of what a caller gives, whose types nobody has checked. */
 
 export type Reals = Float32Array | Float64Array;
 /** Labels: rows with equal ones belong together. */
 export type Labels = ArrayLike<number | string>;
-
-/** A value in a few words. */
-export function describe(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === 'function') return 'a function';
-  if (typeof value !== 'object' || value === null) return String(value);
-  if (Array.isArray(value)) return 'a list';
-  const { name } = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor ?? {};
-  return typeof name === 'string' && name !== 'Object' ? name : 'an object';
-}
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null;
-const isList = (value: unknown): value is ArrayLike<unknown> =>
-  Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
-
-/** @throws INVALID_ARGUMENT  no list, or one whose memory was given to another thread */
-export function wantList<T>(name: string, argument: string, value: T): asserts value is T & ArrayLike<unknown> {
-  if (!isList(value)) refuse(name, argument, 'must be a list', describe(value));
-  if (ArrayBuffer.isView(value) && isDetached(value.buffer))
-    refuse(name, argument, 'must be a list with its memory', `${describe(value)} whose buffer is detached`);
-}
-
-/** Its length is 0 then, as that of an empty one is. */
-function isDetached(buffer: ArrayBufferLike): boolean {
-  try {
-    new Uint8Array(buffer);
-    return false;
-  } catch {
-    return true;
-  }
-}
 
 /**
  * A list in f64; one that is so already is not copied, for nobody changes it but where its memory is shared with other threads.
@@ -147,10 +117,4 @@ export function checkNumbers(name: string, argument: string, values: ArrayLike<n
       got: value,
     });
   }
-}
-
-/** @param row  of the batch, where it is one that is to blame */
-export function refuse(name: string, argument: string, wanted: string, got: string, row?: number): never {
-  const details = { argument, wanted, got, ...(row !== undefined && { row }) };
-  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, details);
 }

@@ -31,6 +31,8 @@ export interface EstimatorChoice {
   penalties?: Estimator['penalties'];
   alike?: Readonly<Record<string, unknown>>;
   settings: readonly EstimatorSetting[];
+  /** keys of its own, beside those that all objectives share */
+  config: z.ZodRawShape;
   make: (settings?: Readonly<Record<string, unknown>>) => Estimator;
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { G2rpoError, type ErrorCode } from '../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantList, wantObject, type ErrorCode } from '../runtime/errors.ts';
 import { PROBLEM_TYPES, type Prompt } from '../types.ts';
 import { parseJson, readRows, type RawRow } from './jsonRows.ts';
 import { bad, isMissing, kindOf, optionalText, promptOf, type RowOptions } from './promptRow.ts';
@@ -90,8 +90,14 @@ function load<P extends Prompt>(
   needsAnswer: boolean,
   read: (row: Record<string, unknown>, source: Prompt['source'], options: RowOptions) => P,
 ): Dataset<P> {
+  wantObject('dataset', 'options', options);
   const { problemTypes = PROBLEM_TYPES } = options;
+  if (problemTypes !== 'any') wantList('dataset', 'problemTypes', problemTypes);
   const names = typeof paths === 'string' ? [paths] : paths;
+  wantList('dataset', 'paths', names);
+  names.forEach((name, i) => {
+    if (typeof name !== 'string') refuse('dataset', `paths[${i}]`, 'must be a path', describe(name));
+  });
   const dataset: Dataset<P> = { prompts: [], skipped: [] };
   const codes = new Set<ErrorCode>();
   for (const file of names.flatMap(filesAt)) {
@@ -115,7 +121,7 @@ function load<P extends Prompt>(
       }
     }
   }
-  if (options.onBadRow !== 'skip' && dataset.skipped.length > 0) refuse(dataset.skipped, codes);
+  if (options.onBadRow !== 'skip' && dataset.skipped.length > 0) refuseRows(dataset.skipped, codes);
   if (dataset.prompts.length === 0) {
     const reasons = dataset.skipped.slice(0, 3).map(({ reason }) => `\n  ${reason}`);
     const skipped = reasons.length > 0 ? `; ${dataset.skipped.length} were skipped:${reasons.join('')}` : '';
@@ -126,7 +132,7 @@ function load<P extends Prompt>(
   return dataset;
 }
 
-function refuse(rows: SkippedRow[], codes: Set<ErrorCode>): never {
+function refuseRows(rows: SkippedRow[], codes: Set<ErrorCode>): never {
   const shown = rows.slice(0, SHOWN_PROBLEMS).map(({ reason }) => reason);
   if (rows.length > shown.length) shown.push(`… and ${rows.length - shown.length} more`);
   const [code = 'INVALID_DATA', ...others] = codes;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { G2rpoError } from '../runtime/errors.ts';
+import { G2rpoError, wantList, wantObject } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 
 export interface PromptStreamOptions {
@@ -50,6 +50,8 @@ interface Lane {
  * @throws INVALID_ARGUMENT  the seed is not a whole number
  */
 export function createPromptStream(prompts: readonly Prompt[], options: PromptStreamOptions): PromptStream {
+  wantList('prompt stream', 'prompts', prompts);
+  wantObject('prompt stream', 'options', options);
   const { seed, shuffle = true, taskBalance = false } = options;
   if (prompts.length === 0) throw new G2rpoError('NO_PROMPTS', 'prompt stream: needs at least one prompt; got none');
   if (!Number.isSafeInteger(seed))
@@ -94,17 +96,29 @@ export function createPromptStream(prompts: readonly Prompt[], options: PromptSt
   };
 }
 
+/** What gets an equal share of every draw, and how many prompts it has: task types, or the whole data set, which is none. */
+export const laneSizes = (prompts: readonly Prompt[], taskBalance: boolean): { task?: string; size: number }[] =>
+  [...byLane(prompts, taskBalance)].map(([task, lane]) => ({ ...(taskBalance && { task }), size: lane.length }));
+
 function lanesOf(prompts: readonly Prompt[], seed: number, taskBalance: boolean): Lane[] {
-  const byTask = new Map<string, Prompt[]>();
+  return [...byLane(prompts, taskBalance)].map(([task, lane]) => ({
+    prompts: lane,
+    seed: `${seed}/${task}`,
+    epoch: -1,
+    order: new Uint32Array(),
+  }));
+}
+
+/** Prompts by task type, in the order of the names. */
+function byLane(prompts: readonly Prompt[], taskBalance: boolean): Map<string, Prompt[]> {
+  const lanes = new Map<string, Prompt[]>();
   for (const prompt of prompts) {
     const task = taskBalance ? prompt.taskType : '';
-    const lane = byTask.get(task);
+    const lane = lanes.get(task);
     if (lane) lane.push(prompt);
-    else byTask.set(task, [prompt]);
+    else lanes.set(task, [prompt]);
   }
-  return [...byTask.keys()]
-    .sort()
-    .map((task) => ({ prompts: byTask.get(task)!, seed: `${seed}/${task}`, epoch: -1, order: new Uint32Array() }));
+  return new Map([...lanes].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** A permutation of 0…n−1 that belongs to the seed; the identity without one. */

@@ -158,6 +158,13 @@ export const METRICS: readonly Metric[] = [
     '',
     'cold start: mean of −log-probability of what was demonstrated',
   ),
+  metric(
+    'sft/rows_skipped',
+    'demonstrations',
+    'the update',
+    '',
+    'left out because they could not be read; others took their place',
+  ),
 
   metric('val/{task}_accuracy_reward', '0–1', 'held-out prompts of a task type', '', 'mean accuracy of greedy answers'),
   metric('val/{task}_format_reward', '0–1', 'held-out prompts of a task type', '', 'share with the tags as wanted'),

@@ -40,7 +40,7 @@ load().then((fn) => {
 /** Threads that each have the module loaded and score one input at a time. @throws INVALID_CONFIG  it cannot be loaded */
 export async function createRewardWorkers(file: string, count: number, timeoutMs: number): Promise<RewardWorkers> {
   const absolute = path.resolve(file);
-  if (!existsSync(absolute)) throw new G2rpoError('INVALID_CONFIG', `rewards: no such file: ${file}`, { file });
+  if (!existsSync(absolute)) throw new G2rpoError('INVALID_CONFIG', `rewards.file: no such file: ${file}`, { file });
   const all = new Set<Worker>();
   const idle: Worker[] = [];
   const waiting: ((worker: Worker) => void)[] = [];
@@ -58,7 +58,7 @@ export async function createRewardWorkers(file: string, count: number, timeoutMs
     }));
     if (!('unloadable' in reply)) return worker;
     await worker.terminate();
-    throw new G2rpoError('INVALID_CONFIG', `rewards: ${file} could not be loaded: ${reply.unloadable}`, { file });
+    throw new G2rpoError('INVALID_CONFIG', `rewards.file: ${file} could not be loaded: ${reply.unloadable}`, { file });
   }
 
   function release(worker: Worker): void {

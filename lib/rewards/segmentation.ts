@@ -1,3 +1,4 @@
+import { refuse, wantList } from '../runtime/errors.ts';
 import { asBox, asNumber, asPoints, parseObject, targetFrom, type JsonObject, type Point } from './jsonAnswer.ts';
 import { boxIou } from './spatialGrounding.ts';
 
@@ -38,8 +39,13 @@ export function segmentationReward(prediction: string, answer: string): number {
   return 0.3 * iou + 0.3 * time + 0.2 * inside + 0.2 * outside;
 }
 
-/** exp(−d² / 2σ²) with d the mean distance of the best pairing of two triples of points. */
+/** exp(−d² / 2σ²) with d the mean distance of the best pairing of two triples of points. @throws INVALID_ARGUMENT  no such triples */
 export function pointSimilarity(prediction: Point[], target: Point[], sigma = SIGMA): number {
+  for (const [name, points] of Object.entries({ prediction, target })) {
+    wantList('pointSimilarity', name, points);
+    if (points.length !== 3) refuse('pointSimilarity', name, 'must be three points', `${points.length}`);
+    points.forEach((point, i) => wantList('pointSimilarity', `${name}[${i}]`, point));
+  }
   const distances = ORDERS.map(
     (order) =>
       order.reduce<number>((sum, to, from) => sum + distance(prediction[from]!, target[to]!), 0) / order.length,

@@ -1,3 +1,4 @@
+import { wantList } from '../runtime/errors.ts';
 import { asBox, parseObject, targetFrom, type Box } from './jsonAnswer.ts';
 
 /**
@@ -13,8 +14,10 @@ export function spatialGroundingReward(prediction: string, answer: string): numb
   return box ? boxIou(box, target) : 0;
 }
 
-/** Intersection over union in [0, 1]; a box whose corners are swapped is empty, and two empty boxes give 0. */
+/** Intersection over union in [0, 1]; a box whose corners are swapped is empty, and two empty boxes give 0. @throws INVALID_ARGUMENT  no lists */
 export function boxIou(a: Box, b: Box): number {
+  wantList('boxIou', 'a', a);
+  wantList('boxIou', 'b', b);
   const overlap = areaOf([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
   const union = areaOf(a) + areaOf(b) - overlap;
   return overlap > 0 && Number.isFinite(union) ? overlap / union : 0;

@@ -1,3 +1,4 @@
+import { describe, refuse } from '../runtime/errors.ts';
 import { asTrack, parseObject, targetFrom, type Box } from './jsonAnswer.ts';
 import { boxIou } from './spatialGrounding.ts';
 
@@ -13,12 +14,14 @@ export function trackingReward(prediction: string, answer: string): number {
   return trackIou(asTrack(parseObject(prediction)?.['boxes']) ?? new Map(), target);
 }
 
-/** Mean IoU over `frames`: all of the target's, or only the common ones (0 if there are none). */
+/** Mean IoU over `frames`: all of the target's, or only the common ones (0 if there are none). @throws INVALID_ARGUMENT  no maps */
 export function trackIou(
   prediction: ReadonlyMap<string, Box>,
   target: ReadonlyMap<string, Box>,
   frames: 'target' | 'common' = 'target',
 ): number {
+  for (const [name, track] of Object.entries({ prediction, target }))
+    if (!((track as unknown) instanceof Map)) refuse('trackIou', name, 'must be a Map of boxes', describe(track));
   const common = [...target].filter(([frame]) => prediction.has(frame));
   const sum = common.reduce((total, [frame, box]) => total + boxIou(prediction.get(frame)!, box), 0);
   return sum / Math.max(1, frames === 'target' ? target.size : common.length);

@@ -13,7 +13,7 @@ export interface EncodePromptsOptions {
 }
 
 /** A prompt as the policy reads it, or why it cannot be: the message of the error, with the row it is about. */
-export type EncodedOrSkipped = { encoded: EncodedPrompt; skipped?: never } | { skipped: string };
+export type EncodedOrSkipped = { encoded: EncodedPrompt; skipped?: never } | { skipped: string; encoded?: never };
 
 /**
  * Prompts as the policy reads them, in the same order.

@@ -1,5 +1,5 @@
 import type { Generated, SamplingRequest, SubmitOptions } from '../model/qwen3vl/sampler.ts';
-import { G2rpoError } from '../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantOptions } from '../runtime/errors.ts';
 
 /** Where responses come from: the policy itself, or something that samples elsewhere. */
 export interface RolloutEngine {
@@ -30,8 +30,11 @@ export interface AnswerAllOptions<R> {
 export async function answerAll<R extends SamplingRequest>(
   engine: RolloutEngine,
   requests: AsyncIterable<R> | Iterable<R>,
-  { rollouts, signal, onFinished }: AnswerAllOptions<R>,
+  options: AnswerAllOptions<R>,
 ): Promise<void> {
+  wantOptions('rollout', 'options', options, ['rollouts', 'signal', 'onFinished']);
+  const { rollouts, signal, onFinished } = options;
+  if (!(rollouts >= 1)) refuse('rollout', 'rollouts', 'must be at least 1', describe(rollouts));
   const failed = new AbortController();
   const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const errors: unknown[] = [];

@@ -17,6 +17,8 @@ export interface RollOutOptions extends EncodePromptsOptions {
   topP: number;
   topK: number;
   repetitionPenalty: number;
+  /** texts that end a response */
+  stopStrings?: readonly string[];
   /** the reward of a rollout with what an objective adds to it */
   shape?: (rollout: ScoredRollout) => Reward;
   /** also scores the greedy answer to every prompt */
@@ -162,7 +164,8 @@ export async function rollOut(
   options: RollOutOptions,
   counts: GatherCounts,
 ): Promise<Group[]> {
-  const { n, maxTokens, temperature, topP, topK, repetitionPenalty, seed, batch, batchPrompts, onPrompt } = options;
+  const { n, maxTokens, temperature, topP, topK, repetitionPenalty, stopStrings } = options;
+  const { seed, batch, batchPrompts, onPrompt } = options;
   const groups: { group: Group; failed: string[] }[] = [];
   const reasons: string[][] = prompts.map(() => []);
   let skipped = 0;
@@ -179,7 +182,7 @@ export async function rollOut(
         continue;
       }
       const asked: Asked = { prompt, encoded: result.encoded, place };
-      const request = { prompt: result.encoded, maxTokens, asked, why };
+      const request = { prompt: result.encoded, maxTokens, ...(stopStrings && { stopStrings }), asked, why };
       yield {
         ...request,
         ...{ n, temperature, topP, topK, repetitionPenalty, seed, step: batch },

@@ -42,6 +42,64 @@ export class G2rpoError extends Error {
   }
 }
 
+/** @param row  of the batch, where it is one that is to blame */
+export function refuse(name: string, argument: string, wanted: string, got: string, row?: number): never {
+  const details = { argument, wanted, got, ...(row !== undefined && { row }) };
+  throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${argument} ${wanted}; got ${got}`, details);
+}
+
+/** A value in a few words. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (Array.isArray(value)) return 'a list';
+  const { name } = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor ?? {};
+  return typeof name === 'string' && name !== 'Object' ? name : 'an object';
+}
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+const isList = (value: unknown): value is ArrayLike<unknown> =>
+  Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+
+/** @throws INVALID_ARGUMENT  no list, or one whose memory was given to another thread */
+export function wantList<T>(name: string, argument: string, value: T): asserts value is T & ArrayLike<unknown> {
+  if (!isList(value)) refuse(name, argument, 'must be a list', describe(value));
+  if (ArrayBuffer.isView(value) && isDetached(value.buffer))
+    refuse(name, argument, 'must be a list with its memory', `${describe(value)} whose buffer is detached`);
+}
+
+/** Its length is 0 then, as that of an empty one is. */
+function isDetached(buffer: ArrayBufferLike): boolean {
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** @throws INVALID_ARGUMENT */
+export function wantObject(name: string, argument: string, value: unknown): asserts value is object {
+  if (!isObject(value) || isList(value)) refuse(name, argument, 'must be an object', describe(value));
+}
+
+/** Options by name, none of which is a slip. @throws INVALID_ARGUMENT  no object, or an option that there is not, with the nearest */
+export function wantOptions<T extends object>(
+  name: string,
+  argument: string,
+  value: T,
+  keys: readonly (keyof T & string)[],
+): void {
+  wantObject(name, argument, value);
+  for (const key of Object.keys(value)) {
+    if (keys.some((each) => each === key)) continue;
+    const near = nearestName(key, keys);
+    refuse(name, argument, `must hold none but ${keys.join(', ')}`, near ? `${key}; did you mean ${near}?` : key);
+  }
+}
+
 /** What a process that was started by another of ours tells it of its failure. */
 export interface Failure {
   code: ErrorCode;

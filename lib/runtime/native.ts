@@ -47,6 +47,8 @@ export interface Native {
     adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
     /** `cacheBytes` 0 is no limit */
     engine: { pageTokens: number; cacheBytes: number; rollouts: number; promptRows: number },
+    /** what every id adds to a text, one after the other, and where each begins */
+    vocabulary: { bytes: Uint8Array; starts: Int32Array },
   ) => NativePolicy;
   launch(
     name: string,
@@ -107,6 +109,15 @@ export interface NativeScores<A> {
   clipped: Int32Array;
 }
 
+export interface NativeResponse<A = Float32Array | Float64Array> {
+  tokens: Int32Array;
+  logProbs: A;
+  entropy: A;
+  /** what ended it, and which of the request's: its place among them */
+  stop: 'length' | 'id' | 'sequence' | 'string';
+  stopIndex: number;
+}
+
 /** The policy's ops in order, on the device's stream. */
 export interface NativePolicy<A = Float32Array | Float64Array> {
   forward(batch: NativeBatch, temperature: number): Promise<NativeScores<A>>;
@@ -122,7 +133,7 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
   submit(
     prompts: NativeBatch & { ropeDelta: Int32Array },
     options: object[],
-  ): { id: number; responses: Promise<{ tokens: Int32Array; logProbs: A; entropy: A; finish: 'stop' | 'length' }>[] }[];
+  ): { id: number; responses: Promise<NativeResponse<A>>[] }[];
   /** What has not been sampled of a request is rejected; nothing happens if it has come to its end. */
   abort(id: number): void;
   zeroGradients(): void;

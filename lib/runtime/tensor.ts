@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { G2rpoError } from './errors.ts';
+import { G2rpoError, wantList } from './errors.ts';
 import { callNative, fromNative, type NativeTensor } from './native.ts';
 
 /** Element types of tensors. Those of bf16 are upper halves of f32 numbers; in JavaScript they are their bits. */
@@ -73,6 +73,7 @@ export class Tensor<D extends DType = DType> {
    * @throws SHAPE_MISMATCH  the shape does not hold as many elements
    */
   reshape(shape: readonly number[]): Tensor<D> {
+    wantList('reshape', 'shape', shape);
     if (shape.reduce((n, d) => n * d, 1) !== this.size)
       throw new G2rpoError(
         'SHAPE_MISMATCH',
@@ -170,10 +171,11 @@ type DTypeOf<A extends TypedArray> = { [D in DType]: A extends ArrayOf<D> ? D : 
  */
 export function tensor<A extends TypedArray>(
   array: A,
-  shape: readonly number[] = [array.length],
+  shape: readonly number[] = [array?.length],
   scope?: Scope,
 ): Tensor<DTypeOf<A>> {
   const dtype = dtypeOf(array);
+  wantList('tensor', 'shape', shape);
   const size = shape.reduce((n, d) => n * d, 1);
   if (size !== array.length || shape.some((d) => !Number.isInteger(d) || d < 0))
     throw new G2rpoError('SHAPE_MISMATCH', `[${shape.join(', ')}] holds ${size} elements; got ${array.length}`);
@@ -194,6 +196,7 @@ export const empty = <D extends DType>(dtype: D, shape: readonly number[], scope
   allocate(dtype, shape, false, scope);
 
 function allocate<D extends DType>(dtype: D, shape: readonly number[], zero: boolean, scope?: Scope): Tensor<D> {
+  wantList('tensor', 'shape', shape);
   const size = shape.reduce((n, d) => n * d, 1);
   if (shape.some((d) => !Number.isInteger(d) || d < 0))
     throw new G2rpoError('SHAPE_MISMATCH', `dimensions must be whole numbers from 0; got [${shape.join(', ')}]`);

@@ -17,11 +17,12 @@ const variantConfig = z
     name: z
       .string()
       .regex(/^[a-z0-9][a-z0-9.+_-]*$/i, 'must be letters, digits, dots, dashes and plus signs')
-      .refine((name) => name !== REPORT, `must not be ${REPORT}, which is a folder of its own`),
+      .refine((name) => name !== REPORT, `must not be ${REPORT}, which is a folder of its own`)
+      .describe('of its folder, and in the report'),
   })
   .refine((variant) => !('seed' in variant || 'output' in variant), 'must leave seed and output to the ablation');
 
-const ablationConfig = z.strictObject({
+export const ablationConfig = z.strictObject({
   output: z.string().min(1).describe('folder of all runs and of the report'),
   base: z.string().min(1).describe('configuration that every variant begins with'),
   seeds: z

@@ -1,4 +1,5 @@
 import type { Answerer } from '../eval/validate.ts';
+import type { SamplingOptions } from '../model/qwen3vl/policy.ts';
 import type { RewardRunner } from '../rewards/index.ts';
 import { encodeInTurn, type EncodePromptsOptions } from '../rollout/encodePrompts.ts';
 import { answerAll } from '../rollout/engine.ts';
@@ -8,15 +9,15 @@ import type { RolloutPolicy } from '../rollout/group.ts';
 export function answererOf(
   policy: RolloutPolicy,
   rewards: RewardRunner,
-  { maxTokens, ...options }: EncodePromptsOptions & { maxTokens: number },
+  { maxTokens, stopStrings, ...options }: EncodePromptsOptions & Pick<SamplingOptions, 'maxTokens' | 'stopStrings'>,
 ): Answerer {
+  const asked = { n: 1, maxTokens, temperature: 0, ...(stopStrings && { stopStrings }) };
   return {
     async answer(prompts, { batchPrompts, signal }, onAnswer) {
       async function* requests() {
         let index = 0;
         for await (const result of encodeInTurn(policy, prompts, options, batchPrompts)) {
-          if (result.skipped === undefined)
-            yield { prompt: result.encoded, n: 1, maxTokens, temperature: 0, index: index++ };
+          if (result.skipped === undefined) yield { ...asked, prompt: result.encoded, index: index++ };
           else await onAnswer(index++, { skipped: result.skipped });
         }
       }

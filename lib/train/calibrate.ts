@@ -10,8 +10,10 @@ import { noCounts, rollOut } from '../rollout/gatherRollouts.ts';
 import type { RolloutPolicy } from '../rollout/group.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
-import { LARGEST_COUNT, type TrainConfig } from './config.ts';
-import { rewardRunnerOf, rowOptionsOf } from './train.ts';
+import { rewardsBeforehand } from './beforehand.ts';
+import type { TrainConfig } from './config.ts';
+import { LARGEST_COUNT } from './configTypes.ts';
+import { rowOptionsOf } from './scoredBy.ts';
 import { loadPolicy } from './trainee.ts';
 
 export interface CalibrateOptions {
@@ -55,13 +57,12 @@ export const ENTROPY_SHARES = [ENTROPY_QUANTILES[0], 0.5, ENTROPY_QUANTILES[1]];
 export async function calibrate(config: TrainConfig, options: CalibrateOptions): Promise<TaskCalibration[]> {
   checkOptions(options);
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
-  const policy = await loadPolicy(config);
-  const rewards = await rewardRunnerOf(config);
+  const rewards = await rewardsBeforehand(config);
   try {
+    using policy = await loadPolicy(config);
     return await calibrateWith(policy, rewards, prompts, config, options);
   } finally {
     await rewards.close();
-    policy.dispose();
   }
 }
 

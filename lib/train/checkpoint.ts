@@ -43,6 +43,9 @@ export interface RunCheckpoint {
   restoreAverage(average: readonly StateTensor[]): Promise<void>;
 }
 
+/** What is seen of a checkpoint at a glance. */
+export type LatestState = Pick<RunCheckpoint, 'step' | 'policyDir' | 'state'>;
+
 /**
  * Writes `<dir>/step-000123`: policy, optimizer, state, and a manifest with the checksum of every file. Everything is on the
  * disk under another name before the folder takes its own, so that a kill, or a full disk, leaves the checkpoints before it as
@@ -126,6 +129,21 @@ export async function latestCheckpoint(
     dir,
     reasons,
   });
+}
+
+/**
+ * The step, the state and the policy's folder of the latest checkpoint that says them, or undefined if none does. Its files are not held
+ * against their checksums: for those who only want to know what a folder is of.
+ *
+ * @throws IO  the folder cannot be read
+ */
+export async function glanceAtLatest(dir: string): Promise<LatestState | undefined> {
+  for (const step of (await stepsIn(dir)).toReversed()) {
+    const path = join(dir, folderOf(step));
+    const content = (await readJson(join(path, STATE))) as { state?: unknown } | undefined;
+    if (content?.state !== undefined) return { step, policyDir: join(path, POLICY), state: content.state };
+  }
+  return undefined;
 }
 
 /** @throws INVALID_CHECKPOINT  a file is missing or is not as it was written */

@@ -1,98 +1,15 @@
 import { z } from 'zod';
-import { templateProblem } from '../data/promptText.ts';
 import { algorithmConfig } from '../algorithms/index.ts';
 import { nearestName } from '../runtime/errors.ts';
 import { REWARD_COMPONENTS } from '../types.ts';
 import { SPELLING } from './aliases.ts';
+import { divisor, files, LARGEST_COUNT, oneOrMore, path, positive, share } from './configTypes.ts';
+import { checkTrained, optimizerConfig } from './optimizerConfig.ts';
 import { parseConfig } from './parseConfig.ts';
 import { presetProblem, withPreset } from './presets.ts';
+import { dataConfig, policyConfig, textConfig } from './promptConfig.ts';
 
-/** Counts are i32 where arithmetic is done. */
-export const LARGEST_COUNT = 2 ** 31 - 1;
-const positive = z.int().min(1).max(LARGEST_COUNT);
-const path = z
-  .string()
-  .min(1)
-  .refine((text) => !text.includes('\0'), 'must be a path, which has no NUL');
-/** A list, or what would be its only entry. */
-const oneOrMore = (entry: z.ZodType<string, string>, problem?: string) =>
-  z.union([entry.transform((one) => [one]), z.array(entry).min(1)], problem);
-const files = oneOrMore(path, 'must be a path, or a list of paths');
-const share = z.number().min(0).max(1);
-const beta = z.number().min(0).lt(1);
-
-const videoConfig = z
-  .strictObject({
-    fps: z.number().positive().exactOptional().describe('frames looked at of a second'),
-    minFrames: positive.exactOptional(),
-    maxFrames: positive.exactOptional(),
-    minPixels: positive.exactOptional().describe('smallest area, of all frames together or of each'),
-    maxPixels: positive.exactOptional().describe('largest area, of all frames together or of each'),
-    sizing: z
-      .enum(['clip', 'frame'])
-      .exactOptional()
-      .describe('areas are of all frames together, or of each and then as in qwen-vl-utils'),
-    limitFrames: z.boolean().exactOptional().describe('no frame may take more of the area than its share'),
-    outerPair: z
-      .boolean()
-      .exactOptional()
-      .describe('a pair of vision tokens stands around the whole video too, as in transformers since 5.10'),
-  })
-  .exactOptional()
-  .describe("how videos are read; default is the checkpoint's");
-
-const policyConfig = z
-  .strictObject({
-    path: path.describe('Hugging Face checkpoint folder to start from'),
-    adapter: path
-      .exactOptional()
-      .describe("folder of a LoRA adapter in PEFT's format on top of it; trained on where train.lora is given"),
-    weights: z
-      .enum(['f32', 'bf16'])
-      .default('f32')
-      .describe('what matrices are kept in; of bf16 they take half the memory, and all arithmetic is still f32'),
-    maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut; the value of the paper'),
-    minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
-    maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
-    video: videoConfig,
-  })
-  .refine(({ minPixels = 0, maxPixels = Infinity }) => minPixels <= maxPixels, {
-    path: ['minPixels'],
-    message: 'must be at most policy.maxPixels',
-  });
-
-const textConfig = {
-  template: z
-    .string()
-    .superRefine((template, context) => {
-      const message = templateProblem(template);
-      if (message !== undefined) context.addIssue({ code: 'custom', message, input: template });
-    })
-    .default('default')
-    .describe("'default', 'plain', or a text with {problem}, {options}, {instructions}"),
-  tags: z
-    .strictObject({ think: z.string().min(1).default('think'), answer: z.string().min(1).default('answer') })
-    .refine(({ think, answer }) => think !== answer, 'must be two different names')
-    .prefault({})
-    .describe('names of the tags around thought and answer'),
-  imageDir: path.exactOptional().describe('where paths of images and videos start; default the folder of each file'),
-  fps: z.number().positive().exactOptional().describe('frames per second of videos, for rows that do not say'),
-  onBadRow: z
-    .enum(['error', 'skip'])
-    .default('error')
-    .describe(
-      'what to do with rows that the format does not allow, or whose prompt, pictures or videos cannot be read',
-    ),
-};
-
-const dataConfig = z.strictObject({
-  train: files.describe('files or folders of prompts'),
-  validation: files.exactOptional().describe('files or folders of held-out prompts'),
-  problemType: z.string().exactOptional().describe('for rows that name none'),
-  shuffle: z.boolean().default(true),
-  taskBalance: z.boolean().default(false).describe('an equal share of every task type in every draw'),
-  ...textConfig,
-});
+// Where a default is from is said by the preset `paper` (presetValues.ts), and beside every key by `g2rpo config`.
 
 const cacheMb = z
   .number()
@@ -102,19 +19,38 @@ const cacheMb = z
     'MB of keys and values at most; rollouts for which there is no room wait; default as many as are needed; changes memory, not results',
   );
 
+const stopStrings = oneOrMore(
+  z
+    .string()
+    .min(1)
+    .refine((text) => !/\p{Surrogate}/u.test(text), 'must be text'),
+)
+  .exactOptional()
+  .describe(
+    'texts at which a response ends, as soon as it holds one; the token that completed it stays. Beside the stop tokens of the policy',
+  );
+
 const rolloutConfig = z.strictObject({
-  prompts: positive.default(512).describe('prompts per rollout batch, after filtering; the value of the released code'),
+  prompts: positive.default(512).describe('prompts per rollout batch, after filtering'),
   n: z
     .int()
     .min(2)
     .max(LARGEST_COUNT)
     .default(8)
     .describe('rollouts per prompt; one alone has nothing to be compared with'),
-  maxTokens: positive.default(4096).describe('longest response; the value of the paper'),
-  temperature: z.number().positive().default(1),
-  topP: z.number().gt(0).max(1).default(1),
-  topK: z.int().min(0).max(LARGEST_COUNT).default(0).describe('0 is off'),
-  repetitionPenalty: z.number().positive().default(1),
+  maxTokens: positive.default(4096).describe('tokens of a response at most'),
+  temperature: divisor.default(1).describe('divides logits before a token is drawn'),
+  topP: z.number().gt(0).max(1).default(1).describe('share of probability that is drawn from; 1 is all of it'),
+  topK: z
+    .int()
+    .min(0)
+    .max(LARGEST_COUNT)
+    .default(0)
+    .describe('tokens that are drawn from, the most probable ones; 0 is all'),
+  repetitionPenalty: divisor
+    .default(1)
+    .describe('divides logits above 0, and multiplies those below, of tokens that were there before; 1 is none'),
+  stopStrings,
   batchPrompts: positive
     .default(64)
     .describe(
@@ -143,112 +79,23 @@ const rewardsConfig = z.strictObject({
   file: path
     .exactOptional()
     .describe('a module whose default export is a reward function; default the built-in rewards'),
-  timeoutMs: z.number().positive().max(LARGEST_COUNT).default(10_000),
-  concurrency: positive.default(4),
-  formatWeight: share.default(0.1).describe('share of the format in the reward; the value of the released code'),
-  structureBonus: z.enum(['none', 'reference']).default('none'),
-});
-
-const patterns = oneOrMore(z.string().min(1)).exactOptional();
-
-const loraConfig = z
-  .strictObject({
-    rank: positive.default(16),
-    alpha: z.number().positive().default(32).describe('the change is multiplied with alpha / rank'),
-    dropout: z
-      .number()
-      .refine((p) => p === 0, 'must be 0: with dropout the policy that is trained is not the one that was sampled')
-      .default(0),
-    targets: z
-      .array(z.string().min(1))
-      .min(1)
-      .default(['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'])
-      .describe('last parts of module names, or patterns of whole ones'),
-  })
-  .exactOptional()
-  .describe('trains low-rank changes of matrices; the weights themselves stay as they are');
-
-const emaConfig = z
-  .strictObject({
-    decay: z.number().gt(0).lt(1).default(0.999).describe('share of itself that the average keeps at an update'),
-    validate: z.boolean().default(true).describe('validations are of the average'),
-    export: z.boolean().default(true).describe('the policy at the end is the average'),
-  })
-  .exactOptional()
-  .describe('keeps a moving average of what is trained');
-
-const optimizerConfig = {
-  freeze: patterns.describe('patterns of parameters that are not trained, as model.visual.*'),
-  only: patterns.describe('patterns of the parameters that alone are trained'),
-  lora: loraConfig,
-  optimizer: z
-    .enum(['adamw', 'adamw8bit'])
-    .default('adamw')
-    .describe('moments in f32, or in 8 bits: 2 bytes a parameter instead of 8'),
-  masterWeights: z
-    .boolean()
-    .default(false)
-    .describe(
-      'weights in bf16 are moved in f32 by the optimizer, which keeps them; without, they are rounded at random',
-    ),
-  ema: emaConfig,
-  learningRate: z.number().min(0).default(2e-6).describe('the value of the released script'),
-  warmupSteps: z.int().min(0).default(0),
-  decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
-  finalShare: share.default(0.1).describe('share of the learning rate that a decay ends at'),
-  betas: z.tuple([beta, beta]).default([0.9, 0.999]),
-  epsilon: z.number().positive().default(1e-8),
-  weightDecay: z.number().min(0).default(0.01),
-  maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
-  microBatchTokens: positive
-    .default(16384)
-    .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
-  memoryLimitMb: positive
-    .exactOptional()
-    .describe(
-      'MB that weights, gradients, moments, activations and caches may take together; where an update would take more, its micro-batches are halved',
-    ),
-  recompute: z
-    .enum(['none', 'selective', 'full'])
+  timeoutMs: z
+    .number()
+    .positive()
+    .max(LARGEST_COUNT)
+    .default(10_000)
+    .describe('what a call of a reward function may take'),
+  concurrency: positive.default(4).describe('calls at a time; threads, where rewards.file is given'),
+  formatWeight: share.default(0.1).describe('share of the format in the reward'),
+  structureBonus: z
+    .enum(['none', 'reference'])
     .default('none')
-    .describe(
-      'activations that the backward pass computes again: all but those of products and attention, or all but inputs of layers; changes memory and time, not results',
-    ),
-  saveEverySteps: positive.default(100),
-  keepLast: positive.default(3).describe('checkpoints kept'),
-};
-
-/** What is trained is said in one way. */
-function checkTrained(
-  {
-    train,
-    policy,
-  }: {
-    train: { freeze?: unknown; only?: unknown; lora?: unknown; masterWeights: boolean };
-    policy: { weights: string };
-  },
-  context: z.RefinementCtx,
-) {
-  const narrow = policy.weights === 'bf16' && !train.lora;
-  if (train.masterWeights && !narrow)
-    context.addIssue({
-      code: 'custom',
-      path: ['train', 'masterWeights'],
-      message:
-        'is of weights in bf16 that are trained: it needs policy.weights: bf16, and no train.lora, whose adapters are f32',
-      input: true,
-    });
-  const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
-  const message = given.includes('lora')
-    ? 'stands beside train.lora, which trains its adapters alone; give one of them'
-    : 'stands beside train.only and says the same from the other side; give one of them';
-  if (given.length > 1)
-    context.addIssue({ code: 'custom', path: ['train', given[0]!], message, input: train[given[0]!] });
-}
+    .describe('reference adds up to 0.5 for an answer that is built as its type demands'),
+});
 
 const trainSection = z.strictObject({
   steps: positive.describe('optimizer updates in all'),
-  updatePrompts: positive.default(128).describe('prompts per optimizer update; the value of the paper'),
+  updatePrompts: positive.default(128).describe('prompts per optimizer update'),
   ...optimizerConfig,
 });
 
@@ -263,7 +110,7 @@ const evalConfig = z
 
 const common = {
   output: path.describe('folder of the run: checkpoints, metrics, the trained policy'),
-  seed: z.int().default(1),
+  seed: z.int().default(1).describe('of everything that is drawn'),
 };
 
 const presetName = z
@@ -322,22 +169,31 @@ export const sftConfig = z
   .strictObject({
     ...common,
     policy: policyConfig,
-    data: z.strictObject({ validation: files.exactOptional(), ...textConfig }).prefault({}),
+    data: z
+      .strictObject({
+        validation: files.exactOptional().describe('files or folders of held-out prompts'),
+        ...textConfig,
+      })
+      .prefault({}),
     phases: z
       .array(
         z.strictObject({
-          name: z.string().min(1),
+          name: z.string().min(1).describe('as it is told of'),
           demonstrations: z
             .array(
-              z.strictObject({ files, share: z.number().positive().default(1).describe('of the rows of a batch') }),
+              z.strictObject({
+                files: files.describe('files or folders of demonstrations'),
+                share: z.number().positive().default(1).describe('of the rows of an update, beside the others'),
+              }),
             )
-            .min(1),
-          steps: positive,
+            .min(1)
+            .describe('where its rows come from'),
+          steps: positive.describe('optimizer updates'),
           batchRows: positive.default(32).describe('demonstrations per update'),
-          learningRate: z.number().min(0).default(1e-5),
-          warmupSteps: z.int().min(0).default(0),
-          decay: z.enum(['constant', 'linear', 'cosine']).default('linear'),
-          finalShare: share.default(0.1),
+          learningRate: z.number().min(0).default(1e-5).describe('of AdamW, at its highest'),
+          warmupSteps: z.int().min(0).default(0).describe('updates over which the learning rate rises from 0'),
+          decay: z.enum(['constant', 'linear', 'cosine']).default('linear').describe('how it falls after that'),
+          finalShare: share.default(0.1).describe('share of the learning rate that a decay ends at'),
         }),
       )
       .min(1)
@@ -347,7 +203,11 @@ export const sftConfig = z
       .omit({ learningRate: true, warmupSteps: true, decay: true, finalShare: true })
       .prefault({}),
     rollout: z
-      .strictObject({ maxTokens: positive.default(4096), cacheMb })
+      .strictObject({
+        maxTokens: positive.default(4096).describe('tokens of a response at most'),
+        stopStrings,
+        cacheMb,
+      })
       .prefault({})
       .describe('of validation'),
     rewards: rewardsConfig.prefault({}),

@@ -3,8 +3,9 @@ import { validate } from '../eval/validate.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
+import { rewardsBeforehand } from './beforehand.ts';
 import type { TrainConfig } from './config.ts';
-import { rewardRunnerOf, rowOptionsOf } from './train.ts';
+import { rowOptionsOf } from './scoredBy.ts';
 import { loadPolicy } from './trainee.ts';
 
 /**
@@ -17,12 +18,11 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
   if (!config.data.validation)
     throw new G2rpoError('INVALID_CONFIG', 'data.validation must name held-out prompts; it is not there');
   const { prompts, skipped } = loadDataset(config.data.validation, rowOptionsOf(config));
-  const policy = await loadPolicy(config);
-  const rewards = await rewardRunnerOf(config);
+  const rewards = await rewardsBeforehand(config);
   try {
-    const { maxTokens } = config.rollout;
+    using policy = await loadPolicy(config);
     const answerer = answererOf(policy, rewards, {
-      maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
@@ -31,6 +31,5 @@ export async function evaluate(config: TrainConfig): Promise<ValidationReport> {
     return { ...report, skipped: [...skipped.map(({ reason }) => reason), ...report.skipped] };
   } finally {
     await rewards.close();
-    policy.dispose();
   }
 }

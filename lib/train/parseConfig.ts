@@ -8,7 +8,7 @@ const isObject = (value: unknown): value is ConfigTree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** snake_case and kebab-case are our camelCase. */
-const camel = (key: string) => key.replace(/[_-]([a-z0-9])/g, (_, c: string) => c.toUpperCase());
+export const camelCase = (key: string): string => key.replace(/[_-]([a-z0-9])/g, (_, c: string) => c.toUpperCase());
 
 /** How others spell a configuration of ours. Dotted keys are in camelCase. */
 export interface Spelling {
@@ -47,18 +47,19 @@ export function parseConfig<S extends z.ZodType>(
   const { config: written, problems } = canonicalConfig(input, spelling);
   const parsed = schema.safeParse(complete(written), { reportInput: true });
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describe(issue, schema, spelling)));
-  if (problems.length > 0)
-    throw new G2rpoError(
-      'INVALID_CONFIG',
-      problems.length === 1 ? problems[0]! : `${problems.length} problems:\n  ${problems.join('\n  ')}`,
-      {
-        problems,
-      },
-    );
+  if (problems.length > 0) throw invalidConfig(problems);
   const config = parsed.data as ConfigTree;
   for (const path of paths) updateAt(config, path.split('.'), (value) => absolute(value, baseDir));
   return config as z.output<S>;
 }
+
+/** All that is wrong with a configuration, in one error. */
+export const invalidConfig = (problems: readonly string[]): G2rpoError =>
+  new G2rpoError(
+    'INVALID_CONFIG',
+    problems.length === 1 ? problems[0]! : `${problems.length} problems:\n  ${problems.join('\n  ')}`,
+    { problems },
+  );
 
 /** The same configuration in our spelling, and where one thing is said under two names. */
 export function canonicalConfig(
@@ -83,7 +84,7 @@ function renameKeys(value: unknown, path: readonly string[], named: readonly str
   const keep = named.includes(path.join('.'));
   return Object.fromEntries(
     Object.entries(value).map(([given, inner]) => {
-      const key = keep ? given : camel(given);
+      const key = keep ? given : camelCase(given);
       return [key, renameKeys(inner, [...path, key], named)];
     }),
   );

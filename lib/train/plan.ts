@@ -1,10 +1,8 @@
 import { loadDataset } from '../data/dataset.ts';
-import { createPromptStream } from '../data/promptStream.ts';
 import { SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
 import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
-import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
 import { isMatrix } from '../model/qwen3vl/parameter.ts';
 import { ENGINE_DEFAULTS } from '../model/qwen3vl/sampler.ts';
 import { loraTargets } from '../model/qwen3vl/lora.ts';
@@ -17,14 +15,15 @@ import {
   pixelBytes,
   type PassSize,
 } from '../model/qwen3vl/workload.ts';
-import { encodePrompts } from '../rollout/encodePrompts.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
+import { batchNotes, checkBeforehand, wantRoom } from './beforehand.ts';
 import type { TrainConfig } from './config.ts';
-import { rowOptionsOf, withLimits } from './train.ts';
+import { encodeSome } from './encodeSome.ts';
+import { rowOptionsOf } from './scoredBy.ts';
+import { withLimits } from './train.ts';
 import { trainedSize } from './trainedSize.ts';
-import { mediaOptions } from './trainee.ts';
 
 /** Something that stays in memory for the whole run. */
 export interface Holding {
@@ -57,10 +56,11 @@ export interface RunPlan {
   /** floating-point operations per second that a product of the policy's shape reached just now */
   flopsPerSecond: number;
   updatesPerBatch: number;
+  /** what is well and yet may surprise */
+  notes: string[];
 }
 
 const [F32, BF16] = [4, 2];
-const LOOKED_AT = 64;
 /** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
 const FEW_ROWS = 16;
 /** Rows whose logits are there at a time: kLogitRows of csrc/model/qwen3vl/decode.cpp. */
@@ -74,22 +74,17 @@ const BESIDE_PRODUCTS = 1.5;
  * What a run will take, before any of it runs: memory and time by phase, from the shapes of the policy, the prompts of the data set
  * and the speed of this machine. Responses are taken to be as long as they may be, and no prompt to be dropped.
  *
+ * @throws INVALID_CONFIG  as `checkBeforehand`; a cache too small for a rollout of one of these prompts
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
 export async function planRun(config: TrainConfig): Promise<RunPlan> {
-  const { path, maxPromptTokens } = config.policy;
-  const encoder = await loadPromptEncoder(path, mediaOptions(config.policy));
-  const model = encoder.config;
+  await checkBeforehand(config);
   const { prompts } = loadDataset(config.data.train, rowOptionsOf(config));
-  const sample = createPromptStream(prompts, { ...config.data, seed: config.seed }).next(
-    Math.min(LOOKED_AT, prompts.length),
-  );
-  const { onBadRow } = config.data;
-  const encoded = (await encodePrompts(encoder, sample, { maxPromptTokens, text: config.data, onBadRow })).flatMap(
-    (found) => ('encoded' in found && found.encoded ? [found.encoded] : []),
-  );
+  const { encoder, looked, encoded, longest } = await encodeSome(config, prompts);
   if (encoded.length === 0)
-    throw new G2rpoError('NO_PROMPTS', `plan: none of ${sample.length} prompts of data.train can be encoded`);
+    throw new G2rpoError('NO_PROMPTS', `plan: none of ${looked} prompts of data.train can be encoded`);
+  const model = encoder.config;
+  wantRoom(config, model, longest);
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)).prompts.length : 0;
   const resident = process.memoryUsage().rss;
   const shape = meanOf(encoded);
@@ -117,7 +112,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     prompts: {
       looked: encoded.length,
       tokens: shape.tokens,
-      longest: Math.max(...encoded.map(({ inputIds }) => inputIds.length)),
+      longest,
       visualTokens: shape.visual,
     },
     holdings,
@@ -132,6 +127,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
           },
     flopsPerSecond,
     updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
+    notes: batchNotes(config, prompts),
   };
 }
 

@@ -1,11 +1,16 @@
 import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
+import { createPromptStream } from '../data/promptStream.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
 import { readPeft } from '../model/qwen3vl/peft.ts';
 import { parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
 import type { Prompt } from '../types.ts';
+import { batchNotes, checkBeforehand, wantRoom } from './beforehand.ts';
+import type { LatestState } from './checkpoint.ts';
 import type { SftConfig, TrainConfig } from './config.ts';
 import { trainedSize, type TrainedChoice } from './trainedSize.ts';
-import { rewardRunnerOf, rowOptionsOf } from './train.ts';
+import { encodeSome } from './encodeSome.ts';
+import { rowOptionsOf } from './scoredBy.ts';
+import type { TrainState } from './train.ts';
 
 /**
  * What a run would do, in sentences, after everything that can be known beforehand was checked: rows and answers of every
@@ -15,10 +20,16 @@ import { rewardRunnerOf, rowOptionsOf } from './train.ts';
  */
 export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const { data, rollout, train } = config;
+  const standing = await checkBeforehand(config);
   const options = rowOptionsOf(config);
   const { prompts, skipped } = loadDataset(data.train, options);
   const heldOut = data.validation ? loadDataset(data.validation, options) : undefined;
-  await (await rewardRunnerOf(config)).close();
+  if (standing)
+    createPromptStream(prompts, { ...data, seed: config.seed }).restore((standing.state as TrainState).stream);
+  if (rollout.cacheMb !== undefined) {
+    const { encoder, longest } = await encodeSome(config, prompts);
+    wantRoom(config, encoder.config, longest);
+  }
   const perBatch = rollout.prompts / train.updatePrompts;
   return [
     await aboutPolicy(config),
@@ -28,12 +39,14 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
       : 'no validation: data.validation names no file',
     `${train.steps} updates, each from ${train.updatePrompts} prompts with ${rollout.n} rollouts of up to ${rollout.maxTokens} tokens`,
     `one rollout batch of ${rollout.prompts} prompts serves ${perBatch} updates`.replace(/ 1 updates$/, ' one update'),
-    `output ${config.output}`,
+    ...batchNotes(config, prompts),
+    aboutOutput(config, standing),
   ];
 }
 
 /** The same for a cold start. @throws as `previewTrain` */
 export async function previewSft(config: SftConfig): Promise<string[]> {
+  const standing = await checkBeforehand(config);
   const phases = config.phases.map(({ name, demonstrations, steps, batchRows }) => {
     const rows = loadDemonstrations(
       demonstrations.flatMap(({ files }) => files),
@@ -42,14 +55,16 @@ export async function previewSft(config: SftConfig): Promise<string[]> {
     return `phase ${name}: ${steps} updates of ${batchRows} of ${rows.prompts.length} rows${leftOut(rows.skipped.length)}`;
   });
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
-  await (await rewardRunnerOf(config)).close();
   return [
     await aboutPolicy(config),
     ...phases,
     heldOut ? `validate with ${heldOut.prompts.length} prompts` : 'no validation: data.validation names no file',
-    `output ${config.output}`,
+    aboutOutput(config, standing),
   ];
 }
+
+const aboutOutput = ({ output }: { output: string }, standing: LatestState | undefined): string =>
+  `output ${output}${standing ? `, where the run goes on from step ${standing.step}` : ''}`;
 
 async function aboutPolicy({ policy, train }: Pick<TrainConfig, 'policy'> & { train: TrainedChoice }): Promise<string> {
   const { path, adapter } = policy;

@@ -1,21 +1,23 @@
 import { join } from 'node:path';
-import { loadDataset, loadDemonstrations, type Demonstration } from '../data/dataset.ts';
-import { createPromptStream, type PromptStream, type PromptStreamState } from '../data/promptStream.ts';
+import { loadDataset, loadDemonstrations } from '../data/dataset.ts';
+import type { PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
 import type { Policy } from '../model/qwen3vl/policy.ts';
 import type { Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
+import { rewardsBeforehand, standingOf } from './beforehand.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { SftConfig } from './config.ts';
-import { encodeDemonstration, packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
+import { packDemonstrations, type EncodedDemonstration } from './demonstrations.ts';
+import { drawRows, openSource, type Source } from './demonstrationSource.ts';
 import { lockFolder } from './folderLock.ts';
 import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
-import { holdToLimit, MEMORY_KEYS, RowBudget, withRemedy } from './rowBudget.ts';
-import { sameConfig } from './sameConfig.ts';
+import { holdToLimit, RowBudget, withRemedy } from './rowBudget.ts';
+import { rowOptionsOf } from './scoredBy.ts';
 import { learningRateAt } from './schedule.ts';
-import { noteSkipped, rewardRunnerOf, rowOptionsOf, type TrainResult } from './train.ts';
+import { noteSkipped, type TrainResult } from './train.ts';
 import { NOT_EXPORTED, openTrainee } from './trainee.ts';
 
 interface SftState {
@@ -28,16 +30,10 @@ interface SftState {
   after: ValidationReport | undefined;
 }
 
-/** Where the rows of a phase come from: units of rows that show one picture, drawn together so that it is computed once. */
-interface Source {
-  stream: PromptStream;
-  units: Map<unknown, Demonstration[]>;
-  rows: number;
-}
-
 /**
  * Trains a policy on demonstrations, phase after phase, through the same seam as reinforcement learning: every target token
- * with advantage 1, as a mean over the tokens of the update. Resumes, stops and saves as `train` does.
+ * with advantage 1, as a mean over the tokens of the update. Resumes, stops and saves as `train` does. Where bad rows are skipped, other
+ * demonstrations take the place of those whose pictures or videos cannot be read.
  *
  * @throws INVALID_CONFIG, INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
  */
@@ -47,25 +43,22 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as SftState | undefined;
-  if (state)
-    sameConfig(state.config, config, ['output', 'train.saveEverySteps', 'train.keepLast', 'eval', ...MEMORY_KEYS]);
-
   const heldOut = config.data.validation ? loadDataset(config.data.validation, rowOptionsOf(config)) : undefined;
   await noteSkipped(heldOut?.skipped ?? [], reporter);
-  const trainee = await openTrainee(config, found);
-  const { policy, optimizer } = trainee;
-  const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
-  const rewards = await rewardRunnerOf(config).catch((error: unknown) => {
-    trainee.dispose();
+  const rewards = await rewardsBeforehand(config, standingOf(found));
+  const trainee = await openTrainee(config, found).catch(async (error: unknown) => {
+    await rewards.close();
     throw error;
   });
+  const { policy, optimizer } = trainee;
+  const budget = RowBudget.of(config.train, state, (text) => reporter.note(text));
   try {
     let step = found?.step ?? 0;
     if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);
     await reporter.rewind(found ? step : -1);
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
-      maxTokens: config.rollout.maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
@@ -83,6 +76,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
     if (!state && config.eval.before) await validateNow();
 
     const total = config.phases.reduce((sum, phase) => sum + phase.steps, 0);
+    const told = new Set<string>(); // why rows were left out
     let saved = step;
     let end = 0;
     for (const phase of config.phases) {
@@ -107,9 +101,14 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         saved = step;
       };
       while (step < end && !signal?.aborted) {
-        const rows = sources.flatMap(draw);
         const learningRate = learningRateAt(step - begin + 1, phase.steps, phase);
-        const metrics = await sftStep(policy, optimizer, budget, rows, learningRate, config);
+        const { metrics, skipped } = await sftStep(policy, optimizer, budget, sources, learningRate, config);
+        const untold = [...new Set(skipped)].filter((reason) => !told.has(reason));
+        await noteSkipped(
+          untold.map((reason) => ({ reason })),
+          reporter,
+        );
+        untold.forEach((reason) => told.add(reason));
         step++;
         await reporter.step({ step, metrics });
         if ((config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total) await validateNow();
@@ -136,50 +135,18 @@ function rowsOf(phase: SftConfig['phases'][number], share: number): number {
   return Math.max(1, Math.round((phase.batchRows * share) / shares));
 }
 
-/** What a row shows, as a name of it; empty if nothing. */
-const mediaOf = ({ images, videos = [] }: Demonstration): string =>
-  images.length + videos.length === 0 ? '' : JSON.stringify([images, videos]);
-
-function openSource(demonstrations: readonly Demonstration[], rows: number, seed: number): Source {
-  const units = new Map<unknown, Demonstration[]>();
-  const first: Demonstration[] = [];
-  let open: Demonstration[] = [];
-  for (const row of demonstrations) {
-    const shown = mediaOf(row);
-    const same = shown !== '' && open[0] !== undefined && mediaOf(open[0]) === shown;
-    if (same) open.push(row);
-    else {
-      open = [row];
-      first.push(row);
-      units.set(row, open);
-    }
-  }
-  return { stream: createPromptStream(first, { seed }), units, rows };
-}
-
-/** Whole units until there are rows enough. */
-function draw({ stream, units, rows }: Source): Demonstration[] {
-  const drawn: Demonstration[] = [];
-  while (drawn.length < rows) drawn.push(...units.get(stream.next(1)[0])!);
-  return drawn;
-}
-
-/** One update on some rows, cut into micro-batches by the token budget. */
+/** One update on rows of the sources, cut into micro-batches by the token budget. */
 async function sftStep(
   policy: Policy,
   optimizer: Optimizer,
   budget: RowBudget,
-  rows: readonly Demonstration[],
+  sources: readonly Source[],
   learningRate: number,
   config: SftConfig,
-): Promise<Record<string, number>> {
+): Promise<{ metrics: Record<string, number>; skipped: string[] }> {
   const start = now();
-  const options = {
-    template: config.data.template,
-    tags: config.data.tags,
-    maxPromptTokens: config.policy.maxPromptTokens,
-  };
-  const encoded = await Promise.all(rows.map((row) => encodeDemonstration(policy, row, options)));
+  const drawn = await Promise.all(sources.map((source) => drawRows(source, policy, config)));
+  const [encoded, skippedRows] = [drawn.flatMap((each) => each.encoded), drawn.flatMap((each) => each.skipped)];
   const tokens = encoded.reduce((n, { targetIds }) => n + targetIds.length, 0);
   const { recompute } = config.train;
   const { nll, entropy } = await budget.within(
@@ -201,8 +168,9 @@ async function sftStep(
   );
   const { gradNorm, skipped } = await optimizer.step(learningRate);
   const milliseconds = now() - start;
-  return {
+  const metrics = {
     'sft/loss': nll,
+    'sft/rows_skipped': skippedRows.length,
     'actor/entropy': entropy,
     'actor/grad_norm': gradNorm,
     'actor/lr': learningRate,
@@ -211,6 +179,7 @@ async function sftStep(
     'timing_s/update': milliseconds / 1000,
     'perf/tokens_per_s_update': (1000 * tokens) / milliseconds,
   };
+  return { metrics, skipped: skippedRows };
 }
 
 function withinRows(list: readonly EncodedDemonstration[], most: number): EncodedDemonstration[][] {

@@ -3,17 +3,17 @@ import { createAlgorithm } from '../algorithms/index.ts';
 import { loadDataset, type Dataset, type DatasetOptions } from '../data/dataset.ts';
 import { createPromptStream, type PromptStreamState } from '../data/promptStream.ts';
 import { validate } from '../eval/validate.ts';
-import { checkAnswer, createRewardRunner } from '../rewards/index.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
+import { batchNotes, rewardsBeforehand, standingOf } from './beforehand.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
 import { lockFolder } from './folderLock.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
-import { holdToLimit, MEMORY_KEYS, RowBudget, withRemedy } from './rowBudget.ts';
-import { sameConfig } from './sameConfig.ts';
+import { holdToLimit, RowBudget, withRemedy } from './rowBudget.ts';
+import { rowOptionsOf } from './scoredBy.ts';
 import { loadPolicy, NOT_EXPORTED, openTrainee, type Exported } from './trainee.ts';
 
 /** What a run has come to. */
@@ -27,7 +27,7 @@ export interface TrainResult extends Exported {
 }
 
 /** What a checkpoint remembers beside weights and moments. */
-interface TrainState {
+export interface TrainState {
   config: TrainConfig;
   counters: Run['counters'];
   /** rows of the policy at a time, as memory allowed */
@@ -47,7 +47,8 @@ interface TrainState {
  * sampled again when the run goes on; updates of one that was sampled, and a validation behind them, are finished. Then the run is
  * saved, and `stopped` is true.
  *
- * @throws INVALID_CONFIG  `output` holds a run of another configuration
+ * @throws INVALID_CONFIG  `output` holds a run of another configuration; the module of rewards cannot be loaded; a cache too small for a
+ *   single rollout: all at once
  * @throws IO  another process trains in `output`
  * @throws INVALID_CHECKPOINT  `output` holds checkpoints, but none that is whole
  * @throws INVALID_CHECKPOINT, INVALID_DATA, INVALID_IMAGE, INVALID_VIDEO, INVALID_PROMPT, NO_PROMPTS, IO
@@ -58,40 +59,35 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const checkpoints = join(config.output, 'checkpoints');
   const found = await latestCheckpoint(checkpoints, (reason) => reporter.note(`passed over a checkpoint: ${reason}`));
   const state = found?.state as TrainState | undefined;
-  if (state)
-    sameConfig(state.config, config, [
-      ...['output', 'train.saveEverySteps', 'train.keepLast', 'eval'],
-      'preset', // its values are compared as they are
-      ...MEMORY_KEYS,
-      ...(config.train.decay === 'constant' ? ['train.steps'] : []), // a rate that falls depends on where it ends
-    ]);
-
   const rowOptions = rowOptionsOf(config);
   const prompts = await read(config.data.train, rowOptions, reporter);
   const heldOut = config.data.validation ? await read(config.data.validation, rowOptions, reporter) : [];
-  const trainee = await openTrainee(config, found);
-  const { policy, optimizer } = trainee;
-  const beside = async () => {
-    const algorithm = createAlgorithm(withLimits(config));
-    const rewards = await rewardRunnerOf(config);
+  const stream = createPromptStream(prompts, { ...config.data, seed: config.seed });
+  const algorithm = createAlgorithm(withLimits(config));
+  const rewards = await rewardsBeforehand(config, standingOf(found));
+  const load = async () => {
+    if (state) stream.restore(state.stream);
+    const trainee = await openTrainee(config, found);
     try {
-      return { algorithm, rewards, ...(algorithm.needs.reference && { reference: await loadPolicy(config) }) };
+      return { trainee, ...(algorithm.needs.reference && { reference: await loadPolicy(config) }) };
     } catch (error) {
-      await rewards.close();
+      trainee.dispose();
       throw error;
     }
   };
-  const { rewards, ...others } = await beside().catch((error: unknown) => {
-    trainee.dispose();
+  const { trainee, ...reference } = await load().catch(async (error: unknown) => {
+    await rewards.close();
     throw error;
   });
+  const { policy, optimizer } = trainee;
   const run: Run = {
     config,
     policy,
-    ...others,
+    ...reference,
+    algorithm,
     optimizer,
     budget: RowBudget.of(config.train, state, (text) => reporter.note(text)),
-    stream: createPromptStream(prompts, { ...config.data, seed: config.seed }),
+    stream,
     rewards,
     reporter,
     counters: state?.counters ?? { step: 0, batch: 0, groups: 0 },
@@ -99,16 +95,16 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   };
   try {
     if (found && state) {
-      run.stream.restore(state.stream);
       run.algorithm.restore(state.algorithm);
       await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
     }
+    for (const text of batchNotes(config, prompts)) await reporter.note(text);
     // of a run that was stopped before anything was told there can only be rows of a later process that was killed
     await reporter.rewind(run.counters.step > 0 || state?.before ? run.counters.step : -1);
 
     let { before, after } = { before: state?.before, after: state?.after };
     const answerer = answererOf(policy, rewards, {
-      maxTokens: config.rollout.maxTokens,
+      ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
       text: config.data,
       onBadRow: config.data.onBadRow,
@@ -194,19 +190,6 @@ export const withLimits = ({ algorithm, rollout }: Pick<TrainConfig, 'algorithm'
   ...algorithm,
   lengthNormaliser: algorithm.lengthNormaliser ?? rollout.maxTokens,
 });
-
-/** The rewards of a run look for the tags that its prompts ask for. */
-export const rewardRunnerOf = ({
-  rewards,
-  data,
-}: Pick<TrainConfig, 'rewards'> & { data: Pick<TrainConfig['data'], 'tags'> }) =>
-  createRewardRunner({ ...rewards, tags: data.tags });
-
-/** How rows are read: a reward of the user's own may know other problem types and answers. */
-export function rowOptionsOf(config: { data: DatasetOptions; rewards: { file?: string | undefined } }): DatasetOptions {
-  const own = config.rewards.file !== undefined;
-  return { ...config.data, ...(own ? { problemTypes: 'any' as const } : { checkAnswer }) };
-}
 
 async function read(files: readonly string[], options: DatasetOptions, reporter: Reporter): Promise<Prompt[]> {
   const { prompts, skipped } = loadDataset(files, options);

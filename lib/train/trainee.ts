@@ -49,7 +49,7 @@ export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | 
   const policy = lora
     ? await Policy.load(path, {
         ...options,
-        lora: { ...lora, seed: config.seed },
+        lora: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets, seed: config.seed },
         adapter: found?.policyDir ?? adapter,
       })
     : await Policy.load(found?.policyDir ?? path, {

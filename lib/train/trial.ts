@@ -6,7 +6,7 @@ import { ERROR_CODES, G2rpoError, type Failure } from '../runtime/errors.ts';
 import { packageRoot } from '../runtime/native.ts';
 import type { MetricRow, TrialRecord } from '../types.ts';
 import type { Trial } from './ablation.ts';
-import { differencesOf } from './sameConfig.ts';
+import { differencesOf } from './differencesOf.ts';
 
 const [DONE, METRICS, LOG] = ['trial.json', 'metrics.jsonl', 'log.txt'];
 

@@ -16,7 +16,8 @@ describe('generate', () => {
   beforeAll(async () => void (model = await writeGoldenCheckpoint('tiny', { dtype: 'bfloat16' })));
   afterAll(() => rmSync(model, { recursive: true, force: true }));
   const ask = (...more: string[]) =>
-    g2rpo(['generate', '--model', model, '--prompt', 'What is it?', '--max-tokens', '6', '--n', '2', ...more]);
+    g2rpo(['generate', '--model', model, '--prompt', 'What is it?', '--max-tokens', '6', ...two(more), ...more]);
+  const two = (more: string[]) => (more.includes('--n') ? [] : ['--n', '2']);
 
   it('writes one response a line, the same for the same seed', async () => {
     const image = goldenPath('images/palette_75x52.png');
@@ -33,6 +34,21 @@ describe('generate', () => {
     expect((await ask('--seed', '5', '--weights', 'bf16')).stdout).toBe(wide.stdout);
     const wrong = await ask('--weights', 'f64');
     expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('--weights must be f32 or bf16; got f64') });
+  });
+
+  it('ends responses at texts', async () => {
+    const { stdout } = await ask('--seed', '5', '--n', '1');
+    const letter = [...stdout.trim()].find((each, i) => i > 0 && each !== '\uFFFD' && each !== stdout[0])!;
+    const ended = await ask('--seed', '5', '--n', '1', '--stop', 'never said', '--stop', letter);
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(stdout.startsWith(ended.stdout.trimEnd())).toBe(true);
+    expect(ended.stdout).toContain(letter);
+    expect(ended.stdout.length).toBeLessThan(stdout.length);
+    expect(ended.stderr).not.toMatch(/cut at/);
+    expect(await ask('--stop', '')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--stop must be a text'),
+    });
   });
 
   it('reads videos, as fast as it is told', async () => {

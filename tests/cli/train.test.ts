@@ -114,6 +114,28 @@ describe('a run', () => {
     expect(METRICS.map(({ name }) => name).filter((name) => !explained.has(name))).toEqual([]);
   });
 
+  it('responses end at strings, in rollouts and in validations', async () => {
+    const strings = ['a', 'e', ' '];
+    const changes = [`output=${at('ended')}`, 'train.steps=1', `rollout.stop_strings=${JSON.stringify(strings)}`];
+    const more = ['rollout.maxTokens=40', 'eval.everySteps=1', '--save-rollouts'];
+    const { code, stderr } = await g2rpo(['train', at('run.yaml'), ...changes, ...more]);
+    expect(code, stderr).toBe(0);
+    // the last token, which is kept, has at most twelve letters
+    for (const { response, tokens, finish } of rows('ended', 'rollouts.jsonl')) {
+      expect(
+        strings.some((each) => (response as string).slice(0, -12).includes(each)),
+        response as string,
+      ).toBe(false);
+      expect(finish === 'stop' || tokens === 40).toBe(true);
+    }
+    const length = Object.entries(rows('ended', 'metrics.jsonl')[0]!).find(([name]) =>
+      /response_length\/max/.test(name),
+    )!;
+    expect(length[1]).toBeLessThan(40);
+    const wrong = await g2rpo(['train', at('run.yaml'), '--dry-run', 'rollout.stopStrings=[""]']);
+    expect(wrong).toMatchObject({ code: 2, stderr: expect.stringMatching(/rollout\.stopStrings/) });
+  });
+
   it('can be validated again', async () => {
     const { code, stdout, stderr } = await g2rpo(['eval', at('run.yaml'), `policy.path=${at('run/policy')}`, '--json']);
     expect(code, stderr).toBe(0);

@@ -70,8 +70,8 @@ describe('a module of rewards', () => {
   });
 
   it.each([
-    ['none.ts', undefined, /^rewards: no such file: .*none\.ts$/],
-    ['syntax.mjs', 'export default (', /^rewards: .*syntax\.mjs could not be loaded: /],
+    ['none.ts', undefined, /^rewards\.file: no such file: .*none\.ts$/],
+    ['syntax.mjs', 'export default (', /^rewards\.file: .*syntax\.mjs could not be loaded: /],
     [
       'number.mjs',
       'export default 3',

@@ -44,6 +44,23 @@ function gather(accuracies: (number | undefined)[][], options: Partial<GatherOpt
   );
 }
 
+it('strings that end a response are asked for, of the greedy answers too', async () => {
+  const asked: unknown[] = [];
+  const policy: RolloutPolicy = {
+    ...counting,
+    submit: (request) => {
+      asked.push(request.stopStrings);
+      return counting.submit(request);
+    },
+  };
+  const rewards = await createRewardRunner({ fn: ({ response }) => Number(response) % 2 });
+  const stream = () => createPromptStream([fakePrompt('abc')], { seed: 1 });
+  const options = { ...defaults, prompts: 1, filter: { low: -1, high: 2 }, greedy: true };
+  await gatherRollouts(policy, stream(), rewards, { ...options, stopStrings: ['</answer>'] });
+  await gatherRollouts(policy, stream(), rewards, options);
+  expect(asked).toEqual([['</answer>'], ['</answer>'], undefined, undefined]);
+});
+
 describe('the filter', () => {
   it.each(goldenCases('algorithms/filtering.json'))('$name', async ({ inputs, expected }) => {
     const { accuracy, low, high } = inputs as { accuracy: number[][]; low: number; high: number };

@@ -150,6 +150,21 @@ describe('a wrong configuration', () => {
       /train\.updatePrompts: must divide rollout\.prompts \(200\).*got 128/,
     ],
     [
+      'a template without the problem',
+      { data: { template: 'Think. {options}' } },
+      /^data\.template: \{problem\} must appear once/,
+    ],
+    [
+      'a temperature that f32 cannot divide by',
+      { rollout: { temperature: 1e-45 } },
+      /^rollout\.temperature: must be from 1e-30 to 1e\+30, so that f32 can divide by it; got 1e-45$/,
+    ],
+    [
+      'a penalty that f32 cannot divide by',
+      { rollout: { repetitionPenalty: 1e39 } },
+      /^rollout\.repetitionPenalty: must be from .*; got 1e\+39$/,
+    ],
+    [
       'fewer pixels than at least',
       { policy: { minPixels: 9, maxPixels: 3 } },
       /policy\.minPixels: must be at most policy\.maxPixels/,

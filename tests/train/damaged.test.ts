@@ -134,6 +134,42 @@ describe('a bad row is named', () => {
     expect(stderr).toMatch(/INVALID_IMAGE .*cutDemonstrations\.jsonl row 3: .*cut\.png: truncated/);
   });
 
+  it('when a demonstration whose picture is cut short is skipped: others take its place, and it is counted', async () => {
+    const file = badRows('demonstrations.jsonl', 'skippedDemonstrations.jsonl', cutPicture);
+    const raw = [`output=${at('e')}`, `phases.0.demonstrations.0.files=${file}`, 'data.onBadRow=skip'];
+    const { code, stdout, stderr } = await sft(...raw, 'phases.0.steps=3');
+    expect(code, stderr).toBe(0);
+    expect(stdout.match(/left out: .*skippedDemonstrations\.jsonl row 3: .*cut\.png: truncated/g)).toHaveLength(1);
+    const counts = readFileSync(at('e', 'metrics.jsonl'), 'utf8').match(/"sft\/rows_skipped":\d+/g);
+    expect(counts).toHaveLength(3);
+    expect(counts!.every((count) => count !== '"sft/rows_skipped":0')).toBe(true); // an update goes through all rows
+    // stopped behind the first update, it goes on to the same weights
+    const half = [...raw, `output=${at('f')}`, 'train.saveEverySteps=1'];
+    await sft(...half, 'phases.0.steps=3');
+    const weights = (run: string) => readFileSync(at(run, 'policy', 'model.safetensors'));
+    rmSync(at('f', 'policy'), { recursive: true });
+    for (const later of ['step-000002', 'step-000003']) rmSync(at('f', 'checkpoints', later), { recursive: true });
+    expect((await sft(...half, 'phases.0.steps=3')).code).toBe(0);
+    expect(weights('f').equals(weights('e'))).toBe(true);
+  });
+
+  it('when no demonstration can be read', async () => {
+    const text = readFileSync(at('gallery', 'demonstrations.jsonl'), 'utf8').trim().split('\n');
+    const rows = text.map((line) => {
+      const row = JSON.parse(line) as Record<string, unknown>;
+      cutPicture(row);
+      return JSON.stringify(row);
+    });
+    const file = at('gallery', 'unreadable.jsonl');
+    writeFileSync(file, rows.join('\n'));
+    const raw = [`output=${at('g')}`, `phases.0.demonstrations.0.files=${file}`, 'data.onBadRow=skip'];
+    const { code, stderr } = await sft(...raw);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /NO_PROMPTS {2}sft: demonstrations that can be read were wanted; none of the last \d+ could be; the first: .*cut\.png/,
+    );
+  });
+
   it('when a demonstration is left out', async () => {
     const file = badRows('demonstrations.jsonl', 'badDemonstrations.jsonl', (row) => (row['problem'] = ''));
     const raw = [`output=${at('c')}`, `phases.0.demonstrations.0.files=${file}`];

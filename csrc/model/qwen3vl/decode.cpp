@@ -16,10 +16,6 @@ namespace {
 
 constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
 
-bool ends_with(const std::vector<int32_t>& tokens, const std::vector<int32_t>& end) {
-  return tokens.size() >= end.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
-}
-
 /**
  * So many rows, or pages of a line, are computed: an accelerator gets some more, that are nobody's, so that most steps launch what another one
  * has launched before.
@@ -244,9 +240,8 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     out.tokens.push_back(tokens[i]);
     out.log_probs.push_back(log_probs[i]);
     out.entropy.push_back(entropy[i]);
-    out.stopped = std::find(s.stop_ids.begin(), s.stop_ids.end(), tokens[i]) != s.stop_ids.end() ||
-                  std::any_of(s.stop_sequences.begin(), s.stop_sequences.end(), [&](const auto& end) { return ends_with(out.tokens, end); });
-    if (out.stopped || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
+    out.stop = stop_at(s.stops, vocabulary_, out.tokens, r->matched);
+    if (out.stop || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
   }
 }
 

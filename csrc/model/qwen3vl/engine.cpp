@@ -20,8 +20,8 @@ constexpr size_t kReserved = size_t{1} << 29;  // bytes of the cache that are as
 }  // namespace
 
 template <class T>
-Engine<T>::Engine(const Config& config, const Weights<T>& weights, EngineOptions options)
-    : c_(config), o_(options), w_(weights), vision_(c_, w_), text_(c_, w_), cache_(c_.text, o_.page, o_.pages) {}
+Engine<T>::Engine(const Config& config, const Weights<T>& weights, Vocabulary vocabulary, EngineOptions options)
+    : c_(config), vocabulary_(std::move(vocabulary)), o_(options), w_(weights), vision_(c_, w_), text_(c_, w_), cache_(c_.text, o_.page, o_.pages) {}
 
 template <class T> size_t Engine<T>::Group::count(State state) const {
   size_t n = 0;
@@ -32,8 +32,10 @@ template <class T> size_t Engine<T>::Group::count(State state) const {
 template <class T> void Engine<T>::check(size_t prompt_rows, const SamplingOptions& s) const {
   const auto& c = s.choice;
   if (const char* problem = sampling_problem(c.temperature, c.top_k, c.top_p, c.repetition_penalty)) refuse(problem);
-  for (const auto& sequence : s.stop_sequences)
+  for (const auto& sequence : s.stops.sequences)
     if (sequence.empty()) refuse("a stop sequence must have a token");
+  for (const auto& string : s.stops.strings)
+    if (string.size() == 0) refuse("a stop string must have a character");
   // keys of the last token are not needed; a rollout that begins is given a page
   const size_t own = std::max<size_t>(1, cache_.pages_of(static_cast<size_t>(s.max_tokens) - 1));
   const size_t wanted = cache_.pages_of(prompt_rows) + own;

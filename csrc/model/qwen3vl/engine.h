@@ -23,7 +23,7 @@ struct EngineOptions {
  */
 template <class T> class Engine {
  public:
-  Engine(const Config& config, const Weights<T>& weights, EngineOptions options);
+  Engine(const Config& config, const Weights<T>& weights, Vocabulary vocabulary, EngineOptions options);
 
   /** Throws unless the request fits, by itself, into the limits. Of any thread. @throws INVALID_ARGUMENT */
   void check(size_t prompt_rows, const SamplingOptions& sampling) const;
@@ -42,6 +42,7 @@ template <class T> class Engine {
     Pages pages;
     size_t cached = 0;  // of its tokens: those whose keys are in its pages
     Generation<T> out;
+    Matched matched{};  // of the stop strings, at the end of its text
     bool draws() const { return cached == out.tokens.size(); }
   };
   /** A request under way: its prompt, which its rollouts share, and they. */
@@ -98,6 +99,7 @@ template <class T> class Engine {
   void choose(Stream& stream, const Row* rows, size_t count, const T* logits);
 
   const Config& c_;
+  Vocabulary vocabulary_;
   EngineOptions o_;
   Weights<T> w_;  // of the policy; packed while there is enough to do
   KeptScratch packed_;

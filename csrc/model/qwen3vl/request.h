@@ -6,6 +6,7 @@
 
 #include "../../core/thread_pool.h"
 #include "policy.h"
+#include "stops.h"
 
 namespace g2rpo::qwen3vl {
 
@@ -21,14 +22,13 @@ struct SamplingOptions {
   int32_t rollouts, max_tokens;
   Choice choice;
   int32_t seed, step, rollout_offset;
-  std::vector<int32_t> stop_ids;
-  std::vector<std::vector<int32_t>> stop_sequences;  // tokens at whose end a response ends too
+  Stops stops;
 };
 
 template <class T> struct Generation {
   std::vector<int32_t> tokens;
   std::vector<T> log_probs, entropy;
-  bool stopped = false;
+  Stop stop;
 };
 
 /** Patches of a picture or video; prompts that show the same one share it. */

@@ -1,3 +1,6 @@
+import { wantObject } from '../../runtime/errors.ts';
+import { checkTokenStarts, wantOneOf } from '../arguments.ts';
+
 export const AGGREGATIONS = [
   'token-mean',
   'seq-mean-token-sum',
@@ -27,12 +30,14 @@ export interface AggregationSettings {
  *
  * All counts are of the whole mini-batch, so that micro-batches change nothing.
  *
+ * @throws INVALID_ARGUMENT
  * @source arXiv:2503.14476 (token-mean); arXiv:2503.20783 (sum over a constant); verl and EasyR1 for the names
  */
-export function tokenWeights(
-  tokenStarts: Int32Array,
-  { aggregation, lengthNormaliser, divideByRows = false }: AggregationSettings,
-): Float64Array<ArrayBuffer> {
+export function tokenWeights(tokenStarts: Int32Array, settings: AggregationSettings): Float64Array<ArrayBuffer> {
+  wantObject('tokenWeights', 'settings', settings);
+  const { aggregation, lengthNormaliser, divideByRows = false } = settings;
+  wantOneOf('tokenWeights', 'aggregation', aggregation, AGGREGATIONS);
+  checkTokenStarts('tokenWeights', tokenStarts);
   const rows = tokenStarts.length - 1;
   const lengths = Array.from({ length: rows }, (_, b) => tokenStarts[b + 1]! - tokenStarts[b]!);
   const filled = lengths.filter((length) => length > 0).length;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { wantLength, wantList, wantOneOf } from '../arguments.ts';
 import { KL_KINDS as KERNEL_KINDS, klReference } from '../../kernels/policyLoss.ts';
 
 export const KL_KINDS = ['k1', 'abs', 'k2', 'k3', 'k3+'] as const;
@@ -23,6 +24,7 @@ export type KlConfig = z.output<typeof klConfig>;
  *
  * `slopes` are by logProb; outside its bounds k3 has none.
  *
+ * @throws INVALID_ARGUMENT, SHAPE_MISMATCH
  * @source J. Schulman, Approximating KL divergence (2020), for k1, k2, k3
  */
 export function klTerms(
@@ -30,6 +32,10 @@ export function klTerms(
   logProbs: ArrayLike<number>,
   refLogProbs: ArrayLike<number>,
 ): { values: Float64Array; slopes: Float64Array } {
+  wantOneOf('klTerms', 'kind', kind, KL_KINDS);
+  wantList('klTerms', 'logProbs', logProbs);
+  wantList('klTerms', 'refLogProbs', refLogProbs);
+  wantLength('klTerms', 'refLogProbs', refLogProbs, logProbs.length);
   const values = new Float64Array(logProbs.length);
   const slopes = new Float64Array(logProbs.length);
   for (let i = 0; i < logProbs.length; i++) {

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { wantObject } from '../../runtime/errors.ts';
+import { checkTokenStarts, wantLength, wantList } from '../arguments.ts';
 
 export const rolloutCorrectionConfig = z
   .strictObject({
@@ -16,14 +18,22 @@ export type RolloutCorrection = z.output<typeof rolloutCorrectionConfig>;
  * [N] What multiplies the loss of every token because the engine that sampled and the trainer differ: min(exp(±20-clamped
  * logOld − logRollout), cap), by token or with the sum over a response.
  *
+ * @throws INVALID_ARGUMENT, SHAPE_MISMATCH
  * @source verl, truncated importance sampling
  */
 export function importanceWeights(
   oldLogProbs: ArrayLike<number>,
   rolloutLogProbs: ArrayLike<number>,
   tokenStarts: Int32Array,
-  { level, cap, normalise }: RolloutCorrection,
+  settings: RolloutCorrection,
 ): Float64Array {
+  const who = 'importanceWeights';
+  wantObject(who, 'settings', settings);
+  const { level, cap, normalise } = settings;
+  wantList(who, 'oldLogProbs', oldLogProbs);
+  wantList(who, 'rolloutLogProbs', rolloutLogProbs);
+  wantLength(who, 'rolloutLogProbs', rolloutLogProbs, oldLogProbs.length);
+  checkTokenStarts(who, tokenStarts, oldLogProbs.length);
   const N = oldLogProbs.length;
   const weights = new Float64Array(N).fill(1);
   if (level === 'none') return weights;

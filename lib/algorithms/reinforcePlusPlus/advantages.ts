@@ -1,3 +1,4 @@
+import { checkTokenStarts, wantLength, wantList } from '../arguments.ts';
 import type { Moments } from '../groups.ts';
 import { overTokens, whiten } from '../tokens.ts';
 
@@ -13,6 +14,9 @@ export function returnsToGo(
   gamma: number,
   penalties?: Float64Array,
 ): Float64Array {
+  wantList('returnsToGo', 'rewards', rewards);
+  checkTokenStarts('returnsToGo', tokenStarts);
+  wantLength('returnsToGo', 'tokenStarts', tokenStarts, rewards.length + 1);
   const returns = new Float64Array(tokenStarts.at(-1) ?? 0);
   for (let b = 0; b < rewards.length; b++) {
     let running = rewards[b]!;

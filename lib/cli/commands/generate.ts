@@ -28,6 +28,12 @@ export const generate = defineCommand({
     'top-p': { type: 'string', number: 'real', description: 'share of probability to sample from', valueHint: 'X' },
     'top-k': { type: 'string', number: 'whole', description: 'tokens to sample from; 0 is all', valueHint: 'N' },
     'repetition-penalty': { type: 'string', number: 'real', description: '1 is none', valueHint: 'X' },
+    stop: {
+      type: 'string',
+      description: 'ends a response as soon as it holds it; may be given several times',
+      valueHint: 'TEXT',
+      multiple: true,
+    },
     weights: {
       type: 'string',
       description: 'what matrices are kept in: f32 or bf16',
@@ -42,6 +48,7 @@ export const generate = defineCommand({
     const { fps } = values;
     if (values.video.length > 0 && fps === undefined)
       throw usageError('--fps is missing: how many frames of a --video make a second');
+    if (values.stop.includes('')) throw usageError('--stop must be a text; got ""');
     const { weights: dtype } = values;
     if (dtype !== 'f32' && dtype !== 'bf16') throw usageError(`--weights must be f32 or bf16; got ${dtype}`);
     const videos = values.video.map((frames) => ({ frames, fps: fps! }));
@@ -78,6 +85,7 @@ export const generate = defineCommand({
         ...(values['top-p'] === undefined ? {} : { topP: values['top-p'] }),
         ...(values['top-k'] === undefined ? {} : { topK: values['top-k'] }),
         ...(values['repetition-penalty'] === undefined ? {} : { repetitionPenalty: values['repetition-penalty'] }),
+        stopStrings: values.stop,
         seed: values.seed,
         signal,
       });

@@ -10,6 +10,7 @@ export const commands: Group = {
     ablate: async () => (await import('./ablate.ts')).ablate,
     plan: async () => (await import('./plan.ts')).plan,
     calibrate: async () => (await import('./calibrate.ts')).calibrate,
+    config: async () => (await import('./config.ts')).config,
     presets: async () => (await import('./presets.ts')).presets,
     quickstart: async () => (await import('./quickstart.ts')).quickstart,
     generate: async () => (await import('./generate.ts')).generate,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import sharp, { type Metadata, type SharpOptions } from 'sharp';
-import { G2rpoError } from '../../runtime/errors.ts';
+import { describe, G2rpoError, isObject } from '../../runtime/errors.ts';
 import type { ImageSource } from './chatTemplate.ts';
 
 /** A decoded picture: interleaved 8-bit RGB, upright. */
@@ -25,6 +25,8 @@ const FORMATS = ['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'jp2', 'jxl'];
  * @throws INVALID_IMAGE  missing, truncated, of an unknown format, or of more than `limitPixels` pixels; names the file
  */
 export async function decodeImage(source: ImageSource, limitPixels = DEFAULT_DECODE_LIMIT_PIXELS): Promise<RgbImage> {
+  if (typeof source !== 'string' && !isNamedBytes(source))
+    throw refusal('picture', `must be a path, or bytes with a name; got ${describe(source)}`);
   const name = nameOf(source);
   const bytes = typeof source === 'string' ? await readImageFile(source) : source.bytes;
   if (bytes.length === 0) throw refusal(name, 'the file is empty');
@@ -43,6 +45,9 @@ export async function decodeImage(source: ImageSource, limitPixels = DEFAULT_DEC
     );
   }
 }
+
+const isNamedBytes = (source: unknown): boolean =>
+  isObject(source) && source['bytes'] instanceof Uint8Array && typeof source['name'] === 'string';
 
 /** What to call a picture in a message. */
 export function nameOf(source: ImageSource): string {

@@ -1,4 +1,4 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
 import type { ChatTemplate, ContentPart, Message, RenderOptions } from './chatTemplate.ts';
 import type { ModelConfig } from './config.ts';
 import { countOf, expandPlaceholders, withTimestamps, type Media } from './expandPlaceholders.ts';
@@ -51,8 +51,12 @@ export interface EncodeOptions extends RenderOptions {
 export async function encodePrompt(
   { config, tokenizer, template, imageProcessor, videoProcessor }: PromptEncoder,
   messages: readonly Message[],
-  { maxPromptTokens = Infinity, ...options }: EncodeOptions = {},
+  given: EncodeOptions = {},
 ): Promise<EncodedPrompt> {
+  wantList('prompt', 'messages', messages);
+  messages.forEach((message, k) => wantObject('prompt', `messages[${k}]`, message));
+  wantOptions('prompt', 'options', given, ['maxPromptTokens', 'addGenerationPrompt', 'tools', 'addVisionId']);
+  const { maxPromptTokens = Infinity, ...options } = given;
   messages.forEach((message, k) => checkTexts(message, k, tokenizer));
   const text = template.render(messages, { addGenerationPrompt: true, ...options });
   const parts = messages.flatMap(({ content }) => partsOf(content).filter(isMedium));
@@ -97,7 +101,7 @@ function tooLong(length: number, visual: number, { images, videos }: Media, maxP
 }
 
 function checkTexts(message: Message, k: number, tokenizer: Tokenizer): void {
-  const texts = partsOf(message.content).flatMap((part) => (part.type === 'text' ? [part.text] : []));
+  const texts = partsOf(message.content).flatMap((part) => (isMedium(part) ? [] : [part.text]));
   for (const text of [...texts, JSON.stringify(message.tool_calls ?? [])]) {
     const token = tokenizer.controlTokenIn(text);
     if (token !== undefined)
@@ -110,14 +114,17 @@ function checkTexts(message: Message, k: number, tokenizer: Tokenizer): void {
 }
 
 function partsOf(content: Message['content']): ContentPart[] {
-  return typeof content === 'string' ? [{ type: 'text', text: content }] : (content ?? []);
+  if (typeof content === 'string') return [{ type: 'text', text: content }];
+  const parts = content ?? [];
+  wantList('prompt', 'content', parts);
+  return parts;
 }
 
 /** Whether a part is a picture or a video. Data from outside may hold other kinds. */
 function isMedium(part: ContentPart): part is Exclude<ContentPart, { type: 'text' }> {
-  if (part.type === 'image' || part.type === 'video') return true;
-  if (part.type === 'text' && typeof part.text === 'string') return false;
-  const type = (part as { type?: unknown }).type;
+  const { type, text } = (part ?? {}) as { type?: unknown; text?: unknown };
+  if (type === 'image' || type === 'video') return true;
+  if (type === 'text' && typeof text === 'string') return false;
   throw new G2rpoError(
     'INVALID_PROMPT',
     `prompt: a content part must be text, image or video; got ${JSON.stringify(type)}`,

@@ -1,33 +1,37 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantList, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
 import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
-import { encodePrompt, type EncodedPrompt, type PromptEncoder } from './encodePrompt.ts';
+import { wantDivisor } from './divisor.ts';
+import { encodePrompt, type EncodedPrompt, type EncodeOptions, type PromptEncoder } from './encodePrompt.ts';
 import type { ExpertLayout } from './expertLayout.ts';
 import type { ImageProcessor } from './imageProcessor.ts';
+import { nativeLoss } from './nativeLoss.ts';
 import { merge, type LoraOptions } from './lora.ts';
 import { readWide, type Parameter, type Real, type TrainedParameter } from './parameter.ts';
-import { disposeParameters, loadParameters, type ParameterOptions, type ParameterSet } from './parameters.ts';
+import { disposeParameters, loadParameters, type ParameterSet } from './parameters.ts';
 import { writePeft } from './peft.ts';
 import { packPrompts, toNative, type PolicyBatch } from './policyBatch.ts';
-import { readPromptEncoder, type MediaOptions } from './promptEncoder.ts';
+import { readPromptEncoder } from './promptEncoder.ts';
 import {
   engineOptions,
   Sampler,
-  type EngineOptions,
+  SAMPLING_KEYS,
   type Generated,
   type Reals,
   type SamplingOptions,
   type SamplingRequest,
   type SubmitOptions,
 } from './sampler.ts';
+import { checkPolicyOptions, type PolicyOptions } from './policyOptions.ts';
 import { tensorNames } from './tensorNames.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
+export type { PolicyOptions } from './policyOptions.ts';
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
 export type { EngineOptions, Generated, Reals, SamplingOptions, SamplingRequest, SubmitOptions } from './sampler.ts';
@@ -49,13 +53,6 @@ export interface LossScores extends Scores {
 
 export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal | undefined;
-}
-
-export interface PolicyOptions extends MediaOptions, ParameterOptions {
-  /** how the checkpoint stores experts, if their shapes are not to be asked */
-  expertLayout?: ExpertLayout;
-  /** how much is sampled at a time */
-  engine?: EngineOptions;
 }
 
 interface PolicyParts extends Required<PromptEncoder> {
@@ -109,9 +106,11 @@ export class Policy {
    * Reads a Hugging Face checkpoint folder.
    *
    * @throws INVALID_CHECKPOINT  incomplete, corrupt, or of another architecture
+   * @throws INVALID_ARGUMENT  an option that there is not, or of another kind
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
+    checkPolicyOptions(options);
     const { dtype: kept = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
     const dtype = kept === 'bf16' ? 'f32' : kept;
     const limits = engineOptions(engine);
@@ -147,6 +146,7 @@ export class Policy {
             parameters.map((p) => p.gradient?.handle ?? null),
             parameters.map(({ name }) => (adapters.has(name) ? partsOf(adapters.get(name)!) : null)),
             limits,
+            tokenizer.textBytes(),
           ),
       );
     let native: NativePolicy;
@@ -160,17 +160,21 @@ export class Policy {
   }
 
   /** One user turn of text, pictures and videos, as the policy reads it. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
-  encode(parts: readonly ContentPart[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+  async encode(parts: readonly ContentPart[], options: EncodeOptions = {}): Promise<EncodedPrompt> {
+    wantList('prompt', 'parts', parts);
     return this.encodeMessages([{ role: 'user', content: [...parts] }], options);
   }
 
   /** A conversation, ending with the opening of an assistant turn. @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO */
-  encodeMessages(messages: readonly Message[], options: { maxPromptTokens?: number } = {}): Promise<EncodedPrompt> {
+  async encodeMessages(messages: readonly Message[], options: EncodeOptions = {}): Promise<EncodedPrompt> {
     return encodePrompt(this, messages, options);
   }
 
-  /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself */
-  async forward(batch: PolicyBatch, { temperature = 1 }: { temperature?: number } = {}): Promise<Scores> {
+  /** Log-probability and entropy of every target. @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by */
+  async forward(batch: PolicyBatch, options: { temperature?: number } = {}): Promise<Scores> {
+    wantOptions('policy', 'options', options, ['temperature']);
+    const { temperature = 1 } = options;
+    wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.forward(input, temperature));
   }
@@ -182,31 +186,20 @@ export class Policy {
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
    * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
    *
-   * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
+   * @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
    * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
    */
   async forwardBackward(
     batch: PolicyBatch,
     loss: TokenLoss<Reals>,
-    { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
+    options: { temperature?: number; recompute?: Recompute } = {},
   ): Promise<LossScores> {
+    wantOptions('policy', 'options', options, ['temperature', 'recompute']);
+    const { temperature = 1, recompute = 'none' } = options;
+    wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
-    const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
-    const real = (x: Reals | []) => (this.dtype === 'f64' ? Float64Array.from(x) : Float32Array.from(x));
-    const lists = {
-      oldLogProbs: real(loss.oldLogProbs ?? []),
-      advantages: real(loss.advantages),
-      weights: real(loss.weights),
-      entropySlopes: real(loss.entropySlopes),
-      logProbSlopes: real(loss.logProbSlopes ?? new Float32Array(batch.targetIds.length)),
-      refLogProbs: real(kl?.refLogProbs ?? []),
-      klWeights: real(kl?.weights ?? []),
-    };
-    const { kind, clipLow, clipHigh, clipDual } = loss;
-    const scalars = { kind, clipLow, clipHigh, clipDual, tauPositive: tau.positive, tauNegative: tau.negative };
-    return this.#call(() =>
-      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature, recompute),
-    );
+    const native = nativeLoss(loss, batch.targetIds.length, this.dtype);
+    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute));
   }
 
   /** Logits of some rows, [rows, vocab], before any temperature. */
@@ -224,7 +217,8 @@ export class Policy {
   /**
    * Samples n responses to a prompt, together with whatever else is under way: requests that are submitted while others are sampled
    * begin as soon as there is room for them, in the order of arrival. Prompt and pictures are computed once, whatever n. Ids of the
-   * vision placeholders are never sampled. The weights must stay as they are as long as anything is under way.
+   * vision placeholders are never sampled. A response ends at a stop id, a stop sequence, or as soon as its text holds a stop string; the
+   * token that ended it stays in it. The weights must stay as they are as long as anything is under way.
    *
    * @throws INVALID_ARGUMENT  an option outside its domain; more tokens than the cache can hold; weights were written meanwhile
    * @throws NON_FINITE        logits of a response are NaN or infinite
@@ -236,7 +230,10 @@ export class Policy {
   }
 
   /** The same for several prompts: [prompts][n]. Rollouts are numbered through. @throws as `submit`; the others are stopped then */
-  async generate(prompts: readonly EncodedPrompt[], { signal, ...options }: GenerateOptions): Promise<Generated[][]> {
+  async generate(prompts: readonly EncodedPrompt[], given: GenerateOptions): Promise<Generated[][]> {
+    wantList('generate', 'prompts', prompts);
+    wantOptions('generate', 'options', given, ['signal', ...SAMPLING_KEYS]);
+    const { signal, ...options } = given;
     const { n = 1, rolloutOffset = 0 } = options;
     const failed = new AbortController();
     const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
@@ -290,6 +287,10 @@ export class Policy {
   dispose(): void {
     this.#native.release();
     disposeParameters(this.#set);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {

@@ -1,6 +1,8 @@
+import { refuse, wantList, wantObject } from '../../runtime/errors.ts';
 import type { NativeBatch } from '../../runtime/native.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
 import type { ProcessedImage } from './imageProcessor.ts';
+import type { ImageSettings } from './imageSettings.ts';
 import type { GridThw } from './positions.ts';
 import type { ProcessedVideo } from './videoProcessor.ts';
 
@@ -38,13 +40,38 @@ export interface PolicyBatch {
   targetIds: Int32Array;
 }
 
+const LONGEST_SIDE = 2 ** 16;
+
+/** @throws INVALID_ARGUMENT  no pictures and videos with a grid that a vision tower can have */
+export function wantShown(who: string, images: unknown, merge: number): asserts images is readonly Shown[] {
+  wantList(who, 'images', images);
+  Array.from(images).forEach((image, i) => {
+    wantObject(who, `images[${i}]`, image);
+    const grid: unknown = (image as Partial<Shown>).gridThw;
+    wantList(who, `images[${i}].gridThw`, grid);
+    const [t, h, w] = Array.from(grid) as [number, number, number];
+    const side = (n: number) => Number.isSafeInteger(n) && n >= merge && n <= LONGEST_SIDE && n % merge === 0;
+    if (grid.length !== 3 || !(Number.isSafeInteger(t) && t >= 1 && t <= LONGEST_SIDE && side(h) && side(w)))
+      refuse(
+        who,
+        `images[${i}].gridThw`,
+        `must be [t, h, w], h and w multiples of ${merge}`,
+        `[${Array.from(grid).join(', ')}]`,
+      );
+  });
+}
+
 /** Makes pixel rows of pictures and videos: what the native side takes. */
 export async function toNative(
   batch: PolicyBatch,
   processors: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
   variant: 'f32' | 'f64',
 ): Promise<NativeBatch> {
+  wantObject('policy', 'batch', batch);
   const { images, ...rest } = batch;
+  const { settings } = processors.imageProcessor;
+  wantShown('policy', images, settings.merge);
+  images.forEach((shown, i) => wantRows(shown, i, settings));
   const pixels = await pixelRows(images, processors);
   return {
     ...rest,
@@ -74,10 +101,29 @@ async function pixelRows(
   return all;
 }
 
+/** @throws INVALID_ARGUMENT  rows or pixels are not those of the grid: what is made of them would be as large as the grid says */
+function wantRows(shown: Shown, i: number, { patch, temporalPatch }: ImageSettings): void {
+  const [t, h, w] = shown.gridThw;
+  const rows = 'rows' in shown;
+  const frames = 'frames' in shown ? shown.frames : 1;
+  const [given, wanted] = rows
+    ? [shown.rows, t * h * w * 3 * temporalPatch * patch ** 2]
+    : [shown.pixels, frames * h * w * 3 * patch ** 2];
+  const name = `images[${i}].${rows ? 'rows' : 'pixels'}`;
+  wantList('policy', name, given);
+  if (given.length !== wanted)
+    refuse('policy', name, `must be the ${wanted} of its grid [${t}, ${h}, ${w}]`, `${given.length}`);
+}
+
 const isPicture = (shown: Shown): shown is ProcessedImage => !('rows' in shown) && !('timestamps' in shown);
 
-/** Prompts one after the other, a segment each, without targets. A picture or video that several prompts show is packed once. */
+/**
+ * Prompts one after the other, a segment each, without targets. A picture or video that several prompts show is packed once.
+ *
+ * @throws INVALID_ARGUMENT  a prompt lacks a list, or has other visual rows than its pictures and videos
+ */
 export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): PolicyBatch {
+  prompts.forEach((prompt) => wantPrompt(prompt, merge));
   const rows = prompts.reduce((n, p) => n + p.inputIds.length, 0);
   const visual = prompts.reduce((n, p) => n + p.visualRows.length, 0);
   const inputIds = new Int32Array(rows);
@@ -118,6 +164,22 @@ export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): P
     targetRows: new Int32Array(),
     targetIds: new Int32Array(),
   };
+}
+
+/** A prompt as `Policy.encode` makes them, or somebody else. */
+function wantPrompt(prompt: EncodedPrompt, merge: number): void {
+  wantObject('prompt', 'prompt', prompt);
+  const { inputIds, positionIds, visualRows, images } = prompt;
+  for (const [name, list] of Object.entries({ inputIds, positionIds, visualRows })) wantList('prompt', name, list);
+  wantShown('prompt', images, merge);
+  const tokens = images.reduce((n, { gridThw }) => n + visualTokensOf(gridThw, merge), 0);
+  if (visualRows.length !== tokens)
+    refuse(
+      'prompt',
+      'visualRows',
+      `must be one for each of the ${tokens} visual tokens of images`,
+      `${visualRows.length}`,
+    );
 }
 
 export const visualTokensOf = ([t, h, w]: GridThw, merge: number): number => (t * h * w) / merge ** 2;

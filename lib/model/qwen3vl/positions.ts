@@ -1,4 +1,4 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantList, wantObject } from '../../runtime/errors.ts';
 import type { ModelConfig } from './config.ts';
 
 /** Patches of a picture or clip before merging: temporal patches, rows, columns. */
@@ -29,12 +29,17 @@ export function positionsOf(
   grids: { images: readonly GridThw[]; videos: readonly GridThw[] },
   { ids, vision }: Pick<ModelConfig, 'ids' | 'vision'>,
 ): Positions {
+  wantList('prompt', 'inputIds', inputIds);
+  wantObject('prompt', 'grids', grids);
   const size = inputIds.length;
+  for (const kind of ['images', 'videos'] as const) {
+    wantList('prompt', `grids.${kind}`, grids[kind]);
+    grids[kind].forEach((grid, i) => wantList('prompt', `grids.${kind}[${i}]`, grid));
+  }
   const positionIds = new Int32Array(3 * size);
-  const frames = grids.videos.flatMap(([t, h, w]) => Array.from({ length: t }, () => [1, h, w] as const));
   const media = {
-    image: { id: ids.image, spans: grids.images.values(), count: grids.images.length },
-    video: { id: ids.video, spans: frames.values(), count: frames.length },
+    image: { id: ids.image, spans: spansOf(grids.images), count: grids.images.length, used: 0 },
+    video: { id: ids.video, spans: spansOf(grids.videos), count: grids.videos.reduce((n, [t]) => n + t, 0), used: 0 },
   };
   let cursor = 0;
   for (let i = 0; i < size;) {
@@ -46,6 +51,7 @@ export function positionsOf(
     }
     const { id, spans, count } = media[kind];
     const grid = spans.next().value;
+    media[kind].used++;
     if (!grid) throw mismatch(`${kind} placeholder at token ${i} belongs to no grid; there are ${count}`, { token: i });
     const [rows, columns] = [grid[1] / vision.merge, grid[2] / vision.merge];
     for (let token = 0; token < rows * columns; token++, i++) {
@@ -59,11 +65,16 @@ export function positionsOf(
     }
     cursor += Math.max(rows, columns);
   }
-  for (const [kind, { spans, count }] of Object.entries(media)) {
-    const left = [...spans].length;
+  for (const [kind, { used, count }] of Object.entries(media)) {
+    const left = count - used;
     if (left > 0) throw mismatch(`${left} of ${count} ${kind} grids have no placeholders`, { kind, left });
   }
   return { positionIds, ropeDelta: cursor - size };
+}
+
+/** Every temporal patch by itself: of a picture there is one. */
+function* spansOf(grids: readonly GridThw[]): Generator<GridThw, undefined> {
+  for (const [t, h, w] of grids) for (let k = 0; k < t; k++) yield [1, h, w];
 }
 
 function mismatch(message: string, details: Record<string, unknown>): G2rpoError {

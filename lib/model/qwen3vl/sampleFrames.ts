@@ -1,4 +1,4 @@
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantList } from '../../runtime/errors.ts';
 import { roundHalfEven } from './smartResize.ts';
 
 export interface FrameSampling {
@@ -58,6 +58,7 @@ export function checkFps(fps: unknown, name: string): asserts fps is number {
  * is repeated where frames run out.
  */
 export function timestampsOf(indices: readonly number[], fps: number, temporalPatch: number): string[] {
+  wantList('video', 'indices', indices);
   const at = (k: number) => indices[Math.min(k, indices.length - 1)]! / fps;
   return Array.from({ length: Math.ceil(indices.length / temporalPatch) }, (_, p) => {
     const seconds = (at(p * temporalPatch) + at((p + 1) * temporalPatch - 1)) / 2;

@@ -1,5 +1,6 @@
-import { G2rpoError } from '../../runtime/errors.ts';
-import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
+import { describe, G2rpoError, refuse, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
+import { callNative, fromNative, type NativePolicy, type NativeResponse } from '../../runtime/native.ts';
+import { wantDivisor } from './divisor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
 import { packPrompts, toNative } from './policyBatch.ts';
 
@@ -20,11 +21,21 @@ export interface SamplingOptions {
   stopIds?: readonly number[];
   /** tokens that end a response as well when they are its last; they stay in it */
   stopSequences?: readonly (readonly number[])[];
+  /**
+   * texts that end a response as well, as soon as its text (control tokens left out) holds one, whatever tokens it came by. The token
+   * that completed it stays in the response, with what it says behind the text
+   */
+  stopStrings?: readonly string[];
   /** the draws are a pure function of seed, step, rolloutOffset + rollout and token; all are taken modulo 2³² */
   seed?: number;
   step?: number;
   rolloutOffset?: number;
 }
+
+export const SAMPLING_KEYS = [
+  ...(['n', 'maxTokens', 'temperature', 'topP', 'topK', 'repetitionPenalty'] as const),
+  ...(['stopIds', 'stopSequences', 'stopStrings', 'seed', 'step', 'rolloutOffset'] as const),
+] satisfies (keyof SamplingOptions)[];
 
 /** A prompt with how it is to be answered. */
 export interface SamplingRequest extends SamplingOptions {
@@ -38,6 +49,11 @@ export interface Generated {
   logProbs: Reals;
   entropy: Reals;
   finish: 'stop' | 'length';
+  /**
+   * of a response that was stopped: the id, the sequence or the string that ended it. Of several that one token completes an id comes before a
+   * sequence and that before a string, of strings the one that is whole first, and then the one that was given first
+   */
+  stoppedBy?: number | readonly number[] | string;
 }
 
 export interface SubmitOptions {
@@ -59,11 +75,18 @@ export interface EngineOptions {
 }
 export const ENGINE_DEFAULTS = { rollouts: 1024, pageTokens: 16, promptRows: 2048 };
 
-/** What the native side takes. @throws INVALID_ARGUMENT  cacheMb is not positive */
-export function engineOptions({ cacheMb, ...others }: EngineOptions) {
+const ENGINE_KEYS = ['rollouts', 'pageTokens', 'promptRows'] as const;
+
+/** What the native side takes. @throws INVALID_ARGUMENT  cacheMb is not positive; an option that there is not */
+export function engineOptions(options: EngineOptions) {
+  wantOptions('engine', 'options', options, ['cacheMb', ...ENGINE_KEYS]);
+  const { cacheMb } = options;
   if (cacheMb !== undefined && !(cacheMb > 0))
     throw new G2rpoError('INVALID_ARGUMENT', `engine: cacheMb must be above 0; got ${cacheMb}`, { got: cacheMb });
-  return { ...ENGINE_DEFAULTS, ...others, cacheBytes: (cacheMb ?? 0) * 1e6 };
+  const given = Object.fromEntries(
+    ENGINE_KEYS.map((key) => [key, options[key] === undefined ? ENGINE_DEFAULTS[key] : options[key]]),
+  ) as typeof ENGINE_DEFAULTS;
+  return { ...given, cacheBytes: (cacheMb ?? 0) * 1e6 };
 }
 
 type Submitted = ReturnType<NativePolicy['submit']>[number];
@@ -103,18 +126,30 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
     'maxTokens must be a whole number from 1',
     options.maxTokens,
   );
+  const { temperature = 1, repetitionPenalty = 1 } = options;
+  if (temperature !== 0) wantDivisor('generate: temperature, if not 0,', temperature);
+  wantDivisor('generate: repetitionPenalty', repetitionPenalty);
   for (const key of ['seed', 'step', 'rolloutOffset'] as const)
     want(options[key] === undefined || whole(options[key]), `${key} must be a whole number`, options[key]);
   const ids = (key: string, list: unknown) => {
-    want(Array.isArray(list) || ArrayBuffer.isView(list), `${key} must be a list of ids`, list);
+    wantList('generate', key, list);
     for (const id of list as readonly number[])
       want(whole(id) && id >= 0 && id < vocab, `${key} must hold ids below ${vocab}`, id);
   };
   if (options.stopIds !== undefined) ids('stopIds', options.stopIds);
   const { stopSequences = [] } = options;
-  want(Array.isArray(stopSequences), 'stopSequences must be a list of lists of ids', stopSequences);
+  wantList('generate', 'stopSequences', stopSequences);
   stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
+  const { stopStrings = [] } = options;
+  wantList('generate', 'stopStrings', stopStrings);
+  stopStrings.forEach((text, i) => {
+    const isText = typeof text === 'string' && text !== '' && !/\p{Surrogate}/u.test(text);
+    if (!isText) refuse('generate', `stopStrings[${i}]`, 'must be a text of at least one character', describe(text));
+  });
+  wantObject('generate', 'prompt', prompt);
   const { inputIds, positionIds, ropeDelta } = prompt;
+  wantList('generate', 'prompt.inputIds', inputIds);
+  wantList('generate', 'prompt.positionIds', positionIds);
   want(
     positionIds.length === 3 * inputIds.length,
     `positionIds must have ${3 * inputIds.length} entries`,
@@ -123,6 +158,17 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
   const odd = positionIds.find((position) => position < 0 || position >= FAR);
   want(odd === undefined, `positionIds must be in [0, ${FAR})`, odd);
   want(whole(ropeDelta) && Math.abs(ropeDelta) < FAR, `ropeDelta must be a whole number below ${FAR}`, ropeDelta);
+}
+
+/** What the native side says of a response, by what the request asked for. */
+function generated({ stop, stopIndex, ...response }: NativeResponse, request: SamplingRequest): Generated {
+  if (stop === 'length') return { ...response, finish: 'length' };
+  const stoppedBy = {
+    id: response.tokens.at(-1)!,
+    sequence: request.stopSequences?.[stopIndex] ?? [],
+    string: request.stopStrings?.[stopIndex] ?? '',
+  }[stop];
+  return { ...response, finish: 'stop', stoppedBy };
 }
 
 const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');
@@ -152,7 +198,12 @@ export class Sampler {
   }
 
   /** See `Policy.submit`. */
-  async submit(request: SamplingRequest, { signal, onResponse }: SubmitOptions = {}): Promise<Generated[]> {
+  async submit(request: SamplingRequest, options: SubmitOptions = {}): Promise<Generated[]> {
+    wantObject('generate', 'request', request);
+    wantOptions('generate', 'options', options, ['signal', 'onResponse']);
+    const { signal, onResponse } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      refuse('generate', 'signal', 'must be an AbortSignal', describe(signal));
     let id: number | undefined;
     const stop = () => {
       if (id === undefined) return;
@@ -172,7 +223,7 @@ export class Sampler {
       if (signal?.aborted) stop(); // before it had a number
       return await Promise.all(
         submitted.responses.map(async (promise, index) => {
-          const response = await promise;
+          const response = generated(await promise, request);
           onResponse?.(response, index);
           return response;
         }),
@@ -215,13 +266,14 @@ export class Sampler {
 
   #nativeOptions(request: SamplingRequest) {
     const { n = 1, maxTokens, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = request;
-    const { stopIds = this.#encoder.tokenizer.stopIds, stopSequences = [] } = request;
+    const { stopIds = this.#encoder.tokenizer.stopIds, stopSequences = [], stopStrings = [] } = request;
     const { seed = 0, step = 0, rolloutOffset = 0 } = request;
     return {
       ...{ n, maxTokens, temperature, topP, topK, repetitionPenalty },
       ...{ seed: seed | 0, step: step | 0, rolloutOffset: rolloutOffset | 0 },
       stopIds: Int32Array.from(stopIds),
       stopSequences: stopSequences.map((sequence) => Int32Array.from(sequence)),
+      stopStrings: stopStrings.map((text) => new TextEncoder().encode(text)),
       bannedIds: this.#bannedIds,
     };
   }

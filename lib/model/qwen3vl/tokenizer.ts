@@ -27,6 +27,8 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** Decodes token by token; the pieces joined are what `decode` returns for all. */
   stream(options?: DecodeOptions): TokenStream;
+  /** What every id adds to a text without control tokens, in UTF-8, one after the other, and where each begins: [size + 1]. */
+  textBytes(): { bytes: Uint8Array; starts: Int32Array };
   /** The id of a token by its text, if there is one. */
   idOf(token: string): number | undefined;
   /** The first control token that a text spells out, if any: such a text must not come from outside. */
@@ -79,6 +81,12 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
         push: (id) => decoder.decode(bytesFor(id, skipSpecial) ?? NO_BYTES, { stream: true }),
         end: () => decoder.decode(),
       };
+    },
+    textBytes() {
+      const pieces = Array.from({ length: bytesOf.length }, (_, id) => bytesFor(id, true) ?? NO_BYTES);
+      const starts = new Int32Array(pieces.length + 1);
+      pieces.forEach((piece, id) => (starts[id + 1] = starts[id]! + piece.length));
+      return { bytes: new Uint8Array(Buffer.concat(pieces)), starts };
     },
     idOf: (token) => idOf.get(token),
     controlTokenIn: (text) => control.find((content) => text.includes(content)),

@@ -1,5 +1,6 @@
 import type { ModelConfig } from './config.ts';
 import type { Recompute } from './policy.ts';
+import { ENGINE_DEFAULTS } from './sampler.ts';
 
 /** What a pass of the policy is over. */
 export interface PassSize {
@@ -99,6 +100,13 @@ export const pixelBytes = (config: ModelConfig, patches: number): number => F32 
 /** Bytes of the keys and values of so many tokens, in f32. */
 export const cacheBytes = ({ text }: ModelConfig, tokens: number): number =>
   F32 * 2 * text.layers * text.kvHeads * text.headDim * tokens;
+
+/** Bytes of cache without which the engine refuses a request: whole pages, as csrc/model/qwen3vl/engine.cpp counts them. */
+export function leastCacheBytes(config: ModelConfig, promptTokens: number, maxTokens: number): number {
+  const { pageTokens } = ENGINE_DEFAULTS;
+  const pages = (tokens: number) => Math.max(1, Math.ceil(tokens / pageTokens));
+  return (pages(promptTokens) + pages(maxTokens - 1)) * cacheBytes(config, pageTokens);
+}
 
 /** Weights of matrix products of the language model that every row is multiplied by. */
 function rowWeights({ text: t }: ModelConfig): number {

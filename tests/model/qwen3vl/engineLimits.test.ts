@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EncodedPrompt } from '../../../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy, type EngineOptions, type SamplingRequest } from '../../../lib/model/qwen3vl/policy.ts';
+import { packPrompts } from '../../../lib/model/qwen3vl/policyBatch.ts';
 import { native, packageRoot } from '../../../lib/runtime/native.ts';
 import { bitsOf, shippedPrompts } from '../../support/askedPrompts.ts';
 import { rejectionOf } from '../../support/thrown.ts';
@@ -21,7 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => policy.dispose());
 /** Goes on for long: nothing ends it. */
-const long = (n = 1): SamplingRequest => ({ prompt: prompts.shown, n, maxTokens: 100_000, stopIds: [] });
+const endless = (n = 1) => ({ n, maxTokens: 100_000, stopIds: [] });
+const long = (n = 1): SamplingRequest => ({ prompt: prompts.shown, ...endless(n) });
 const fine = (): SamplingRequest => ({ prompt: prompts.short, n: 2, maxTokens: 8, seed: 5 });
 
 /** A policy that has been asked for something bad does what it did before. */
@@ -48,18 +50,23 @@ describe('what is refused', () => {
     ['no token', () => ({ maxTokens: 0 }), /maxTokens must be a whole number from 1; got 0/],
     ['more tokens than can be counted', () => ({ maxTokens: 2 ** 40 }), /maxTokens must be an integer of 32 bits/],
     ['half a response', () => ({ n: 0.5 }), /n must be a whole number from 1/],
-    ['a negative temperature', () => ({ temperature: -1 }), /temperature must be at least 0/],
-    ['a temperature that is none', () => ({ temperature: Number.NaN }), /temperature must be at least 0/],
+    ['a negative temperature', () => ({ temperature: -1 }), /temperature, if not 0, must be from 1e-30 to/],
+    ['a temperature that f32 cannot divide by', () => ({ temperature: 1e-45 }), /temperature, if not 0, .*got 1e-45/],
+    ['a temperature that is none', () => ({ temperature: Number.NaN }), /temperature, if not 0, must be .*got NaN/],
     ['a topP of 0', () => ({ topP: 0 }), /topP must be in \(0, 1\]/],
     ['a negative topK', () => ({ topK: -1 }), /topK must be at least 0/],
-    ['a penalty of 0', () => ({ repetitionPenalty: 0 }), /repetitionPenalty must be positive/],
+    [
+      'a penalty of 0',
+      () => ({ repetitionPenalty: 0 }),
+      /repetitionPenalty must be from 1e-30 to 1e\+30, so that f32 can divide by it; got 0/,
+    ],
     ['a seed that is none', () => ({ seed: Number.NaN }), /seed must be a whole number; got NaN/],
     [
       'a stop id behind the vocabulary',
       () => ({ stopIds: [2 ** 32 + 5] }),
       /stopIds must hold ids below \d+; got 4294967301/,
     ],
-    ['stop ids that are none', () => ({ stopIds: 'abc' as unknown as number[] }), /stopIds must be a list of ids/],
+    ['stop ids that are none', () => ({ stopIds: 'abc' as unknown as number[] }), /stopIds must be a list; got "abc"/],
     [
       'positions of another prompt',
       () => ({ prompt: { ...prompts.short, positionIds: new Int32Array(3) } }),
@@ -79,8 +86,17 @@ describe('what is refused', () => {
     expect(bitsOf(await good)).toEqual(before);
   });
 
+  it('a temperature of scores that f32 cannot divide by', async () => {
+    const batch = packPrompts([prompts.short], policy.config.vision.merge);
+    for (const temperature of [0, 1e-38, 1e46, Number.NaN])
+      expect(await rejectionOf(policy.forward(batch, { temperature }))).toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: `policy: temperature must be from 1e-30 to 1e+30, so that f32 can divide by it; got ${temperature}`,
+      });
+  });
+
   it('one of several prompts, and then the others are stopped', async () => {
-    const { code } = await rejectionOf(policy.generate([prompts.shown, ofIds(), prompts.shown], { ...long(), n: 3 }));
+    const { code } = await rejectionOf(policy.generate([prompts.shown, ofIds(), prompts.shown], endless(3)));
     expect(code).toBe('INVALID_ARGUMENT');
   });
 
@@ -267,10 +283,7 @@ it('a thread that is ended while it samples takes nobody with it', { timeout: 12
 it('a policy that is disposed of while it samples, and aborts behind that, end nothing but what was asked', async () => {
   const gone = await load();
   const stop = new AbortController();
-  const all = [
-    gone.generate([prompts.short, prompts.shown], { ...long(), n: 2 }),
-    gone.submit(long(), { signal: stop.signal }),
-  ];
+  const all = [gone.generate([prompts.short, prompts.shown], endless(2)), gone.submit(long(), { signal: stop.signal })];
   const ends = Promise.allSettled(all);
   await sleep(50);
   gone.dispose();
