@@ -33,6 +33,6 @@ export async function advantages(
 
 /** Every value's place in its segment on the quantiles of N(0, 1). */
 export async function gaussian(values: Float64Array, by: Segments, tieTolerance = 0): Promise<Float64Array> {
-  using placed = gaussianAdvantage({ rewards: by.sort(values), segmentStarts: by.starts, tieTolerance }).advantages;
-  return by.restore(await placed.read());
+  const placed = await gaussianAdvantage.compute({ rewards: by.sort(values), segmentStarts: by.starts, tieTolerance });
+  return by.restore(placed.advantages);
 }
