@@ -44,6 +44,13 @@ export interface EstimatorSetting {
 /** A definition, its `create` typed by its own keys. */
 export const defineEstimator = <Shape extends z.ZodRawShape>(definition: EstimatorDefinition<Shape>) => {
   const schema = z.strictObject(definition.config);
+  let defaults: z.output<z.ZodObject<Shape>> | undefined; // parsed once: a batch may be compared sooner than that is done
+  const configOf = (settings: Readonly<Record<string, unknown>>) => {
+    if (!isObject(settings) || Object.keys(settings).length > 0 || Array.isArray(settings))
+      return settingsOf(definition.name, schema, settings);
+    defaults ??= settingsOf(definition.name, schema, settings);
+    return { ...defaults };
+  };
   return {
     ...definition,
     settings: Object.entries(definition.config).map(([name, type]): EstimatorSetting => {
@@ -52,7 +59,7 @@ export const defineEstimator = <Shape extends z.ZodRawShape>(definition: Estimat
     }),
     /** Settings left out take their defaults. @throws INVALID_ARGUMENT  a setting outside its domain, or of another name */
     make(settings: Readonly<Record<string, unknown>> = {}): Estimator {
-      const config = settingsOf(definition.name, schema, settings);
+      const config = configOf(settings);
       const { name, needs = [], penalties = 'summed', over = 'rollouts' } = definition;
       const made = definition.create(config);
       return {

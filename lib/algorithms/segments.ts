@@ -1,3 +1,5 @@
+import { scratch } from './scratch.ts';
+
 /** Rows in an order in which equal labels stand next to each other: labels by first appearance, rows of one label in their own order. */
 export interface Segments {
   /** [B] row of the input that stands at each place */
@@ -10,10 +12,10 @@ export interface Segments {
   readonly segmentOf: Int32Array<ArrayBuffer>;
   /** how rows of one label follow each other in the input */
   readonly runs: Runs;
-  /** Values in that order; they themselves if it is theirs. */
-  sort(values: Float64Array): Float64Array<ArrayBuffer>;
-  /** Values in the order of the input again; they themselves if it is theirs. */
-  restore(values: Float64Array): Float64Array<ArrayBuffer>;
+  /** Values in that order, written into an array if one is given; they themselves if it is theirs. */
+  sort(values: Float64Array, into?: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer>;
+  /** Values in the order of the input again, written into an array if one is given; they themselves if it is theirs. */
+  restore(values: Float64Array, into?: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer>;
 }
 
 /** Rows of one label that follow each other, as those of a group mostly do. */
@@ -41,19 +43,23 @@ export function segments(labels: ArrayLike<number>): Segments {
     get order() {
       return (order ??= placed(runs, starts, B));
     },
-    sort: (values) => (together ? (values as Float64Array<ArrayBuffer>) : sorted(values, runs, starts)),
-    restore: (values) => (together ? (values as Float64Array<ArrayBuffer>) : restored(values, runs, starts)),
+    sort(values, into) {
+      return together
+        ? (values as Float64Array<ArrayBuffer>)
+        : sorted(values, into ?? new Float64Array(B), runs, starts);
+    },
+    restore(values, into) {
+      return together
+        ? (values as Float64Array<ArrayBuffer>)
+        : restored(values, into ?? new Float64Array(B), runs, starts);
+    },
   };
 }
-
-/** Where runs begin, before it is known how many there are; kept from call to call, since a list of every row is soon a lot of garbage. */
-let found = new Int32Array(0);
 
 /** Labels as numbers from 0 by first appearance. Those that are small themselves are looked up in a list, others in a map. */
 function numberRuns(labels: ArrayLike<number>): { runs: Runs; first: Int32Array<ArrayBuffer> } {
   const B = labels.length;
-  if (found.length <= B) found = new Int32Array(2 * B + 1);
-  const begins = found;
+  const begins = scratch('i32', B + 1); // it is not known yet how many there are
   let [R, least, most] = [0, 0, 0];
   for (let row = 0; row < B; row++) {
     const label = labels[row]!;
@@ -123,32 +129,36 @@ function placed({ starts, segment }: Runs, segmentStarts: Int32Array, B: number)
   return order;
 }
 
-/** [B] values in the order of the segments: `placed`, without a list of places. */
-function sorted(values: Float64Array, { starts, segment }: Runs, segmentStarts: Int32Array): Float64Array<ArrayBuffer> {
-  const next = segmentStarts.slice();
-  const sorted = new Float64Array(values.length);
-  for (let r = 0, row = 0; r < segment.length; r++) {
-    const [s, end] = [segment[r]!, starts[r + 1]!];
-    const shift = next[s]! - row;
-    next[s] = end + shift;
-    for (; row < end; row++) sorted[row + shift] = values[row]!;
-  }
-  return sorted;
-}
-
-/** [B] values in the order of the input. */
-function restored(
+/** Values in the order of the segments: `placed`, without a list of places. */
+function sorted<A extends Float64Array>(
   values: Float64Array,
+  into: A,
   { starts, segment }: Runs,
   segmentStarts: Int32Array,
-): Float64Array<ArrayBuffer> {
+): A {
   const next = segmentStarts.slice();
-  const restored = new Float64Array(values.length);
   for (let r = 0, row = 0; r < segment.length; r++) {
     const [s, end] = [segment[r]!, starts[r + 1]!];
     const shift = next[s]! - row;
     next[s] = end + shift;
-    for (; row < end; row++) restored[row] = values[row + shift]!;
+    for (; row < end; row++) into[row + shift] = values[row]!;
   }
-  return restored;
+  return into;
+}
+
+/** Values in the order of the input. */
+function restored<A extends Float64Array>(
+  values: Float64Array,
+  into: A,
+  { starts, segment }: Runs,
+  segmentStarts: Int32Array,
+): A {
+  const next = segmentStarts.slice();
+  for (let r = 0, row = 0; r < segment.length; r++) {
+    const [s, end] = [segment[r]!, starts[r + 1]!];
+    const shift = next[s]! - row;
+    next[s] = end + shift;
+    for (; row < end; row++) into[row] = values[row + shift]!;
+  }
+  return into;
 }
