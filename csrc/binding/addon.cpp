@@ -31,24 +31,29 @@ void hand_over(const CompletionRef& c) {
 }
 
 /** Raw Node-API with ignored statuses: the environment may be going down, and then every call fails. */
-void settle(napi_env env, napi_value, void* context, void* data) {
+void settle(napi_env env, napi_deferred deferred, Failure failure, const Pending::Result& result) {
+  if (!failure.code) {
+    try {
+      if (napi_value value = result(env)) {
+        napi_resolve_deferred(env, deferred, value);
+        return;
+      }
+      failure = {"INTERNAL", "a result could not be handed to JavaScript"};
+    } catch (const std::exception& e) {
+      failure = {"INTERNAL", e.what()};
+    }
+  }
+  napi_reject_deferred(env, deferred, error_value(env, failure.code, failure.message));
+}
+
+/** On the JavaScript thread, called by the thread-safe function. */
+void settle_handed(napi_env env, napi_value, void* context, void* data) {
   const std::unique_ptr<CompletionRef> handed(static_cast<CompletionRef*>(data));
   const CompletionRef& c = *handed;
   if (!env) return;
   auto* state = static_cast<Context*>(context);
   if (--state->pending == 0) napi_unref_threadsafe_function(env, state->done);
-  if (!c->failure.code) {
-    try {
-      if (napi_value value = c->result(env)) {
-        napi_resolve_deferred(env, c->deferred, value);
-        return;
-      }
-      c->failure = {"INTERNAL", "a result could not be handed to JavaScript"};
-    } catch (const std::exception& e) {
-      c->failure = {"INTERNAL", e.what()};
-    }
-  }
-  napi_reject_deferred(env, c->deferred, error_value(env, c->failure.code, c->failure.message));
+  settle(env, c->deferred, std::move(c->failure), c->result);
 }
 
 void close_context(void* data) {
@@ -121,7 +126,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData<Context>(state);
   napi_value name = nullptr;
   napi_create_string_utf8(env, "g2rpo", NAPI_AUTO_LENGTH, &name);
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, state, settle, &state->done);
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, state, settle_handed, &state->done);
   napi_unref_threadsafe_function(env, state->done);
   napi_add_env_cleanup_hook(env, close_context, state);
   exports["cores"] = Napi::Function::New<guarded_call<cores>>(env);
@@ -177,13 +182,25 @@ void Pending::reject(const Failure& failure) const {
   hand_over(completion_);
 }
 
-Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result) {
-  Napi::Promise promise;
-  device_of(env).enqueue([pending = Pending(env, promise), work = std::move(work), result = std::move(result)](Stream& stream) mutable {
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result, size_t bytes) {
+  const auto run = [](Stream& stream, auto& work) {
     std::shared_ptr<const Failure> read_failure;
     auto failure = guarded(stream, [&] { read_failure = work(stream); });
-    if (!failure) failure = read_failure;
     work = nullptr;
+    return failure ? failure : read_failure;
+  };
+  Device& device = device_of(env);
+  std::shared_ptr<const Failure> failed;
+  if (bytes <= kShortJob && device.run_here([&](Stream& stream) { failed = run(stream, work); })) {
+    napi_deferred deferred = nullptr;
+    napi_value made = nullptr;
+    napi_create_promise(env, &deferred, &made);
+    settle(env, deferred, failed ? *failed : Failure{}, result);
+    return Napi::Promise(env, made);
+  }
+  Napi::Promise promise;
+  device.enqueue([run, pending = Pending(env, promise), work = std::move(work), result = std::move(result)](Stream& stream) mutable {
+    const auto failure = run(stream, work);
     if (failure) pending.reject(*failure);
     else pending.resolve(std::move(result));
   });

@@ -43,11 +43,22 @@ class Pending {
   std::shared_ptr<Completion> completion_;
 };
 
+/** Jobs that touch no more than this are over sooner than the device's thread is awake: where nothing is on its way they run on the caller's. */
+constexpr size_t kShortJob = 128 << 10;
+
+/** Runs job(stream), which touches so many bytes, after everything enqueued before. */
+template <class Job> void enqueue_sized(Napi::Env env, size_t bytes, Job&& job) {
+  Device& device = device_of(env);
+  if (bytes > kShortJob || !device.run_here(job)) device.enqueue(std::forward<Job>(job));
+}
+
 /**
  * Runs `work` on the device's stream, then `result` on the JavaScript thread; the promise takes its value, or is rejected with
  * how the work failed. `work` may return the failure of a tensor it read.
+ *
+ * @param bytes  that `work` touches, if it is known
  */
-Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result);
+Napi::Promise promise_on_stream(Napi::Env env, std::function<std::shared_ptr<const Failure>(Stream&)> work, Pending::Result result, size_t bytes = SIZE_MAX);
 
 /** Throws into JavaScript an Error with a `code` property; lib/runtime turns it into a G2rpoError. */
 [[noreturn]] void throw_js(Napi::Env env, const char* code, const std::string& message);

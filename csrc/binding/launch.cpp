@@ -55,10 +55,18 @@ Napi::Value kernel_times(const Napi::CallbackInfo& info) {
 }
 
 struct Launch {
-  const KernelEntry* entry;
+  const KernelEntry* entry = nullptr;
   std::vector<KernelArgs::Slot> slots;
   std::vector<BufferRef> reads, writes;
   std::vector<std::shared_ptr<std::vector<RawView>>> lists;  // what slots of lists point to
+  size_t array_bytes = 0;                                     // of memory that is JavaScript's
+  /** of its tensors */
+  size_t bytes() const {
+    size_t sum = array_bytes;
+    for (const auto* buffers : {&reads, &writes})
+      for (const auto& b : *buffers) sum += b->bytes;
+    return sum;
+  }
 };
 
 /** Elements of a list's tensors; they are flat, so their memory says how many. */
@@ -74,9 +82,25 @@ void add_list(Launch& job, KernelArgs::Slot& slot, const Napi::Array& tensors, b
   job.lists.push_back(std::move(views));
 }
 
+/** The dimensions of argument i; those that it does not have are −1. */
+void add_dims(KernelArgs::Slot& slot, const std::string& name, const double* dims, uint32_t i, size_t bytes, size_t element) {
+  size_t size = 1;
+  for (int d = 0; d < kMaxRank; d++) {
+    const double n = dims[i * kMaxRank + d];
+    if (!(n >= -1 && n <= 9e15)) throw Error("SHAPE_MISMATCH", name + ": a dimension is out of range");
+    slot.dim[d] = n < 0 ? 0 : static_cast<size_t>(n);
+    if (n >= 0) size *= slot.dim[d];
+  }
+  slot.size = size;
+  if (size * element != bytes)
+    throw Error("SHAPE_MISMATCH", name + ": argument " + std::to_string(i) + " has " + std::to_string(bytes) +
+                                      " bytes, its dimensions want " + std::to_string(size * element));
+}
+
 /**
  * launch(name, variant, arguments, dims, written): arguments are tensors, lists of them, numbers or null in the order of the signature;
- * dims holds kMaxRank dimensions for each; written[i] is 1 for updated tensors and outputs.
+ * dims holds kMaxRank dimensions for each; written[i] is 1 for updated tensors and outputs. A typed array is taken where it is, for
+ * what runs before JavaScript goes on.
  */
 Launch launch_of(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
@@ -87,7 +111,8 @@ Launch launch_of(const Napi::CallbackInfo& info) {
   const auto written = info[4].As<Napi::Uint8Array>();
   const auto& accelerator = device_of(info.Env()).accelerator();
   const Backend backend = accelerator ? accelerator->backend() : Backend::cpu;
-  Launch job{find_kernel(name.c_str(), backend, dtype), {}, {}, {}, {}};
+  Launch job;
+  job.entry = find_kernel(name.c_str(), backend, dtype);
   if (!job.entry) throw_no_kernel(name.c_str(), backend, dtype);
   const uint32_t count = arguments.Length();
   if (dims.ElementLength() != size_t{count} * kMaxRank || written.ElementLength() != count)
@@ -99,19 +124,14 @@ Launch launch_of(const Napi::CallbackInfo& info) {
       slot.scalar = v.As<Napi::Number>().DoubleValue();
     } else if (v.IsArray()) {
       add_list(job, slot, v.As<Napi::Array>(), written[i]);
+    } else if (v.IsTypedArray()) {
+      const auto array = v.As<Napi::TypedArray>();
+      add_dims(slot, name, dims.Data(), i, array.ByteLength(), array.ElementSize());
+      slot.data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+      job.array_bytes += array.ByteLength();
     } else if (!v.IsNull()) {
       BufferRef buffer = buffer_of(v);
-      size_t size = 1;
-      for (int d = 0; d < kMaxRank; d++) {
-        const double n = dims[i * kMaxRank + d];
-        if (!(n >= -1 && n <= 9e15)) throw Error("SHAPE_MISMATCH", name + ": a dimension is out of range");
-        slot.dim[d] = n < 0 ? 0 : static_cast<size_t>(n);
-        if (n >= 0) size *= slot.dim[d];
-      }
-      slot.size = size;
-      if (size * size_of(buffer->dtype) != buffer->bytes)
-        throw Error("SHAPE_MISMATCH", name + ": argument " + std::to_string(i) + " has " + std::to_string(buffer->bytes) +
-                                          " bytes, its dimensions want " + std::to_string(size * size_of(buffer->dtype)));
+      add_dims(slot, name, dims.Data(), i, buffer->bytes, size_of(buffer->dtype));
       slot.data = buffer->data;
       (written[i] ? job.writes : job.reads).push_back(std::move(buffer));
     }
@@ -129,7 +149,10 @@ std::shared_ptr<const Failure> earlier_failure(const Launch& job) {
 }
 
 Napi::Value launch(const Napi::CallbackInfo& info) {
-  device_of(info.Env()).enqueue([job = launch_of(info)](Stream& stream) {
+  Launch job = launch_of(info);
+  if (job.array_bytes > 0) throw Error("INVALID_ARGUMENT", "launch: tensors were wanted; got a typed array");
+  const size_t bytes = job.bytes();
+  enqueue_sized(info.Env(), bytes, [job = std::move(job)](Stream& stream) {
     std::shared_ptr<const Failure> failure = earlier_failure(job);
     if (!failure) failure = guarded(stream, [&] { job.entry->launch(stream, KernelArgs(job.slots.data())); });
     for (const auto& b : job.writes) {
@@ -138,6 +161,16 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
     }
   });
   return info.Env().Undefined();
+}
+
+/** runHere(… as launch, typed arrays for tensors): whether it has run */
+Napi::Value run_here(const Napi::CallbackInfo& info) {
+  const Launch job = launch_of(info);
+  std::shared_ptr<const Failure> failure;
+  const auto run = [&](Stream& stream) { failure = guarded(stream, [&] { job.entry->launch(stream, KernelArgs(job.slots.data())); }); };
+  const bool ran = job.bytes() <= kShortJob && device_of(info.Env()).run_here(run);
+  if (failure) throw Error(failure->code, failure->message);
+  return Napi::Boolean::New(info.Env(), ran);
 }
 
 /** time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, on an accelerator seconds; the mean of `count` */
@@ -167,6 +200,7 @@ void register_launch(Napi::Env env, Napi::Object exports) {
   exports["profile"] = Napi::Function::New<guarded_call<set_profile>>(env);
   exports["kernelTimes"] = Napi::Function::New<guarded_call<kernel_times>>(env);
   exports["launch"] = Napi::Function::New<guarded_call<launch>>(env);
+  exports["runHere"] = Napi::Function::New<guarded_call<run_here>>(env);
   exports["time"] = Napi::Function::New<guarded_call<time>>(env);
 }
 

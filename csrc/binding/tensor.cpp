@@ -21,7 +21,7 @@ Napi::Value allocate_tensor(const Napi::CallbackInfo& info) {
   if (!(count >= 0 && count <= 9e15)) throw Error("INVALID_ARGUMENT", "a tensor's size must be in [0, 9e15]");
   auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count), device_of(info.Env()).accelerator());
   if (info[2].ToBoolean()) {
-    device_of(info.Env()).enqueue([buffer](Stream& stream) { buffer->failure = guarded(stream, [&] { clear(stream, static_cast<char*>(buffer->data), buffer->bytes); }); });
+    enqueue_sized(info.Env(), buffer->bytes, [buffer](Stream& stream) { buffer->failure = guarded(stream, [&] { clear(stream, static_cast<char*>(buffer->data), buffer->bytes); }); });
   }
   return wrap(info.Env(), buffer);
 }
@@ -44,7 +44,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
     throw Error("SHAPE_MISMATCH", "write: " + std::to_string(buffer->bytes) + " bytes were wanted; got " +
                                       std::to_string(array.ByteLength()));
   const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  device_of(info.Env()).enqueue([buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream& stream) {
+  enqueue_sized(info.Env(), buffer->bytes, [buffer, bytes = std::vector<char>(from, from + array.ByteLength())](Stream& stream) {
     buffer->failure = guarded(stream, [&] { buffer->fill(bytes.data()); });
     buffer->writes++;
   });
@@ -63,7 +63,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
         download(stream, bytes->data(), static_cast<const char*>(buffer->data), buffer->bytes);
         return buffer->failure;
       },
-      [bytes](napi_env env) { return array_buffer(env, bytes); });
+      [bytes](napi_env env) { return array_buffer(env, bytes); }, buffer->bytes);
 }
 
 /** release(tensor): the memory goes as soon as nothing enqueued needs it */

@@ -58,7 +58,8 @@ class ScratchArena {
 };
 
 namespace {
-thread_local ScratchArena tls;
+thread_local ScratchArena own;
+thread_local ScratchArena* lent = nullptr;
 
 std::atomic<size_t> in_use{0}, peak_use{0}, most{SIZE_MAX};
 
@@ -86,7 +87,7 @@ void claim_memory(size_t bytes) {
   }
 }
 
-bool count_scratch(bool counts) { return std::exchange(tls.counts, counts); }
+bool count_scratch(bool counts) { return std::exchange(thread_scratch().counts, counts); }
 
 void* allocate(size_t bytes) {
   if (bytes == 0) bytes = 64;
@@ -125,11 +126,12 @@ void return_free_memory() {
 #endif
 }
 
-ScratchArena& thread_scratch() { return tls; }
+ScratchArena& thread_scratch() { return lent ? *lent : own; }
+ScratchArena* lend_scratch(ScratchArena* arena) { return std::exchange(lent, arena); }
 
-ScratchArena* open_scratch(Accelerator& accelerator) {
+ScratchArena* open_scratch(Accelerator* accelerator) {
   auto* arena = new ScratchArena;
-  arena->accelerator = &accelerator;
+  arena->accelerator = accelerator;
   arena->counts = true;
   return arena;
 }
@@ -161,19 +163,21 @@ void* scratch_take(ScratchArena& t, size_t bytes) {
 }
 
 void* KeptScratch::take_bytes(size_t bytes) {
-  const size_t mark = tls.top;
-  void* const data = scratch_take(tls, bytes);
-  tls.kept.push_back({mark, true});
-  number_ = tls.kept.size();
+  ScratchArena& scratch = thread_scratch();
+  const size_t mark = scratch.top;
+  void* const data = scratch_take(scratch, bytes);
+  scratch.kept.push_back({mark, true});
+  number_ = scratch.kept.size();
   return data;
 }
 
 void KeptScratch::give_back() {
   if (!taken()) return;
-  auto& kept = tls.kept;
+  ScratchArena& scratch = thread_scratch();
+  auto& kept = scratch.kept;
   kept[number_ - 1].wanted = false;
   number_ = 0;
-  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(tls, kept.back().mark);
+  for (; !kept.empty() && !kept.back().wanted; kept.pop_back()) scratch_release(scratch, kept.back().mark);
 }
 
 size_t scratch_mark(const ScratchArena& t) { return t.top; }

@@ -6,14 +6,16 @@ namespace g2rpo {
 
 /** Where scratch comes from: blocks of a thread's memory or of an accelerator's, taken and given back in the order of scopes. */
 class ScratchArena;
-/** That of the calling thread. */
+/** That of the calling thread: its own, or one that was lent to it. */
 ScratchArena& thread_scratch();
 void* scratch_take(ScratchArena&, size_t bytes);
 size_t scratch_mark(const ScratchArena&);
 void scratch_release(ScratchArena&, size_t mark);
-/** One in the memory of an accelerator, which counts. */
-ScratchArena* open_scratch(Accelerator&);
+/** One that counts, in the memory of an accelerator unless it is null. */
+ScratchArena* open_scratch(Accelerator*);
 void close_scratch(ScratchArena*);
+/** The calling thread takes its scratch from it, until it is lent what this returns: what it took it from before. */
+ScratchArena* lend_scratch(ScratchArena*);
 
 /** 64-byte aligned temporary arrays, valid until the scope ends. Nothing is zeroed. */
 class Scratch {

@@ -20,7 +20,12 @@ void Buffer::fill(const void* from) {
 }
 
 Device::Device(int threads, std::shared_ptr<Accelerator> accelerator)
-    : threads_(accelerator ? 1 : threads), accelerator_(std::move(accelerator)), pool_(std::make_unique<ThreadPool>(threads_)), thread_([this] { work(); }) {}
+    : threads_(accelerator ? 1 : threads),
+      accelerator_(std::move(accelerator)),
+      pool_(std::make_unique<ThreadPool>(threads_)),
+      scratch_(open_scratch(nullptr), close_scratch),
+      accelerator_scratch_(accelerator_ ? open_scratch(accelerator_.get()) : nullptr, close_scratch),
+      thread_([this] { work(); }) {}
 
 Device::~Device() {
   {
@@ -37,6 +42,27 @@ void Device::enqueue(std::function<void(Stream&)> job) {
     jobs_.push_back(std::move(job));
   }
   wake_.notify_one();
+}
+
+Device::Turn::Turn(Device& device) : device_(device), before_(lend_scratch(device.scratch_.get())) {}
+
+Device::Turn::~Turn() {
+  lend_scratch(before_);
+  std::lock_guard lock(device_.mutex_);
+  device_.busy_ = false;
+  if (!device_.jobs_.empty()) device_.wake_.notify_one();
+}
+
+Stream Device::Turn::stream() const {
+  const auto& accelerator = device_.accelerator_;
+  return {device_.pool_.get(), accelerator ? accelerator->queue() : nullptr, accelerator.get(), device_.accelerator_scratch_.get()};
+}
+
+bool Device::begin_here() {
+  if (accelerator_) return false;
+  std::lock_guard lock(mutex_);
+  if (busy_ || !jobs_.empty()) return false;
+  return busy_ = true;
 }
 
 void Device::set_threads(int threads) {
@@ -56,19 +82,20 @@ void abandon(Stream& stream) {
 }
 
 void Device::work() {
-  count_scratch(true);
-  const std::unique_ptr<ScratchArena, void (*)(ScratchArena*)> scratch(accelerator_ ? open_scratch(*accelerator_) : nullptr, close_scratch);
   for (;;) {
     std::function<void(Stream&)> job;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
+      wake_.wait(lock, [&] { return stop_ || (!jobs_.empty() && !busy_); });
       if (stop_) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
+      busy_ = true;
     }
-    Stream stream{pool_.get(), accelerator_ ? accelerator_->queue() : nullptr, accelerator_.get(), scratch.get()};
+    const Turn turn(*this);
+    Stream stream = turn.stream();
     job(stream);
+    job = nullptr;  // drops what it holds before the turn ends
   }
 }
 

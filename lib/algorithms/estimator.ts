@@ -44,30 +44,40 @@ export interface EstimatorSetting {
 }
 
 /** A definition, its `create` typed by its own keys. */
-export const defineEstimator = <Shape extends z.ZodRawShape>(definition: EstimatorDefinition<Shape>) => ({
-  ...definition,
-  settings: Object.entries(definition.config).map(([name, type]): EstimatorSetting => {
-    const { description = '' } = type as z.ZodType;
-    return { name, description, default: (type as z.ZodType).parse(undefined) };
-  }),
-  /** Settings left out take their defaults. @throws INVALID_ARGUMENT  a setting outside its domain, or of another name */
-  make(settings: Readonly<Record<string, unknown>> = {}): Estimator {
-    const config = settingsOf(definition.name, z.strictObject(definition.config), settings);
-    const { name, needs = [], penalties = 'summed', over = 'rollouts' } = definition;
-    const made = definition.create(config);
-    return {
-      ...{ name, needs, penalties, over: typeof over === 'function' ? over(config) : over },
-      ...forgetful(name),
-      ...made,
-      async advantages(batch) {
-        const advantages = await made.advantages(batch);
-        // rewards near the end of what a double can hold have no differences or variances in it
-        checkNumbers(name, 'the advantage of rewards this far apart', advantages, true);
-        return advantages;
-      },
-    };
-  },
-});
+export const defineEstimator = <Shape extends z.ZodRawShape>(definition: EstimatorDefinition<Shape>) => {
+  const schema = z.strictObject(definition.config);
+  let defaults: z.output<z.ZodObject<Shape>> | undefined; // parsed once: a batch may be compared sooner than that is done
+  const configOf = (settings: Readonly<Record<string, unknown>>) => {
+    if (!isObject(settings) || Object.keys(settings).length > 0 || Array.isArray(settings))
+      return settingsOf(definition.name, schema, settings);
+    defaults ??= settingsOf(definition.name, schema, settings);
+    return { ...defaults };
+  };
+  return {
+    ...definition,
+    settings: Object.entries(definition.config).map(([name, type]): EstimatorSetting => {
+      const { description = '' } = type as z.ZodType;
+      return { name, description, default: (type as z.ZodType).parse(undefined) };
+    }),
+    /** Settings left out take their defaults. @throws INVALID_ARGUMENT  a setting outside its domain, or of another name */
+    make(settings: Readonly<Record<string, unknown>> = {}): Estimator {
+      const config = configOf(settings);
+      const { name, needs = [], penalties = 'summed', over = 'rollouts' } = definition;
+      const made = definition.create(config);
+      return {
+        ...{ name, needs, penalties, over: typeof over === 'function' ? over(config) : over },
+        ...forgetful(name),
+        ...made,
+        async advantages(batch) {
+          const advantages = await made.advantages(batch);
+          // rewards near the end of what a double can hold have no differences or variances in it
+          checkNumbers(name, 'the advantage of rewards this far apart', advantages, true);
+          return advantages;
+        },
+      };
+    },
+  };
+};
 
 /** Settings with their defaults. @throws INVALID_ARGUMENT  a key of another name, with the nearest; all values out of their domain */
 export function settingsOf<Shape extends z.ZodRawShape>(

@@ -15,22 +15,19 @@ export interface Moments extends Segments {
 }
 
 export async function momentsOf(by: Segments, values: Float64Array): Promise<Moments> {
-  const { mean, variance } = segmentStatistics({ values: by.sort(values), segmentStarts: by.starts });
-  try {
-    const [means, variances] = await Promise.all([mean.read(), variance.read()]);
-    if (variances.some((v) => v === Infinity)) throw tooFarApart();
-    const { starts, first, segmentOf, sort, restore } = by;
-    return {
-      ...{ starts, first, segmentOf, sort, restore, mean: means, variance: variances },
-      get order() {
-        return by.order;
-      },
-      size: (s) => starts[s + 1]! - starts[s]!,
-    };
-  } finally {
-    mean.dispose();
-    variance.dispose();
-  }
+  const { mean, variance } = await segmentStatistics.compute({ values: by.sort(values), segmentStarts: by.starts });
+  if (variance.some((v) => v === Infinity)) throw tooFarApart();
+  const { starts, first, runs, sort, restore } = by;
+  return {
+    ...{ starts, first, runs, sort, restore, mean, variance },
+    get order() {
+      return by.order;
+    },
+    get segmentOf() {
+      return by.segmentOf;
+    },
+    size: (s) => starts[s + 1]! - starts[s]!,
+  };
 }
 
 /** Finite numbers whose variance is none that a double could hold. */
@@ -84,18 +81,17 @@ export function checkBatch(name: string, batch: RewardedBatch, { finite }: { fin
   for (const [key, values] of Object.entries(components ?? {})) checkNumbers(name, `components.${key}`, values, finite);
   if (batch.greedyRewards) checkNumbers(name, 'greedyRewards', batch.greedyRewards, finite);
   const groups = segments(batch.groupIds);
-  for (let b = 0; b < B; b++) {
-    const [task, before] = [taskIds[b]!, taskIds[groups.first[groups.segmentOf[b]!]!]!];
-    if (task !== before)
-      refuse(
-        name,
-        'taskIds',
-        'must be the same for all rollouts of a group',
-        `${taskName(batch, task)} in row ${b}, ${taskName(batch, before)} before, for group ${batch.groupIds[b]}`,
-        b,
-      );
+  const { starts, segment } = groups.runs;
+  for (let r = 0; r < segment.length; r++) {
+    const before = taskIds[groups.first[segment[r]!]!]!;
+    for (let b = starts[r]!; b < starts[r + 1]!; b++) if (taskIds[b] !== before) crossesTasks(name, batch, b, before);
   }
   return groups;
+}
+
+function crossesTasks(name: string, batch: RewardedBatch, b: number, before: number): never {
+  const got = `${taskName(batch, batch.taskIds[b]!)} in row ${b}, ${taskName(batch, before)} before, for group ${batch.groupIds[b]}`;
+  return refuse(name, 'taskIds', 'must be the same for all rollouts of a group', got, b);
 }
 
 /** The name under which a task is remembered. */

@@ -1,6 +1,18 @@
 import { G2rpoError, nearestName } from '../runtime/errors.ts';
-import { callNative, fromNative, native, type NativeTensor } from '../runtime/native.ts';
-import { dtypeOf, empty, Tensor, tensor, type DType, type TypedArray } from '../runtime/tensor.ts';
+import { callNative, fromNative, native } from '../runtime/native.ts';
+import {
+  ARRAYS,
+  dtypeOf,
+  empty,
+  ownMemory,
+  sizeOf,
+  Tensor,
+  tensor,
+  type ArrayOf,
+  type DType,
+  type Scope,
+  type TypedArray,
+} from '../runtime/tensor.ts';
 import { bindDims, isStored, shapeOf, specText, type Dims, type ScalarSpec, type TensorSpec } from './signature.ts';
 
 export * from './signature.ts';
@@ -64,6 +76,8 @@ export interface Kernel<
   readonly declaration: KernelDeclaration<I, U, S, O>;
   /** as C++ must say it */
   readonly signature: string;
+  /** The outputs as arrays: launched, read and freed. What is small and of arrays alone is computed on them as they are. */
+  compute(args: Arguments<I, U, S>): Promise<{ [K in keyof O]: ArrayOf<O[K] extends TensorSpec<infer D> ? D : DType> }>;
   /** CPU seconds of one run on the stream's thread, the mean of `count` runs; without the way there and back */
   time(args: Arguments<I, U, S>, count: number): Promise<number>;
 }
@@ -86,12 +100,12 @@ export function defineKernel<
   S extends Scalars = Record<never, never>,
 >(declaration: KernelDeclaration<I, U, S, O>): Kernel<I, U, S, O> {
   const { name } = declaration;
-  const signature = signatureOf(declaration as unknown as KernelDeclaration<Tensors, Tensors, Scalars, Tensors>);
   const plan = makePlan(declaration as never);
-  const kernel = Object.assign((args: Record<string, unknown>) => launch(name, signature, plan, args), {
+  const kernel = Object.assign((args: Record<string, unknown>) => launch(plan, bind(plan, args)), {
     declaration,
-    signature,
-    time: (args: Record<string, unknown>, count: number) => time(name, signature, plan, args, count),
+    signature: plan.signature,
+    compute: (args: Record<string, unknown>) => compute(plan, args),
+    time: (args: Record<string, unknown>, count: number) => time(plan, args, count),
   });
   kernels.set(name, kernel as unknown as Kernel);
   return kernel as unknown as Kernel<I, U, S, O>;
@@ -108,15 +122,36 @@ interface Slot {
   spec: TensorSpec | ScalarSpec;
   role: 'input' | 'update' | 'scalar' | 'output';
 }
-function makePlan(d: KernelDeclaration<Tensors, Tensors, Scalars, Tensors>): Slot[] {
-  const slots = (specs: Record<string, TensorSpec | ScalarSpec> | undefined, role: Slot['role']) =>
-    Object.entries(specs ?? {}).map(([name, spec]) => ({ name, spec, role }));
-  return [
-    ...slots(d.inputs, 'input'),
-    ...slots(d.updates, 'update'),
-    ...slots(d.scalars, 'scalar'),
-    ...slots(d.outputs, 'output'),
-  ];
+
+/** What the addon is told of a kernel's arguments. */
+interface Plan {
+  name: string;
+  signature: string;
+  slots: Slot[];
+  /** names that may be given */
+  names: ReadonlySet<string>;
+  /** [slots] 1 where memory is written */
+  written: Uint8Array;
+  /** [slots, MOST_DIMS] those of the call that is being made; −1 where there is none */
+  sizes: Float64Array;
+}
+
+/** kMaxRank of csrc/core/kernel.h */
+const MOST_DIMS = 4;
+
+function makePlan(d: KernelDeclaration<Tensors, Tensors, Scalars, Tensors>): Plan {
+  const of = (specs: Record<string, TensorSpec | ScalarSpec> | undefined, role: Slot['role']) =>
+    Object.entries(specs ?? {}).map(([name, spec]): Slot => ({ name, spec, role }));
+  const given = [...of(d.inputs, 'input'), ...of(d.updates, 'update'), ...of(d.scalars, 'scalar')];
+  const slots = [...given, ...of(d.outputs, 'output')];
+  return {
+    name: d.name,
+    signature: signatureOf(d),
+    slots,
+    names: new Set(given.map(({ name }) => name)),
+    written: Uint8Array.from(slots, ({ role }) => Number(role === 'update' || role === 'output')),
+    sizes: new Float64Array(slots.length * MOST_DIMS),
+  };
 }
 
 /** Should the declaration and the C++ signature ever differ, both are printed and nothing runs. */
@@ -144,34 +179,91 @@ export function checkAllContracts(): void {
 
 const checked = new Set<string>();
 
-/** Arguments, checked and in the order of the signature, with outputs to be filled. */
-interface Call {
+/** Arguments, checked and in the order of the signature; an output is what it will be. */
+interface Bound {
   variant: DType;
-  handles: (NativeTensor | NativeTensor[] | number | null)[];
-  sizes: Float64Array;
-  written: Uint8Array;
-  outputs: Record<string, Tensor>;
-  /** made of typed arrays, for this call only */
-  temporary: Tensor[];
+  values: (Tensor | TypedArray | readonly Tensor[] | number | null | Output)[];
+  /** of the first tensor: outputs live and die with it */
+  scope: Scope | undefined;
 }
 
-function launch(name: string, signature: string, plan: Slot[], args: Record<string, unknown>): Record<string, Tensor> {
-  const { variant, handles, sizes, written, outputs, temporary } = bind(name, signature, plan, args);
-  callNative((n) => n.launch(name, variant, handles, sizes, written));
+class Output {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  constructor(name: string, dtype: DType, shape: readonly number[]) {
+    this.name = name;
+    this.dtype = dtype;
+    this.shape = shape;
+  }
+  get byteLength(): number {
+    return sizeOf(this.shape) * ARRAYS[this.dtype].BYTES_PER_ELEMENT;
+  }
+  array(): TypedArray {
+    return new ARRAYS[this.dtype](sizeOf(this.shape));
+  }
+}
+
+/** What the addon takes, with the outputs that it will fill. */
+function placed({ values, scope }: Bound) {
+  const outputs: Record<string, Tensor> = {};
+  const temporary: Tensor[] = []; // made of typed arrays, for this call only
+  const handles = values.map((value) => {
+    if (value === null || typeof value === 'number') return value;
+    if (value instanceof Tensor) return value.handle;
+    if (value instanceof Output) return (outputs[value.name] = empty(value.dtype, value.shape, scope)).handle;
+    if (!ArrayBuffer.isView(value)) return value.map((t) => t.handle);
+    const uploaded = tensor(value);
+    temporary.push(uploaded);
+    return uploaded.handle;
+  });
+  return { handles, outputs, temporary };
+}
+
+function launch(plan: Plan, bound: Bound): Record<string, Tensor> {
+  const { handles, outputs, temporary } = placed(bound);
+  callNative((n) => n.launch(plan.name, bound.variant, handles, plan.sizes, plan.written));
   for (const t of temporary) t.dispose();
   return outputs;
 }
 
-async function time(
-  name: string,
-  signature: string,
-  plan: Slot[],
-  args: Record<string, unknown>,
-  count: number,
-): Promise<number> {
-  const { variant, handles, sizes, written, outputs, temporary } = bind(name, signature, plan, args);
+async function compute(plan: Plan, args: Record<string, unknown>): Promise<Record<string, TypedArray>> {
+  const bound = bind(plan, args);
+  const here = computeHere(plan, bound);
+  if (here) return here;
+  const tensors = launch(plan, bound);
   try {
-    return await callNative((n) => n.time(name, variant, handles, sizes, written, count));
+    const read = Object.entries(tensors).map(async ([name, t]) => [name, await t.read()] as const);
+    return Object.fromEntries(await Promise.all(read));
+  } finally {
+    for (const t of Object.values(tensors)) t.dispose();
+  }
+}
+
+/** The outputs, if the addon computes them at once, on the memory of the arrays that were given. */
+function computeHere(plan: Plan, { variant, values }: Bound): Record<string, TypedArray> | undefined {
+  let bytes = 0;
+  for (const value of values) {
+    if (value instanceof Tensor || Array.isArray(value)) return undefined;
+    if (ArrayBuffer.isView(value) || value instanceof Output) bytes += value.byteLength;
+  }
+  if (bytes > MOST_BYTES_HERE) return undefined;
+  const outputs: Record<string, TypedArray> = {};
+  const memory = values.map((value) => {
+    if (value instanceof Output) return (outputs[value.name] = value.array());
+    return ArrayBuffer.isView(value) ? ownMemory(value) : (value as number | null);
+  });
+  return callNative((n) => n.runHere(plan.name, variant, memory, plan.sizes, plan.written)) ? outputs : undefined;
+}
+
+/** kShortJob of csrc/binding/binding.h */
+const MOST_BYTES_HERE = 128 * 1024;
+
+async function time(plan: Plan, args: Record<string, unknown>, count: number): Promise<number> {
+  const bound = bind(plan, args);
+  const { handles, outputs, temporary } = placed(bound);
+  try {
+    return await callNative((n) => n.time(plan.name, bound.variant, handles, plan.sizes, plan.written, count));
   } catch (error) {
     throw fromNative(error);
   } finally {
@@ -179,17 +271,15 @@ async function time(
   }
 }
 
-function bind(name: string, signature: string, plan: Slot[], args: Record<string, unknown>): Call {
+function bind(plan: Plan, args: Record<string, unknown>): Bound {
+  const { name, signature, slots, sizes } = plan;
   if (!checked.has(signature)) {
     checkContract(name, signature);
     checked.add(signature);
   }
   for (const key of Object.keys(args))
-    if (args[key] !== undefined && !plan.some((s) => s.name === key && s.role !== 'output')) {
-      const nearest = nearestName(
-        key,
-        plan.filter((s) => s.role !== 'output').map((s) => s.name),
-      );
+    if (args[key] !== undefined && !plan.names.has(key)) {
+      const nearest = nearestName(key, [...plan.names]);
       throw new G2rpoError(
         'INVALID_ARGUMENT',
         `${name}: no argument ${key}${nearest ? `; did you mean ${nearest}?` : ''}`,
@@ -197,31 +287,28 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
     }
 
   const dims: Dims = {};
-  const temporary: Tensor[] = [];
-  const resolved = new Map<string, Tensor | readonly Tensor[] | number | null>();
   const placeDims: Dims[] = [];
   let first: Tensor | undefined;
   const chosen: Chosen = {};
-  const values: (Tensor | readonly Tensor[] | number | null)[] = [];
-
-  for (const { name: key, spec, role } of plan) {
-    if (role === 'output') continue;
-    const given = args[key];
-    if (spec.kind === 'scalar') {
-      resolved.set(key, scalar(name, key, spec, given));
-      continue;
+  sizes.fill(-1);
+  const values = slots.map(({ name: key, spec, role }, i): Bound['values'][number] => {
+    if (spec.kind === 'scalar') return scalar(name, key, spec, args[key]);
+    if (role === 'output') {
+      const dtype = spec.dtypes.length > 1 ? (chosen.real ?? 'f32') : spec.dtypes[0]!;
+      const shape = shapeOf(name, key, spec, dims);
+      sizes.set(shape, i * MOST_DIMS);
+      return new Output(key, dtype, shape);
     }
+    const given = args[key];
     if (given === undefined || given === null) {
       if (!spec.optional) throw new G2rpoError('INVALID_ARGUMENT', `${name}: ${specText(key, spec)} is missing`);
-      resolved.set(key, null);
-      continue;
+      return null;
     }
     if (spec.list) {
       const tensors = listOf(name, key, spec, given, chosen, placeDims);
       if (tensors[0]) choose(chosen, spec, tensors[0].dtype);
       first ??= tensors[0];
-      resolved.set(key, tensors);
-      continue;
+      return tensors;
     }
     const isTensor = given instanceof Tensor;
     if (!isTensor && role === 'update')
@@ -236,31 +323,12 @@ function bind(name: string, signature: string, plan: Slot[], args: Record<string
     checkDtype(name, key, spec, dtype, shape, chosen);
     choose(chosen, spec, dtype);
     bindDims(name, key, spec, shape, dims);
-    const value = isTensor ? given : tensor(given as TypedArray);
-    if (!isTensor) temporary.push(value);
-    else first ??= value;
-    resolved.set(key, value);
-  }
-
-  const outputs: Record<string, Tensor> = {};
-  for (const { name: key, spec, role } of plan) {
-    if (role !== 'output' || spec.kind !== 'tensor') continue;
-    const dtype = spec.dtypes.length > 1 ? (chosen.real ?? 'f32') : spec.dtypes[0]!;
-    resolved.set(key, (outputs[key] = empty(dtype, shapeOf(name, key, spec, dims), first?.scope)));
-  }
-  const written = new Uint8Array(plan.length);
-  const sizes = new Float64Array(plan.length * 4).fill(-1);
-  plan.forEach(({ name: key, role }, i) => {
-    const value = resolved.get(key)!;
-    values.push(value);
-    written[i] = role === 'update' || role === 'output' ? 1 : 0;
-    if (value instanceof Tensor) sizes.set(value.shape, i * 4);
+    sizes.set(shape, i * MOST_DIMS);
+    if (isTensor) first ??= given;
+    return given as Tensor | TypedArray;
   });
-  const handles = values.map((v) =>
-    v instanceof Tensor ? v.handle : typeof v === 'object' && v !== null ? v.map((t) => t.handle) : v,
-  );
   const variant = chosen.stored === 'bf16' ? 'bf16' : (chosen.real ?? 'f32');
-  return { variant, handles, sizes, written, outputs, temporary };
+  return { variant, values, scope: first?.scope };
 }
 
 /** What the arguments so far have decided among alternatives. */

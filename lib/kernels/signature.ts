@@ -72,15 +72,31 @@ export const specText = (name: string, s: TensorSpec | ScalarSpec): string =>
     ? `${name} ${s.type}`
     : `${name} ${typeText(s)}[${s.dims.join(',')}]${s.list ? '*' : ''}${s.optional ? '?' : ''}`;
 
-/** The size that a dimension like "S+1" stands for, or undefined while its name is unknown. */
-function evaluate(dim: string, dims: Dims): number | undefined {
-  if (/^\d+$/.test(dim)) return Number(dim);
-  const { name, factor, offset } = parseDim(dim);
+/** factor · the size called `name` + offset; without a name, the offset. */
+interface Dim {
+  name?: string;
+  factor: number;
+  offset: number;
+}
+
+/** The size that it stands for, or undefined while its name is unknown. */
+function evaluate({ name, factor, offset }: Dim, dims: Dims): number | undefined {
+  if (name === undefined) return offset;
   const value = dims[name];
   return value === undefined ? undefined : value * factor + offset;
 }
 
-function parseDim(dim: string): { name: string; factor: number; offset: number } {
+const parsed = new Map<string, Dim>();
+
+/** A dimension like "S+1". */
+function parseDim(dim: string): Dim {
+  let found = parsed.get(dim);
+  if (!found) parsed.set(dim, (found = parseNewDim(dim)));
+  return found;
+}
+
+function parseNewDim(dim: string): Dim {
+  if (/^\d+$/.test(dim)) return { factor: 0, offset: Number(dim) };
   const m = /^(\d+\*)?([A-Za-z]\w*)([+-]\d+)?$/.exec(dim);
   if (!m) throw new G2rpoError('INTERNAL', `a dimension must look like B, S+1, 2*D or 3; got ${dim}`);
   return { name: m[2]!, factor: m[1] ? Number.parseInt(m[1]) : 1, offset: Number(m[3] ?? 0) };
@@ -97,24 +113,24 @@ export function bindDims(kernel: string, name: string, s: TensorSpec, shape: rea
     );
   };
   if (shape.length !== s.dims.length) refuse();
-  s.dims.forEach((dim, i) => {
+  s.dims.forEach((text, i) => {
     const got = shape[i]!;
+    const dim = parseDim(text);
     const wanted = evaluate(dim, dims);
     if (wanted !== undefined) {
       if (wanted !== got) refuse();
       return;
     }
-    const { name: symbol, factor, offset } = parseDim(dim);
-    const value = (got - offset) / factor;
+    const value = (got - dim.offset) / dim.factor;
     if (!Number.isInteger(value) || value < 0) refuse();
-    dims[symbol] = value;
+    dims[dim.name!] = value;
   });
 }
 
 /** The shape of an output, once every dimension is known. */
 export function shapeOf(kernel: string, name: string, s: TensorSpec, dims: Dims): number[] {
   return s.dims.map((dim) => {
-    const size = evaluate(dim, dims);
+    const size = evaluate(parseDim(dim), dims);
     if (size === undefined)
       throw new G2rpoError('INTERNAL', `${kernel}: no input tells the dimension ${dim} of ${name}`);
     return size;

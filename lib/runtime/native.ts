@@ -57,6 +57,17 @@ export interface Native {
     dims: Float64Array,
     written: Uint8Array,
   ): void;
+  /**
+   * Runs a kernel on the arrays themselves, now, and returns true; false where it touches too much for that, something that was
+   * enqueued before has not run, or the device is not the CPU
+   */
+  runHere(
+    name: string,
+    variant: string,
+    args: (ArrayBufferView | number | null)[],
+    dims: Float64Array,
+    written: Uint8Array,
+  ): boolean;
   /** CPU seconds of one run on the stream's own thread, the mean of `count` */
   time(
     name: string,

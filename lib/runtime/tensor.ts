@@ -20,7 +20,14 @@ export type ArrayOf<D extends DType> = D extends 'f32'
         ? Uint8Array<ArrayBuffer>
         : Uint16Array<ArrayBuffer>;
 
-const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array } as const;
+/** @internal */
+export const ARRAYS = {
+  f32: Float32Array,
+  f64: Float64Array,
+  i32: Int32Array,
+  u8: Uint8Array,
+  bf16: Uint16Array,
+} as const;
 
 /** The element type of a typed array. @throws DTYPE_MISMATCH  not one of the five */
 export function dtypeOf(array: ArrayBufferView): DType {
@@ -31,8 +38,15 @@ export function dtypeOf(array: ArrayBufferView): DType {
   );
 }
 
-/** The addon reads no memory that another thread may be changing: a SharedArrayBuffer's is copied first. */
-const ownMemory = (array: TypedArray): TypedArray =>
+/** @internal how many elements a shape holds */
+export function sizeOf(shape: readonly number[]): number {
+  let size = 1;
+  for (const d of shape) size *= d;
+  return size;
+}
+
+/** @internal the addon reads no memory that another thread may be changing: a SharedArrayBuffer's is copied first. */
+export const ownMemory = (array: TypedArray): TypedArray =>
   (array.buffer as ArrayBufferLike) instanceof ArrayBuffer ? array : array.slice();
 
 const released = new FinalizationRegistry<NativeTensor>((handle) => callNative((n) => n.release(handle)));
@@ -58,7 +72,7 @@ export class Tensor<D extends DType = DType> {
   }
 
   get size(): number {
-    return this.shape.reduce((n, d) => n * d, 1);
+    return sizeOf(this.shape);
   }
 
   /** @internal @throws DISPOSED */
@@ -74,7 +88,7 @@ export class Tensor<D extends DType = DType> {
    */
   reshape(shape: readonly number[]): Tensor<D> {
     wantList('reshape', 'shape', shape);
-    if (shape.reduce((n, d) => n * d, 1) !== this.size)
+    if (sizeOf(shape) !== this.size)
       throw new G2rpoError(
         'SHAPE_MISMATCH',
         `reshape: [${shape.join(', ')}] must hold the ${this.size} elements of ${this}`,
@@ -176,7 +190,7 @@ export function tensor<A extends TypedArray>(
 ): Tensor<DTypeOf<A>> {
   const dtype = dtypeOf(array);
   wantList('tensor', 'shape', shape);
-  const size = shape.reduce((n, d) => n * d, 1);
+  const size = sizeOf(shape);
   if (size !== array.length || shape.some((d) => !Number.isInteger(d) || d < 0))
     throw new G2rpoError('SHAPE_MISMATCH', `[${shape.join(', ')}] holds ${size} elements; got ${array.length}`);
   return new Tensor(
@@ -197,7 +211,7 @@ export const empty = <D extends DType>(dtype: D, shape: readonly number[], scope
 
 function allocate<D extends DType>(dtype: D, shape: readonly number[], zero: boolean, scope?: Scope): Tensor<D> {
   wantList('tensor', 'shape', shape);
-  const size = shape.reduce((n, d) => n * d, 1);
+  const size = sizeOf(shape);
   if (shape.some((d) => !Number.isInteger(d) || d < 0))
     throw new G2rpoError('SHAPE_MISMATCH', `dimensions must be whole numbers from 0; got [${shape.join(', ')}]`);
   return new Tensor(

@@ -52,6 +52,15 @@ testKernel(gaussianAdvantage, {
       tieTolerance: 1e-9,
     },
     'ragged, up to 16, all further apart than the tolerance': { ...ragged(16, 300, 16), tieTolerance: 1e-9 },
+    'few values, some of them near, zeros of both signs': {
+      rewards: randoms(17, 1301).map((x) => [-0, 0, 1, 1 + 5e-10, 7, -3][Math.floor(3 * (x + 1))] ?? 7),
+      segmentStarts: [0, 300, 1301],
+      tieTolerance: 1e-9,
+    },
+    'few values, and late ones that share a bucket': {
+      rewards: Array.from(randoms(18, 900), (x, i) => Math.round(2 * x) + (i > 700 && i % 9 === 0 ? 1e-6 * x : 0)),
+      segmentStarts: [0, 900],
+    },
     'a long chain': { ...ragged(4, 3, 500), tieTolerance: 0.001 },
   },
   tolerance: 1e-12, // ranks are exact; only the quantile and the sums over ties round

@@ -27,13 +27,58 @@ void counted_segment(const double* x, size_t n, const Table& table, double* out)
   for (size_t i = 0; i < n; i++) out[i] = mean[less[i]];
 }
 
+/**
+ * A segment of few different values, as rewards by rule have, and ranks in groups of one size: where none shares its bucket with another,
+ * counting them is all there is to do. Returns false, and writes nothing, if they are not so few; what is seen soon.
+ */
+bool few_values(const double* x, size_t n, double low, double high, double tolerance, const Table& table, double* out) {
+  constexpr size_t kBuckets = 256, kTried = 32, kFew = 24;
+  const double scale = static_cast<double>(kBuckets - 1) / (high - low);
+  if (n < 8 * kTried || !(high - low < __builtin_inf() && scale < __builtin_inf())) return false;
+  Scratch scratch;
+  int32_t* bucket = scratch.take<int32_t>(n + simd::lanes<double>);
+  uint32_t count[kBuckets] = {};
+  double value[kBuckets];  // of those that are not empty
+  for (size_t first = 0, last = kTried; first < n; first = last, last = n) {
+    find_buckets(x + first, last - first, low, scale, bucket + first);
+    for (size_t i = first; i < last; i++) {
+      count[bucket[i]]++;
+      value[bucket[i]] = x[i];
+    }
+    bool share = false;
+    for (size_t i = 0; i < last; i++) share |= value[bucket[i]] != x[i];
+    if (share) return false;
+    uint32_t found = 0;
+    for (size_t b = 0; b < kBuckets; b++) found += count[b] > 0;
+    if (found > kFew) return false;
+  }
+  double mean[kBuckets];
+  size_t filled[kBuckets], fills = 0;
+  for (size_t b = 0; b < kBuckets; b++)
+    if (count[b]) filled[fills++] = b;
+  size_t rank = 0;
+  for (size_t f = 0, next = 0; f < fills; f = next) {
+    size_t end = rank;
+    do end += count[filled[next++]];
+    while (next < fills && value[filled[next]] - value[filled[next - 1]] <= tolerance);
+    const double tied = table.mean(rank, end);
+    for (size_t k = f; k < next; k++) mean[filled[k]] = tied;
+    rank = end;
+  }
+  for (size_t i = 0; i < n; i++) out[i] = mean[bucket[i]];
+  return true;
+}
+
 void sorted_segment(const double* x, size_t n, double tolerance, const Table& table, double* out) {
+  double low, high;
+  range_of(x, n, low, high);
+  if (few_values(x, n, low, high, tolerance, table, out)) return;
   Scratch scratch;
   const Items sorted = Items::take(scratch, n);
   __builtin_memcpy(sorted.value, x, n * sizeof(double));
   for (size_t i = 0; i < n; i++) sorted.at[i] = static_cast<uint32_t>(i);
   for (size_t i = 0; i < n && i < kFetched; i += 64 / sizeof(double)) __builtin_prefetch(out + i, 1);
-  sort_items(sorted, n, 0);
+  sort_between(sorted, n, low, high, 0);
   const double* value = sorted.value;
   // two infinities of one sign differ by NaN, which is not a distance: equal values are tied whatever they are
   const auto tied = [&](size_t k) __attribute__((always_inline)) {

@@ -136,6 +136,17 @@ void sort_few(const Items& items, size_t n) {
   }
 }
 
+/** Two, without a branch that nobody could foresee. */
+G2_INLINE void sort_two(const Items& items) {
+  const double a = items.value[0], b = items.value[1];
+  const uint32_t at_a = items.at[0], at_b = items.at[1];
+  const bool swap = b < a;
+  items.value[0] = swap ? b : a;
+  items.value[1] = swap ? a : b;
+  items.at[0] = swap ? at_b : at_a;
+  items.at[1] = swap ? at_a : at_b;
+}
+
 /** The smallest and the largest of n ≥ 1. */
 G2_INLINE void range_of(const double* x, size_t n, double& low, double& high) {
   constexpr size_t w = simd::lanes<double>;
@@ -151,17 +162,25 @@ G2_INLINE void range_of(const double* x, size_t n, double& low, double& high) {
   low = -simd::largest<double>(-simd::min(lows, v));
 }
 
+/** (x − low)·scale, rounded down; room for a vector more than n. */
+G2_INLINE void find_buckets(const double* x, size_t n, double low, double scale, int32_t* bucket) {
+  constexpr size_t w = simd::lanes<double>;
+  typedef int32_t Indices __attribute__((vector_size(4 * w), aligned(4), may_alias));
+  for (size_t i = 0; i < n; i += w) {
+    const auto v = i + w <= n ? simd::load<double>(x + i) : simd::load_n<double>(x + i, n - i, low);
+    *reinterpret_cast<Indices*>(bucket + i) = __builtin_convertvector((v - low) * scale, Indices);
+  }
+}
+
 /**
- * Puts values into buckets by where they lie between the smallest and the largest: (x − low)·scale rises with x even when
- * rounded, so that buckets are in order whatever the values are. Where they crowd in a few buckets, these are sorted in the
- * same manner, each within its own range; where hardly anything is won, digits are sorted.
+ * Puts values into buckets by where they lie between the smallest and the largest, low and high: (x − low)·scale rises with x even when
+ * rounded, so that buckets are in order whatever the values are. Buckets in which they crowd are sorted in the same manner, each
+ * within its own range; where hardly anything is won, digits are sorted.
  */
-void sort_items(const Items& items, size_t n, int depth) {
+void sort_between(const Items& items, size_t n, double low, double high, int depth) {
   constexpr size_t w = simd::lanes<double>;
   constexpr size_t kMostBuckets = 4096, kNear = 16;
   constexpr double kInfinity = __builtin_inf();
-  double low, high;
-  range_of(items.value, n, low, high);
   if (low == high) return;
   if (n <= kCounted / 2) return sort_few(items, n);
   size_t buckets = 128;
@@ -173,11 +192,7 @@ void sort_items(const Items& items, size_t n, int depth) {
   int32_t* bucket = scratch.take<int32_t>(n + w);
   uint32_t* end = scratch.take<uint32_t>(buckets);
   __builtin_memset(end, 0, buckets * sizeof(uint32_t));
-  for (size_t i = 0; i < n; i += w) {
-    const auto v = i + w <= n ? simd::load<double>(items.value + i) : simd::load_n<double>(items.value + i, n - i, low);
-    typedef int32_t Indices __attribute__((vector_size(4 * w), aligned(4), may_alias));
-    *reinterpret_cast<Indices*>(bucket + i) = __builtin_convertvector((v - low) * scale, Indices);
-  }
+  find_buckets(items.value, n, low, scale, bucket);
   for (size_t i = 0; i < n; i++) end[bucket[i]]++;
   uint32_t sum = 0, largest = 0;
   for (size_t b = 0; b < buckets; b++) {
@@ -194,8 +209,23 @@ void sort_items(const Items& items, size_t n, int depth) {
     to.at[k] = items.at[i];
   }
   if (largest > kNear) {
-    for (size_t b = 0, k = 0; b < buckets; k = end[b++])
-      if (end[b] - k > 1) sort_items(to.from(k), end[b] - k, depth + 1);
+    uint32_t* begin = scratch.take<uint32_t>(buckets);  // of buckets with more than one
+    uint32_t* size = scratch.take<uint32_t>(buckets);
+    size_t several = 0;
+    for (size_t b = 0, k = 0; b < buckets; k = end[b++]) {
+      begin[several] = static_cast<uint32_t>(k);
+      size[several] = end[b] - static_cast<uint32_t>(k);
+      several += size[several] > 1;
+    }
+    for (size_t i = 0; i < several; i++) {
+      const Items crowd = to.from(begin[i]);
+      if (size[i] == 2) {
+        sort_two(crowd);
+        continue;
+      }
+      range_of(crowd.value, size[i], low, high);
+      sort_between(crowd, size[i], low, high, depth + 1);
+    }
     __builtin_memcpy(items.value, to.value, n * sizeof(double));
     __builtin_memcpy(items.at, to.at, n * sizeof(uint32_t));
     return;

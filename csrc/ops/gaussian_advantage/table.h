@@ -47,7 +47,9 @@ struct Table {
         low[r + 1] = low[r] + ((high[r] - (s - t)) + (q[r - first] - t));
       }
     }
-    for (size_t b = 0; b < n; b++) single[b] = mean(b, b + 1);
+    for (size_t b = 0; b < half; b++) single[b] = lower(b, b + 1);
+    if (n % 2) single[half] = 0;
+    for (size_t b = 0; b < half; b++) single[n - 1 - b] = -single[b];
     direct = n <= kDirect ? single + n : nullptr;
     if (!direct) return;
     for (size_t i = 0; i < kDirect * kDirect; i++) direct[i] = 0;

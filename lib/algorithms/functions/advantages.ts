@@ -50,12 +50,12 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   const { groups, tasks, lengths, components, greedyRewards } = input;
   if (components !== undefined && !isObject(components))
     refuse('advantages', 'components', 'must be lists by name', describe(components));
-  const task = numbered('advantages', 'tasks', tasks ?? new Int32Array(B));
+  const task = tasks && !(tasks instanceof Int32Array) ? numbered('advantages', 'tasks', tasks) : undefined;
   return {
     rewards,
     groupIds: groups instanceof Int32Array ? groups : numbered('advantages', 'groups', groups).ids,
-    taskIds: task.ids,
-    taskNames: task.names,
+    taskIds: task?.ids ?? (tasks as Int32Array | undefined) ?? new Int32Array(B),
+    ...(task && { taskNames: task.names }),
     ...(lengths && { tokenStarts: startsOf(lengths) }),
     ...(components && {
       components: Object.fromEntries(

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { KL_KINDS as KERNEL_KL_KINDS, POLICY_LOSS_KINDS, policyLoss as kernel } from '../../kernels/policyLoss.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
-import { Scope, tensor } from '../../runtime/tensor.ts';
 import {
   checkLogProbs,
   checkNumbers,
@@ -66,10 +65,9 @@ export async function policyLoss<A extends Reals>(
 
   const lists = await separableLoss({ ...input, tokenStarts }, config, config.kl.coef, () => Promise.resolve(logProbs));
   const typed = (values: ArrayLike<number>) => typeOf(logProbs).from(values) as A;
-  using scope = new Scope();
   const run = (weights: ArrayLike<number>, klWeights: ArrayLike<number>) =>
-    kernel({
-      logProbs: tensor(logProbs as never, [N], scope),
+    kernel.compute({
+      logProbs: logProbs as never,
       oldLogProbs: typed(lists.oldLogProbs!) as never,
       advantages: typed(lists.advantages) as never,
       weights: typed(weights) as never,
@@ -83,16 +81,17 @@ export async function policyLoss<A extends Reals>(
       tauPositive: lists.tau.positive,
       tauNegative: lists.tau.negative,
     });
-  const whole = run(lists.weights, lists.klWeights ?? new Float64Array(N));
-  const bare = run(new Float64Array(N).fill(1), new Float64Array(N));
-  const read = [whole.loss.read(), whole.dLogProbs.read(), whole.clipped.read(), bare.loss.read()] as const;
-  const [losses, dLogProbs, clipped, perToken] = await Promise.all(read).catch((error: unknown) => {
+  const [whole, bare] = await Promise.all([
+    run(lists.weights, lists.klWeights ?? new Float64Array(N)),
+    run(new Float64Array(N).fill(1), new Float64Array(N)),
+  ]).catch((error: unknown) => {
     throw tooLarge(error);
   });
   let loss = 0;
-  for (const each of losses) loss += each;
+  for (const each of whole.loss) loss += each;
   if (!Number.isFinite(loss)) throw tooLarge(loss);
-  return { loss, perToken: perToken as A, weights: typed(lists.weights), dLogProbs: dLogProbs as A, clipped };
+  const { dLogProbs, clipped } = whole;
+  return { loss, perToken: bare.loss as A, weights: typed(lists.weights), dLogProbs: dLogProbs as A, clipped };
 }
 
 /** @throws INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE  naming the list and the token */

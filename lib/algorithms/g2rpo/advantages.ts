@@ -1,5 +1,6 @@
 import { gaussianAdvantage } from '../../kernels/gaussianAdvantage.ts';
 import type { RewardedBatch } from '../algorithm.ts';
+import { scratch } from '../scratch.ts';
 import { segments, type Segments } from '../segments.ts';
 
 export const ADVANTAGE_MODES = ['group_then_task', 'task', 'group'] as const;
@@ -28,11 +29,16 @@ export async function advantages(
 ): Promise<Float64Array> {
   if (mode === 'task') return gaussian(rewards, segments(taskIds));
   const perGroup = await gaussian(rewards, groups);
-  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), tieTolerance);
+  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), { tieTolerance, into: perGroup });
 }
 
-/** Every value's place in its segment on the quantiles of N(0, 1). */
-export async function gaussian(values: Float64Array, by: Segments, tieTolerance = 0): Promise<Float64Array> {
-  using placed = gaussianAdvantage({ rewards: by.sort(values), segmentStarts: by.starts, tieTolerance }).advantages;
-  return by.restore(await placed.read());
+/** Every value's place in its segment on the quantiles of N(0, 1). @param into  may be the values */
+export async function gaussian(
+  values: Float64Array,
+  by: Segments,
+  { tieTolerance = 0, into }: { tieTolerance?: number; into?: Float64Array<ArrayBuffer> } = {},
+): Promise<Float64Array<ArrayBuffer>> {
+  const rewards = by.sort(values, scratch('f64', values.length)); // read before `compute` returns its promise
+  const placed = await gaussianAdvantage.compute({ rewards, segmentStarts: by.starts, tieTolerance });
+  return by.restore(placed.advantages, into);
 }
