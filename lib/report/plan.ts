@@ -10,6 +10,7 @@ export interface ShownPlan {
   limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
   flopsPerSecond: number;
   updatesPerBatch: number;
+  tooManyRows: number | undefined;
 }
 
 /** Two tables: what stays in memory, and what every phase takes beside it and how long; then the peak and the batch. */
@@ -37,6 +38,7 @@ export function formatPlan(plan: ShownPlan): string {
     '',
     `peak memory ${size(plan.peakBytes)}; a rollout batch with ${updates} about ${duration(perBatch)}`,
     ...(plan.limit ? limited(plan.limit) : []),
+    ...(plan.tooManyRows === undefined ? [] : [`updates of up to ${plan.tooManyRows} rows are more than train.microBatchTokens: with train.optimizerInBackward an update is never cut, and the run would end there`]), // prettier-ignore
     `(at ${(plan.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, measured now; responses as long as they may be, no prompt dropped, rewards free)`,
   ].join('\n');
 }

@@ -43,8 +43,12 @@ export interface Native {
     variant: string,
     names: string[],
     weights: NativeTensor[],
-    gradients: (NativeTensor | null)[],
-    adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
+    /** true: it is trained, and its gradient is not kept */
+    gradients: (NativeTensor | true | null)[],
+    adapters: (
+      | (Record<'a' | 'b', NativeTensor> & Record<'dA' | 'dB', NativeTensor | null> & { rank: number; scale: number })
+      | null
+    )[],
     /** `cacheBytes` 0 is no limit */
     engine: { pageTokens: number; cacheBytes: number; rollouts: number; promptRows: number },
   ) => NativePolicy;
@@ -105,6 +109,19 @@ export interface NativeScores<A> {
   entropy: A;
   loss: A;
   clipped: Int32Array;
+  /** of all gradients, where the pass has made an update */
+  squaredNorm?: number;
+}
+
+/** An update that a backward pass is to make: of each tensor that is trained what the optimizer keeps. */
+export interface NativeUpdate {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  step: number;
+  tensors: { place: number; master: NativeTensor | null; moments: NativeTensor[] }[];
 }
 
 /** The policy's ops in order, on the device's stream. */
@@ -115,6 +132,7 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
     loss: object,
     temperature: number,
     recompute: 'none' | 'selective' | 'full',
+    update: NativeUpdate | null,
   ): Promise<NativeScores<A>>;
   logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
   features(batch: NativeBatch): Promise<A[]>;

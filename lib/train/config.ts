@@ -200,6 +200,12 @@ const optimizerConfig = {
   epsilon: z.number().positive().default(1e-8),
   weightDecay: z.number().min(0).default(0.01),
   maxGradNorm: z.number().min(0).default(1).describe('0 is off'),
+  optimizerInBackward: z
+    .boolean()
+    .default(false)
+    .describe(
+      'each parameter is updated as soon as the backward pass has its gradient, so that those of all are never there at once; needs maxGradNorm: 0, and an update is one micro-batch',
+    ),
   microBatchTokens: positive
     .default(16384)
     .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
@@ -224,7 +230,14 @@ function checkTrained(
     train,
     policy,
   }: {
-    train: { freeze?: unknown; only?: unknown; lora?: unknown; masterWeights: boolean };
+    train: {
+      freeze?: unknown;
+      only?: unknown;
+      lora?: unknown;
+      masterWeights: boolean;
+      maxGradNorm: number;
+      optimizerInBackward: boolean;
+    };
     policy: { weights: string };
   },
   context: z.RefinementCtx,
@@ -237,6 +250,14 @@ function checkTrained(
       message:
         'is of weights in bf16 that are trained: it needs policy.weights: bf16, and no train.lora, whose adapters are f32',
       input: true,
+    });
+  if (train.optimizerInBackward && train.maxGradNorm > 0)
+    context.addIssue({
+      code: 'custom',
+      path: ['train', 'maxGradNorm'],
+      message:
+        'must be 0 with train.optimizerInBackward: the norm of all gradients is known only when all of them have been used',
+      input: train.maxGradNorm,
     });
   const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
   const message = given.includes('lora')

@@ -23,7 +23,7 @@ import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
 import { rowOptionsOf, withLimits } from './train.ts';
-import { trainedSize } from './trainedSize.ts';
+import { gradientsAtOnce, trainedSize } from './trainedSize.ts';
 import { mediaOptions } from './trainee.ts';
 
 /** Something that stays in memory for the whole run. */
@@ -57,6 +57,8 @@ export interface RunPlan {
   /** floating-point operations per second that a product of the policy's shape reached just now */
   flopsPerSecond: number;
   updatesPerBatch: number;
+  /** rows that an update may have although train.microBatchTokens is less and train.optimizerInBackward does not cut it: it would be refused */
+  tooManyRows: number | undefined;
 }
 
 const [F32, BF16] = [4, 2];
@@ -110,7 +112,9 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
   const engine = held - holdings[0]!.bytes;
-  const { memoryLimitMb } = config.train;
+  const { memoryLimitMb, updatePrompts } = config.train;
+  const { n, maxTokens } = config.rollout;
+  const rows = Math.ceil(updatePrompts * (shape.tokens + n * maxTokens));
   const limit = memoryLimitMb === undefined ? undefined : 1e6 * memoryLimitMb;
   return {
     parameters,
@@ -132,6 +136,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
           },
     flopsPerSecond,
     updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
+    tooManyRows: config.train.optimizerInBackward && rows > config.train.microBatchTokens ? rows : undefined,
   };
 }
 
@@ -146,7 +151,7 @@ function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Hold
   return [
     ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
     ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters }] : []),
-    { name: 'gradients', bytes: F32 * trained },
+    ...(train.optimizerInBackward ? [] : [{ name: 'gradients', bytes: F32 * trained }]),
     { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
     ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
   ];
@@ -212,15 +217,22 @@ function phasesOf(
   const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
   const micro = (prompts: number, keep: Parameters<typeof activationBytes>[2]) =>
     activationBytes(model, scaled(group, shareOfBudget(prompts)), keep);
+  // made in one backward pass, whatever train.microBatchTokens says, and with the gradients of a part
+  const inBackward = train.optimizerInBackward;
+  const updated = inBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
+  const update =
+    activationBytes(model, scaled(group, updated), train.recompute) +
+    (inBackward ? F32 * gradientsAtOnce(tensorNames(model), train) : 0);
   const forward = forwardFlops(model, group) * rollout.prompts;
   const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
-  const rows = (prompts: number) => `${Math.round(scaled(group, shareOfBudget(prompts)).rows)} rows`;
+  const rowsOf = (share: number) => `${Math.round(scaled(group, share).rows)} rows`;
+  const rows = (prompts: number) => rowsOf(shareOfBudget(prompts));
   return [
     ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined, halved: false }] : []), // prettier-ignore
     { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together, halved: false }, // prettier-ignore
     ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
     ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
-    { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again), halved: true }, // prettier-ignore
+    { name: 'updates', of: rowsOf(updated), bytes: update, flops: forward * (3 + again), halved: !inBackward }, // prettier-ignore
   ];
 }
 

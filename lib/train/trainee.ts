@@ -45,7 +45,7 @@ export interface Trainee {
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
   const { lora, freeze, only } = config.train;
   const { path, adapter } = config.policy;
-  const options = loadOptions(config);
+  const options = { ...loadOptions(config), keepGradients: !config.train.optimizerInBackward };
   const policy = lora
     ? await Policy.load(path, {
         ...options,

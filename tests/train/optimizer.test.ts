@@ -42,6 +42,7 @@ function reference(
           weightDecay: 0.1,
           step: k + 1,
           gradientScale: scale,
+          firstPlace: 0,
           dims: {},
         },
         {},

@@ -124,6 +124,14 @@ train: { steps: 4, updatePrompts: 12 }
     expect(frozen.get('moving averages')).toBe(frozen.get('gradients'));
     const narrow = (await held({ 'train.optimizer': 'adamw8bit' })).get('moments of AdamW')!;
     expect(narrow / whole.get('moments of AdamW')!).toBeCloseTo(0.254, 3);
+    const inBackward = { 'train.optimizerInBackward': true, 'train.maxGradNorm': 0, 'train.microBatchTokens': 100_000 };
+    expect((await held(inBackward)).has('gradients')).toBe(false);
+    const uncut = { 'train.microBatchTokens': 100_000 };
+    const atOnce = (await bytes('updates', inBackward)) - (await bytes('updates', uncut));
+    expect(atOnce).toBeGreaterThan(0);
+    expect(atOnce).toBeLessThan(whole.get('gradients')! / 3);
+    expect((await plan(inBackward)).tooManyRows).toBeUndefined();
+    expect((await plan({ ...inBackward, 'train.microBatchTokens': 1000 })).tooManyRows).toBeGreaterThan(1000);
     const lora = await held({ 'train.lora.rank': 4 });
     expect(lora.get('gradients')).toBeLessThan(whole.get('gradients')! / 20);
     expect(lora.get('adapters, and weights merged with them')).toBeLessThan(whole.get('weights')!);

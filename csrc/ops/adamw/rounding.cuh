@@ -15,9 +15,10 @@ __host__ __device__ inline uint32_t mixed(uint32_t x) {
 
 /** Random words of one step. */
 struct RoundingWords {
-  uint32_t key;
-  explicit RoundingWords(int32_t step) : key(mixed(static_cast<uint32_t>(step))) {}
-  __device__ uint32_t of_tensor(size_t k) const { return key + mixed(static_cast<uint32_t>(k) ^ 0x9e3779b9u); }
+  uint32_t key, first;
+  RoundingWords(int32_t step, int32_t first_place) : key(mixed(static_cast<uint32_t>(step))), first(static_cast<uint32_t>(first_place)) {}
+  /** Tensor k of a launch, whose first one has that place among all that are moved. */
+  __device__ uint32_t of_tensor(size_t k) const { return key + mixed((first + static_cast<uint32_t>(k)) ^ 0x9e3779b9u); }
   __device__ static uint32_t of_element(uint32_t of_tensor, size_t i) { return mixed(static_cast<uint32_t>(i) * 0x9e3779b9u + of_tensor); }
 };
 

@@ -42,7 +42,7 @@ KERNEL_WEIGHT(cpu, Adamw8bit) {
   const AdamWUpdate<T> update(op);
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
-    const RoundingWords random_words(op.step, k);
+    const RoundingWords random_words(op.step, place_of(op, k));
     for (size_t at_block = begin; at_block < end; at_block += kScaled) {
       const size_t n = end - at_block < kScaled ? end - at_block : kScaled;
       const T* gradient = op.gradients[k].data + at_block;

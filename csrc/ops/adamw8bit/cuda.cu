@@ -107,7 +107,7 @@ KERNEL_WEIGHT(cuda, Adamw8bit) {
   if (!arguments_hold(stream, op)) return;
   const cuda::Lists lists(stream, kBlock, op.gradients, op.parameters, op.firstCodes, op.secondCodes, op.firstScales, op.secondScales);
   if (lists.total() == 0) return;
-  cuda::launch(stream, update_all<T, W>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), RoundingWords(op.step));
+  cuda::launch(stream, update_all<T, W>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), RoundingWords(op.step, op.firstPlace));
 }
 
 }  // namespace g2rpo

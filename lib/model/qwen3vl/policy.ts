@@ -1,6 +1,7 @@
 import { G2rpoError } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
+import { nativeUpdate, type ParameterUpdate } from './parameterUpdate.ts';
 import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
@@ -28,6 +29,7 @@ import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
+export type { ParameterUpdate } from './parameterUpdate.ts';
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
 export type { EngineOptions, Generated, Reals, SamplingOptions, SamplingRequest, SubmitOptions } from './sampler.ts';
@@ -45,6 +47,15 @@ export interface LossScores extends Scores {
   loss: Reals;
   /** 1 where the ratio was clipped, 2 where the dual bound acted */
   clipped: Int32Array;
+  /** of all gradients, where the pass has made an update */
+  squaredNorm?: number;
+}
+
+export interface ForwardBackwardOptions {
+  temperature?: number;
+  recompute?: Recompute;
+  /** what becomes of gradients that are not kept */
+  update?: ParameterUpdate | undefined;
 }
 
 export interface GenerateOptions extends SamplingOptions {
@@ -112,7 +123,7 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
-    const { dtype: kept = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
+    const { dtype: kept = 'f32', trained, keepGradients, lora, adapter, expertLayout, engine = {}, ...media } = options;
     const dtype = kept === 'bf16' ? 'f32' : kept;
     const limits = engineOptions(engine);
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
@@ -127,13 +138,15 @@ export class Policy {
     const set = await loadParameters(checkpoint, {
       dtype: kept,
       ...(trained !== undefined && { trained }),
+      ...(keepGradients !== undefined && { keepGradients }),
       lora,
       adapter,
     });
     const { parameters } = set;
+    const changed = new Set(set.trained);
     const adapters = new Map(set.adapters.map((each) => [each.name, each]));
     const partsOf = ({ a, b, rank, scale }: ParameterSet['adapters'][number]) => ({
-      ...{ a: a.weight.handle, b: b.weight.handle, dA: a.gradient.handle, dB: b.gradient.handle },
+      ...{ a: a.weight.handle, b: b.weight.handle, dA: a.gradient?.handle ?? null, dB: b.gradient?.handle ?? null },
       ...{ rank, scale },
     });
     const make = (): NativePolicy =>
@@ -144,7 +157,7 @@ export class Policy {
             dtype,
             parameters.map((p) => p.name),
             parameters.map((p) => p.weight.handle),
-            parameters.map((p) => p.gradient?.handle ?? null),
+            parameters.map((p) => p.gradient?.handle ?? (changed.has(p) || null)),
             parameters.map(({ name }) => (adapters.has(name) ? partsOf(adapters.get(name)!) : null)),
             limits,
           ),
@@ -182,13 +195,18 @@ export class Policy {
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
    * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
    *
-   * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
-   * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
+   * A policy whose gradients are not kept is given an `update`, which the pass makes itself, parameter by parameter; `refresh` is the caller's. What
+   * fails before a parameter has moved leaves everything as it was. What fails after that leaves weights and moments that cannot be used any more:
+   * whatever is asked of them is rejected with that failure.
+   *
+   * @throws INVALID_ARGUMENT  the batch contradicts itself; a list of the loss is not [N]; kinds and scalars as in `policyLoss`; an update where gradients
+   *   are kept, or none where they are not
+   * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite; with an update, a gradient
    */
   async forwardBackward(
     batch: PolicyBatch,
     loss: TokenLoss<Reals>,
-    { temperature = 1, recompute = 'none' }: { temperature?: number; recompute?: Recompute } = {},
+    { temperature = 1, recompute = 'none', update }: ForwardBackwardOptions = {},
   ): Promise<LossScores> {
     const input = await toNative(batch, this, this.dtype);
     const { kl, tau = { positive: 1, negative: 1.05 } } = loss;
@@ -204,9 +222,9 @@ export class Policy {
     };
     const { kind, clipLow, clipHigh, clipDual } = loss;
     const scalars = { kind, clipLow, clipHigh, clipDual, tauPositive: tau.positive, tauNegative: tau.negative };
-    return this.#call(() =>
-      this.#native.forwardBackward(input, { ...scalars, klKind: kl?.kind ?? 'none', ...lists }, temperature, recompute),
-    );
+    const nativeLoss = { ...scalars, klKind: kl?.kind ?? 'none', ...lists };
+    const made = update ? nativeUpdate(update) : null;
+    return this.#call(() => this.#native.forwardBackward(input, nativeLoss, temperature, recompute, made));
   }
 
   /** Logits of some rows, [rows, vocab], before any temperature. */
