@@ -61,11 +61,18 @@ struct Launch {
   std::vector<std::shared_ptr<std::vector<RawView>>> lists;  // what slots of lists point to
 };
 
+/** That of an argument of a kernel, which works on the device. */
+BufferRef argument_of(const Napi::Value& value) {
+  BufferRef buffer = buffer_of(value);
+  if (buffer->on_host()) throw Error("INVALID_ARGUMENT", "a kernel works on tensors of its device; got one that is kept in the host's memory");
+  return buffer;
+}
+
 /** Elements of a list's tensors; they are flat, so their memory says how many. */
 void add_list(Launch& job, KernelArgs::Slot& slot, const Napi::Array& tensors, bool written) {
   auto views = std::make_shared<std::vector<RawView>>();
   for (uint32_t i = 0; i < tensors.Length(); i++) {
-    BufferRef buffer = buffer_of(tensors.Get(i));
+    BufferRef buffer = argument_of(tensors.Get(i));
     views->push_back({buffer->data, buffer->bytes / size_of(buffer->dtype)});
     (written ? job.writes : job.reads).push_back(std::move(buffer));
   }
@@ -100,7 +107,7 @@ Launch launch_of(const Napi::CallbackInfo& info) {
     } else if (v.IsArray()) {
       add_list(job, slot, v.As<Napi::Array>(), written[i]);
     } else if (!v.IsNull()) {
-      BufferRef buffer = buffer_of(v);
+      BufferRef buffer = argument_of(v);
       size_t size = 1;
       for (int d = 0; d < kMaxRank; d++) {
         const double n = dims[i * kMaxRank + d];

@@ -68,6 +68,7 @@ class AnyPolicy {
   virtual ~AnyPolicy() = default;
   virtual Napi::Value forward(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value forward_backward(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value update(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value logits(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value features(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value submit(const Napi::CallbackInfo&) = 0;
@@ -108,18 +109,17 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto scores = std::make_shared<Scores<T>>();
     if (!info[4].IsNull()) {
       if (!gradients_.empty()) throw Error("INVALID_ARGUMENT", "forwardBackward: update is of a policy whose gradients are not kept");
-      const auto own = update_of<T>(info[4].As<Napi::Object>(), trained_);
-      return promise_on_stream(
-          info.Env(),
-          [=, self = this->shared_from_this()](Stream& stream) -> std::shared_ptr<const Failure> {
-            if (auto failure = self->failure_of_weights()) return failure;
-            if (auto failure = own->earlier_failure()) return failure;
-            return own->settle(guarded(
-                stream, [&] { *scores = self->policy_.forward_backward(stream, batch->batch, *loss, temperature, keep, &own->update); }));
+      auto norm = std::make_shared<double>(0);
+      return make_update(
+          info, info[4],
+          [=](TypedPolicy& self, Stream& stream, AdamWUpdate<T>& update) {
+            BackwardUpdate<T> sink(update);
+            *scores = self.policy_.forward_backward(stream, batch->batch, *loss, temperature, keep, &sink);
+            *norm = sink.squared_norm();
           },
           [=](napi_env env) -> napi_value {
             auto o = scores_value(env, *scores);
-            o["squaredNorm"] = own->update.squared_norm();
+            o["squaredNorm"] = *norm;
             return o;
           });
     }
@@ -128,6 +128,24 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     return start(info.Env(),
                  [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },
                  [scores](Napi::Env env) -> Napi::Value { return scores_value(env, *scores); });
+  }
+
+  Napi::Value update(const Napi::CallbackInfo& info) override {
+    if (gradients_.empty()) throw Error("INVALID_ARGUMENT", "update: gradients of this policy are not kept; the backward pass makes its updates");
+    return make_update(
+        info, info[0],
+        [](TypedPolicy& self, Stream& stream, AdamWUpdate<T>& update) {
+          for (const auto& b : self.gradients_)
+            if (b->failure) throw Error(b->failure->code, b->failure->message);
+          std::vector<Trained<T>> all;
+          for (const auto& [name, weight, gradient] : self.trained_) {
+            const size_t size = weight->bytes / size_of(weight->dtype);
+            const bool narrow = weight->dtype == DType::bf16;
+            all.push_back({all.size(), size, narrow ? nullptr : static_cast<T*>(weight->data), narrow ? static_cast<bf16*>(weight->data) : nullptr, static_cast<T*>(gradient->data)});
+          }
+          update.move(stream, all);
+        },
+        [](napi_env env) -> napi_value { return Napi::Env(env).Undefined(); });
   }
 
   Napi::Value logits(const Napi::CallbackInfo& info) override {
@@ -177,6 +195,18 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     return o;
   }
 
+  /** Runs work(self, stream, update) unless something that it writes into is the result of a kernel that failed. */
+  template <class F> Napi::Value make_update(const Napi::CallbackInfo& info, const Napi::Value& given, F&& work, Pending::Result result) {
+    return promise_on_stream(
+        info.Env(),
+        [own = update_of<T>(given.As<Napi::Object>(), trained_), work, self = this->shared_from_this()](Stream& stream) -> std::shared_ptr<const Failure> {
+          if (auto failure = self->failure_of_weights()) return failure;
+          if (auto failure = own->earlier_failure()) return failure;
+          return own->settle(guarded(stream, [&] { work(*self, stream, own->update); }));
+        },
+        std::move(result));
+  }
+
   /** Runs work(policy, stream) unless a weight is the result of a kernel that failed. */
   Napi::Value start(Napi::Env env, std::function<void(Policy<T>&, Stream&)> work, std::function<Napi::Value(Napi::Env)> result) {
     auto self = this->shared_from_this();
@@ -220,6 +250,7 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
     exports["Policy"] = DefineClass(env, "Policy",
                                     {InstanceMethod("forward", &PolicyWrap::call<&AnyPolicy::forward>),
                                      InstanceMethod("forwardBackward", &PolicyWrap::call<&AnyPolicy::forward_backward>),
+                                     InstanceMethod("update", &PolicyWrap::call<&AnyPolicy::update>),
                                      InstanceMethod("logits", &PolicyWrap::call<&AnyPolicy::logits>),
                                      InstanceMethod("features", &PolicyWrap::call<&AnyPolicy::features>),
                                      InstanceMethod("submit", &PolicyWrap::call<&AnyPolicy::submit>),
@@ -247,19 +278,20 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
   static Adapter<T> adapter_of(const std::string& name, const Napi::Object& o, size_t size, std::vector<BufferRef>& w,
                                std::vector<BufferRef>& g, std::vector<TrainedTensor>& trained) {
     const BufferRef a = buffer_of(member(o, "a")), b = buffer_of(member(o, "b"));
-    const auto gradient = [&](const char* part, const BufferRef& of) -> T* {
+    const size_t number = trained.size();
+    trained.insert(trained.end(), {{name + " (a)", a, nullptr}, {name + " (b)", b, nullptr}});
+    const auto gradient = [&](const char* part, TrainedTensor& of) -> T* {
       const Napi::Value given = member(o, part);
       if (given.IsNull()) return nullptr;
-      g.push_back(buffer_of(given));
-      return data_of<T>(name, g.back(), of->bytes);
+      g.push_back(of.gradient = buffer_of(given));
+      return data_of<T>(name, g.back(), of.weight->bytes);
     };
     const size_t rank = count(o, "rank"), columns = rank ? a->bytes / sizeof(T) / rank : 0, rows = rank ? b->bytes / sizeof(T) / rank : 0;
     if (rank * columns * sizeof(T) != a->bytes || rank * rows * sizeof(T) != b->bytes || rows * columns != size)
       throw Error("SHAPE_MISMATCH", name + ": a must be [rank, in] and b [out, rank] of a weight of " + std::to_string(size) + " elements");
-    const Adapter<T> adapter{data_of<T>(name, a, a->bytes), data_of<T>(name, b, b->bytes), gradient("dA", a), gradient("dB", b),
-                             rank, columns, rows, trained.size(), number(o, "scale")};
+    const Adapter<T> adapter{data_of<T>(name, a, a->bytes), data_of<T>(name, b, b->bytes), gradient("dA", trained[number]), gradient("dB", trained[number + 1]),
+                             rank, columns, rows, number, binding::number(o, "scale")};
     w.insert(w.end(), {a, b});
-    trained.insert(trained.end(), {{name + " (a)", a}, {name + " (b)", b}});
     return adapter;
   }
 
@@ -278,9 +310,9 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
       else p.weight = data_of<T>(name, weight, weight->bytes);
       if (const Napi::Value given = gradients.Get(i); !given.IsNull()) {
         p.number = trained.size();
-        trained.push_back({name, weight});
+        trained.push_back({name, weight, nullptr});
         if (!given.IsBoolean()) {
-          g.push_back(buffer_of(given));
+          g.push_back(trained.back().gradient = buffer_of(given));
           p.gradient = data_of<T>(name, g.back(), p.size * sizeof(T));
         }
       }

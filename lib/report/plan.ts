@@ -4,7 +4,7 @@ import { duration, formatTable } from './table.ts';
 export interface ShownPlan {
   parameters: number;
   prompts: { looked: number; tokens: number; longest: number; visualTokens: number };
-  holdings: readonly { name: string; bytes: number }[];
+  holdings: readonly { name: string; bytes: number; onHost?: boolean }[];
   phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
   peakBytes: number;
   limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
@@ -24,7 +24,7 @@ export function formatPlan(plan: ShownPlan): string {
     '',
     formatTable([
       ['stays in memory', ''],
-      ...holdings.map(({ name, bytes }) => [name, size(bytes)]),
+      ...holdings.map(({ name, bytes, onHost }) => [onHost ? `${name}, in the host's memory beside a GPU` : name, size(bytes)]), // prettier-ignore
       ['together', size(held)],
     ]),
     '',

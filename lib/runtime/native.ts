@@ -33,10 +33,13 @@ export interface Native {
   /** starts or stops timing the kernels that the model runs, from zero */
   profile(on: boolean): void;
   kernelTimes(): { name: string; variant: string; launches: number; milliseconds: number }[];
-  allocate(dtype: string, count: number, zero: boolean): NativeTensor;
+  /** `onHost`: beside an accelerator, in memory of the host */
+  allocate(dtype: string, count: number, zero: boolean, onHost: boolean): NativeTensor;
   upload(dtype: string, array: ArrayBufferView): NativeTensor;
   write(tensor: NativeTensor, array: ArrayBufferView): void;
   read(tensor: NativeTensor): Promise<ArrayBuffer>;
+  /** values of a tensor of the device, to one of the host */
+  toHost(to: NativeTensor, from: NativeTensor): void;
   release(tensor: NativeTensor): void;
   Policy: new (
     config: object,
@@ -113,7 +116,7 @@ export interface NativeScores<A> {
   squaredNorm?: number;
 }
 
-/** An update that a backward pass is to make: of each tensor that is trained what the optimizer keeps. */
+/** An update that the engine is to make: of each tensor that is trained what the optimizer keeps. */
 export interface NativeUpdate {
   learningRate: number;
   beta1: number;
@@ -121,6 +124,8 @@ export interface NativeUpdate {
   epsilon: number;
   weightDecay: number;
   step: number;
+  gradientScale: number;
+  pieceElements: number;
   tensors: { place: number; master: NativeTensor | null; moments: NativeTensor[] }[];
 }
 
@@ -134,6 +139,8 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
     recompute: 'none' | 'selective' | 'full',
     update: NativeUpdate | null,
   ): Promise<NativeScores<A>>;
+  /** from the gradients as they are */
+  update(update: NativeUpdate): Promise<void>;
   logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
   features(batch: NativeBatch): Promise<A[]>;
   /** n promises for every prompt, and the number by which it can be aborted */

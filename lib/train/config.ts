@@ -206,6 +206,12 @@ const optimizerConfig = {
     .describe(
       'each parameter is updated as soon as the backward pass has its gradient, so that those of all are never there at once; needs maxGradNorm: 0, and an update is one micro-batch',
     ),
+  offloadOptimizer: z
+    .boolean()
+    .default(false)
+    .describe(
+      "moments, and masters of weights in bf16, are in the host's memory beside a GPU and come to it piece by piece in an update; changes memory and time, not results",
+    ),
   microBatchTokens: positive
     .default(16384)
     .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
@@ -237,6 +243,8 @@ function checkTrained(
       masterWeights: boolean;
       maxGradNorm: number;
       optimizerInBackward: boolean;
+      offloadOptimizer: boolean;
+      ema?: unknown;
     };
     policy: { weights: string };
   },
@@ -249,6 +257,14 @@ function checkTrained(
       path: ['train', 'masterWeights'],
       message:
         'is of weights in bf16 that are trained: it needs policy.weights: bf16, and no train.lora, whose adapters are f32',
+      input: true,
+    });
+  if (train.offloadOptimizer && train.masterWeights && train.ema)
+    context.addIssue({
+      code: 'custom',
+      path: ['train', 'offloadOptimizer'],
+      message:
+        'takes masters from the device, where train.ema follows them with train.masterWeights; leave one of the three',
       input: true,
     });
   if (train.optimizerInBackward && train.maxGradNorm > 0)

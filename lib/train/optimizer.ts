@@ -28,6 +28,8 @@ export interface OptimizerConfig {
   maxGradNorm: number;
   /** gradients are not kept: the backward pass makes each update itself; default false */
   optimizerInBackward?: boolean;
+  /** what it keeps is in the host's memory beside an accelerator, and comes to the device piece by piece in an update; default false */
+  offloadOptimizer?: boolean;
 }
 
 /** A tensor that a checkpoint keeps beside the weights. */
@@ -64,25 +66,30 @@ export interface Optimizer {
   dispose(): void;
 }
 
-/** @param onUpdate  called after every update that was not skipped, for what follows the weights */
+/**
+ * @param policy  whose parameters they are: makes the updates where what the optimizer keeps is in the host's memory
+ * @param onUpdate  called after every update that was not skipped, for what follows the weights
+ */
 export function createOptimizer(
   parameters: readonly TrainableParameter[],
   config: OptimizerConfig,
-  onUpdate: () => void = () => undefined,
+  { onUpdate, policy }: { onUpdate?: () => void; policy?: { update(update: ParameterUpdate): Promise<void> } } = {},
 ): Optimizer {
   const { betas, epsilon, weightDecay, maxGradNorm, optimizer = 'adamw', masterWeights = false } = config;
-  const { optimizerInBackward = false } = config;
+  const { optimizerInBackward = false, offloadOptimizer = false } = config;
+  if (offloadOptimizer && !optimizerInBackward && !policy)
+    throw new G2rpoError('INVALID_ARGUMENT', 'offloadOptimizer: the policy is missing, which makes the updates');
   if (optimizerInBackward && maxGradNorm > 0)
     throw new G2rpoError(
       'INVALID_ARGUMENT',
       `maxGradNorm must be 0 with optimizerInBackward: the norm of all gradients is known when they have been used; got ${maxGradNorm}`,
     );
   const gradients = optimizerInBackward ? [] : parameters.map(({ gradient }) => flat(gradient!));
-  const masters = masterWeights ? mastersOf(parameters) : undefined;
+  const masters = masterWeights ? mastersOf(parameters, offloadOptimizer) : undefined;
   const moved = parameters.map(({ weight }, k) => masters?.of(k) ?? flat(weight));
   const groups = ofOneType([...moved.keys()], (k) => moved[k]!).map((places) => {
     const make = optimizer === 'adamw8bit' ? narrowMoments : wideMoments;
-    return { places, moments: make(pick(moved, places)) };
+    return { places, moments: make(pick(moved, places), offloadOptimizer) };
   });
   const state: StateTensor[] = groups.flatMap(({ places, moments }) =>
     places.flatMap((k, at) =>
@@ -104,6 +111,16 @@ export function createOptimizer(
     step,
   });
 
+  /** One that the engine makes. */
+  function updateOf(learningRate: number, step: number, gradientScale: number): ParameterUpdate {
+    const tensors = parameters.map((_, k) => {
+      const { places, moments } = groups.find((group) => group.places.includes(k))!;
+      const place = places.indexOf(k);
+      return { place, master: masters?.of(k), moments: Object.values(moments.lists).map((list) => list[place]!) };
+    });
+    return { ...scalarsOf(learningRate, step), gradientScale, tensors };
+  }
+
   async function globalNorm(): Promise<number> {
     using sum = squaredNorm({ x: gradients }).sum;
     return Math.sqrt((await sum.read())[0]!);
@@ -115,28 +132,24 @@ export function createOptimizer(
     },
     state,
     moved,
-    inBackward(learningRate) {
-      if (!optimizerInBackward) return undefined;
-      const tensors = parameters.map((_, k) => {
-        const { places, moments } = groups.find((group) => group.places.includes(k))!;
-        const place = places.indexOf(k);
-        return { place, master: masters?.of(k), moments: Object.values(moments.lists).map((list) => list[place]!) };
-      });
-      return { ...scalarsOf(learningRate, updates + 1), tensors };
-    },
+    inBackward: (learningRate) => (optimizerInBackward ? updateOf(learningRate, updates + 1, 1) : undefined),
     async step(learningRate, squaredNorm) {
       if (optimizerInBackward && squaredNorm === undefined)
         throw new G2rpoError('INVALID_ARGUMENT', 'step: the backward pass makes the updates; it has made none');
       const gradNorm = squaredNorm === undefined ? await globalNorm() : Math.sqrt(squaredNorm);
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };
-      updates++;
       if (!optimizerInBackward) {
         const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
-        for (const { places, moments } of groups)
-          moments.update(pick(gradients, places), { ...scalarsOf(learningRate, updates), gradientScale });
-        masters?.round();
+        const step = updates + 1;
+        if (offloadOptimizer) await policy!.update(updateOf(learningRate, step, gradientScale));
+        else {
+          for (const { places, moments } of groups)
+            moments.update(pick(gradients, places), { ...scalarsOf(learningRate, step), gradientScale });
+          masters?.round();
+        }
       }
-      onUpdate();
+      updates++;
+      onUpdate?.();
       return { gradNorm, skipped: false };
     },
     restore(made) {

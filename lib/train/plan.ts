@@ -3,6 +3,7 @@ import { createPromptStream } from '../data/promptStream.ts';
 import { SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
 import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
+import { PIECE } from '../model/qwen3vl/parameterUpdate.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import { loadPromptEncoder } from '../model/qwen3vl/promptEncoder.ts';
 import { isMatrix } from '../model/qwen3vl/parameter.ts';
@@ -23,13 +24,15 @@ import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import type { TrainConfig } from './config.ts';
 import { rowOptionsOf, withLimits } from './train.ts';
-import { gradientsAtOnce, trainedSize } from './trainedSize.ts';
+import { gradientsAtOnce, largestTrained, trainedSize } from './trainedSize.ts';
 import { mediaOptions } from './trainee.ts';
 
 /** Something that stays in memory for the whole run. */
 export interface Holding {
   name: string;
   bytes: number;
+  /** in the host's memory beside a GPU: train.memoryLimitMb does not count it */
+  onHost?: boolean;
 }
 
 /** A part of a step: what it takes beside what stays, at its peak, and how long it should take. */
@@ -111,7 +114,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
-  const engine = held - holdings[0]!.bytes;
+  const engine = holdings.slice(1).reduce((sum, { bytes, onHost }) => sum + (onHost ? 0 : bytes), 0);
   const { memoryLimitMb, updatePrompts } = config.train;
   const { n, maxTokens } = config.rollout;
   const rows = Math.ceil(updatePrompts * (shape.tokens + n * maxTokens));
@@ -147,14 +150,25 @@ function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Hold
   const masters = train.masterWeights ? trainedSize(tensors, train, isMatrix) : 0;
   const adapted = train.lora ? loraTargets(tensors, train.lora) : [];
   const copies = sizeOf(adapted);
-  const narrow = train.optimizer === 'adamw8bit';
+  const onHost = train.offloadOptimizer;
   return [
     ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
-    ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters }] : []),
+    ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters, onHost }] : []),
     ...(train.optimizerInBackward ? [] : [{ name: 'gradients', bytes: F32 * trained }]),
-    { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
+    { name: 'moments of AdamW', bytes: momentBytes(train) * trained, onHost },
     ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
   ];
+}
+
+/** Of a parameter. */
+const momentBytes = ({ optimizer }: TrainConfig['train']) =>
+  optimizer === 'adamw8bit' ? 2 + 8 / SCALED_ELEMENTS : 2 * F32;
+
+/** What an update takes on the device of an optimizer that is in the host's memory: two pieces of the largest tensor. */
+function offloadedBytes(model: ModelConfig, train: TrainConfig['train']): number {
+  if (!train.offloadOptimizer) return 0;
+  const piece = Math.min(PIECE, largestTrained(tensorNames(model), train));
+  return 2 * piece * (momentBytes(train) + (train.masterWeights ? F32 : 0));
 }
 
 const sizeOf = (tensors: readonly TensorShape[]) => tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -220,9 +234,12 @@ function phasesOf(
   // made in one backward pass, whatever train.microBatchTokens says, and with the gradients of a part
   const inBackward = train.optimizerInBackward;
   const updated = inBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
-  const update =
-    activationBytes(model, scaled(group, updated), train.recompute) +
-    (inBackward ? F32 * gradientsAtOnce(tensorNames(model), train) : 0);
+  // moments come to the device when a part of the backward pass is finished, or when all of it has given its room back
+  const offloaded = offloadedBytes(model, train);
+  const activations = activationBytes(model, scaled(group, updated), train.recompute);
+  const update = inBackward
+    ? activations + F32 * gradientsAtOnce(tensorNames(model), train) + offloaded
+    : Math.max(activations, offloaded);
   const forward = forwardFlops(model, group) * rollout.prompts;
   const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
   const rowsOf = (share: number) => `${Math.round(scaled(group, share).rows)} rows`;

@@ -9,7 +9,7 @@ const MEMORY = ['microBatchTokens', 'memoryLimitMb', 'recompute'] as const;
 /** Keys of a configuration that a run which lacked memory is to change before it goes on. */
 export const MEMORY_KEYS = [
   ...MEMORY.map((key) => `train.${key}`),
-  ...['train.optimizerInBackward', 'rollout.batchPrompts', 'rollout.cacheMb'],
+  ...['train.optimizerInBackward', 'train.offloadOptimizer', 'rollout.batchPrompts', 'rollout.cacheMb'],
 ];
 
 /** Rows of the policy at a time: as configured, and fewer from where memory turned out to be short. */

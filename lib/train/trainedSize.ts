@@ -29,6 +29,10 @@ export function trainedSize(
   return sizes(tensors, choice).reduce((sum, { tensor, size }) => sum + (choice.lora || counts(tensor) ? size : 0), 0);
 }
 
+/** How many numbers an optimizer changes of the tensor of which it changes most. */
+export const largestTrained = (tensors: readonly TensorShape[], choice: TrainedChoice): number =>
+  sizes(tensors, choice).reduce((most, { size }) => Math.max(most, size), 0);
+
 const EMBEDDING = 'model.language_model.embed_tokens.weight';
 
 /**

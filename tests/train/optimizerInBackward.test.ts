@@ -97,6 +97,7 @@ describe.each(Object.keys(checkpoints) as Checkpoint[])('updates made in the bac
   const large = checkpoint === 'tiny-untied'; // takes ten times as long
   it.each(large ? chosen.filter(([kind]) => FEW.includes(kind)) : chosen)(
     'leave the bits of those that come after it: %s',
+    { timeout: 300_000 }, // on an emulated device
     async (_, settings) => {
       const [after, within] = [await outcome(checkpoint, false, settings), await outcome(checkpoint, true, settings)];
       expect(within.updates).toBe(3);
@@ -196,7 +197,7 @@ describe('what fails', () => {
     );
     expect(error.code).toBe('NON_FINITE');
     expect(error.message).toMatch(
-      /^the gradient of .* is not finite, in the middle of an update that the backward pass makes: some parameters have moved/,
+      /^the gradient of .* is not finite, in the middle of an update: some parameters have moved/,
     );
     expect(optimizer.updates).toBe(0);
     for (const asked of [

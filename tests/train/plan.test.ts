@@ -130,6 +130,11 @@ train: { steps: 4, updatePrompts: 12 }
     const atOnce = (await bytes('updates', inBackward)) - (await bytes('updates', uncut));
     expect(atOnce).toBeGreaterThan(0);
     expect(atOnce).toBeLessThan(whole.get('gradients')! / 3);
+    const away = await plan({ 'train.offloadOptimizer': true, 'train.memoryLimitMb': 1 });
+    const without = await plan({ 'train.memoryLimitMb': 1 });
+    const wanted = ({ limit }: typeof away) => limit!.short.find(({ phase }) => phase === 'rollouts')!.bytes;
+    expect(wanted(without) - wanted(away)).toBe(whole.get('moments of AdamW'));
+    expect(away.holdings.filter(({ onHost }) => onHost).map(({ name }) => name)).toEqual(['moments of AdamW']);
     expect((await plan(inBackward)).tooManyRows).toBeUndefined();
     expect((await plan({ ...inBackward, 'train.microBatchTokens': 1000 })).tooManyRows).toBeGreaterThan(1000);
     const lora = await held({ 'train.lora.rank': 4 });

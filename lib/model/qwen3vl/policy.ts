@@ -227,6 +227,15 @@ export class Policy {
     return this.#call(() => this.#native.forwardBackward(input, nativeLoss, temperature, recompute, made));
   }
 
+  /**
+   * Moves what is trained by the gradients as they are; `refresh` is the caller's.
+   *
+   * @throws INVALID_ARGUMENT  gradients are not kept: `forwardBackward` makes the updates
+   */
+  update(update: ParameterUpdate): Promise<void> {
+    return this.#call(() => this.#native.update(nativeUpdate(update)));
+  }
+
   /** Logits of some rows, [rows, vocab], before any temperature. */
   async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
     const input = await toNative(batch, this, this.dtype);
