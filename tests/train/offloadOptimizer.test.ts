@@ -110,6 +110,17 @@ describe(`an optimizer in the host's memory (${device ? 'beside a device' : 'on 
     },
   );
 
+  it('leaves in the backward pass the bits of one on the device after it', { timeout: 300_000 }, async () => {
+    const ends = [];
+    for (const settings of [{ maxGradNorm: 0 }, inBackward]) {
+      const opened = await open([settings], settings === inBackward);
+      for (let step = 0; step < 2; step++) await opened.step();
+      ends.push([await bitsOf(weightsOf(opened)), await bitsOf(kept(opened))]);
+      opened.dispose();
+    }
+    expect(ends[1]).toEqual(ends[0]);
+  });
+
   it('goes on from what was kept of another', { timeout: 300_000 }, async () => {
     const settings: Settings = [{ masterWeights: true }, { dtype: 'bf16' }];
     const [first, second] = [await open(settings, false), await open(settings, true)];
