@@ -49,7 +49,11 @@ export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
       );
       await update(policy, size);
       await decoding(policy, size);
+      await update(policy, size, { offload: true });
       policy.dispose();
+      const lent = await Policy.load(folder, { dtype: 'bf16', keepGradients: false });
+      await update(lent, size, { inBackward: true });
+      lent.dispose();
     } finally {
       rmSync(dir, { recursive: true });
     }
@@ -88,7 +92,7 @@ async function byKernel(work: () => Promise<unknown>): Promise<string> {
   return [`  by kernel, ${ms(all)} in all`, ...lines].join('\n');
 }
 
-async function update(policy: Policy, size: TrueSize): Promise<void> {
+async function update(policy: Policy, size: TrueSize, { inBackward = false, offload = false } = {}): Promise<void> {
   const { count, visual, text, response } = SHAPES[size === 'toy' ? 'toy' : 'large'];
   const sequences = Array.from({ length: count }, () => ({
     prompt: promptOf(policy, { visual, text }),
@@ -107,13 +111,14 @@ async function update(policy: Policy, size: TrueSize): Promise<void> {
       keys: (length + 1) / 2,
       patchKeys: visual * merge ** 2,
     });
-  const step = updateOf(policy, batch, response, TRAINING[size]);
+  const step = updateOf(policy, batch, response, { ...TRAINING[size], inBackward, offload });
   limitMemory(Infinity); // the peak begins anew
   const time = await timed(step);
   const { optimizer, recompute } = TRAINING[size];
   console.log(
-    `  update of ${rows} tokens, ${count} × (${visual} visual + ${text} + ${response}), ${optimizer}, recompute ${recompute}: ${ms(time)}, ${((100 * flops) / (time / 1000) / PEAK).toFixed(1)} % of 989 TFLOP/s, peak ${gigabytes(memoryUse().peak)}`,
+    `  update of ${rows} tokens, ${count} × (${visual} visual + ${text} + ${response}), ${optimizer}${inBackward ? ' in the backward pass' : ''}${offload ? " in the host's memory" : ''}, recompute ${recompute}: ${ms(time)}, ${((100 * flops) / (time / 1000) / PEAK).toFixed(1)} % of 989 TFLOP/s, peak ${gigabytes(memoryUse().peak)}`,
   );
+  if (inBackward || offload) return step.dispose();
   const forward = await timed(() => policy.forward(batch));
   console.log(`  forward alone: ${ms(forward)}, ${((100 * flops) / 3 / (forward / 1000) / PEAK).toFixed(1)} %`);
   console.log(await byKernel(step));

@@ -98,6 +98,7 @@ export type { EncodedPrompt } from './model/qwen3vl/encodePrompt.ts';
 export { createImageProcessor, type ImageProcessor } from './model/qwen3vl/imageProcessor.ts';
 export {
   Policy,
+  type ParameterUpdate,
   type EngineOptions,
   type GenerateOptions,
   type Generated,

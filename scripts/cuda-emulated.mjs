@@ -18,6 +18,7 @@ const quick = [
   'tests/runtime/deviceFaults.test.ts',
   'tests/train/steps.test.ts',
   'tests/train/optimizer.test.ts',
+  'tests/train/offloadOptimizer.test.ts',
 ];
 // of the golden cases those of the smallest policy, and penalties of repetition
 const GOLDEN = '^(?!golden values: cases/(?!nano|.*reppen))';

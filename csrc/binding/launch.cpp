@@ -69,11 +69,18 @@ struct Launch {
   }
 };
 
+/** That of an argument of a kernel, which works on the device. */
+BufferRef argument_of(const Napi::Value& value) {
+  BufferRef buffer = buffer_of(value);
+  if (buffer->on_host()) throw Error("INVALID_ARGUMENT", "a kernel works on tensors of its device; got one that is kept in the host's memory");
+  return buffer;
+}
+
 /** Elements of a list's tensors; they are flat, so their memory says how many. */
 void add_list(Launch& job, KernelArgs::Slot& slot, const Napi::Array& tensors, bool written) {
   auto views = std::make_shared<std::vector<RawView>>();
   for (uint32_t i = 0; i < tensors.Length(); i++) {
-    BufferRef buffer = buffer_of(tensors.Get(i));
+    BufferRef buffer = argument_of(tensors.Get(i));
     views->push_back({buffer->data, buffer->bytes / size_of(buffer->dtype)});
     (written ? job.writes : job.reads).push_back(std::move(buffer));
   }
@@ -130,7 +137,7 @@ Launch launch_of(const Napi::CallbackInfo& info) {
       slot.data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
       job.array_bytes += array.ByteLength();
     } else if (!v.IsNull()) {
-      BufferRef buffer = buffer_of(v);
+      BufferRef buffer = argument_of(v);
       add_dims(slot, name, dims.Data(), i, buffer->bytes, size_of(buffer->dtype));
       slot.data = buffer->data;
       (written[i] ? job.writes : job.reads).push_back(std::move(buffer));

@@ -1,5 +1,6 @@
 #include "arguments.h"
 #include "sampling.h"
+#include "update.h"
 
 namespace g2rpo::binding {
 
@@ -67,6 +68,7 @@ class AnyPolicy {
   virtual ~AnyPolicy() = default;
   virtual Napi::Value forward(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value forward_backward(const Napi::CallbackInfo&) = 0;
+  virtual Napi::Value update(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value logits(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value features(const Napi::CallbackInfo&) = 0;
   virtual Napi::Value submit(const Napi::CallbackInfo&) = 0;
@@ -85,16 +87,18 @@ Keep keep_named(const std::string& recompute) {
 
 template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shared_from_this<TypedPolicy<T>> {
  public:
+  /** @param gradients  that are kept, of all that is trained or of nothing */
   TypedPolicy(const Config& config, const ParameterMap<T>& parameters, std::vector<BufferRef> weights,
-              std::vector<BufferRef> gradients, Vocabulary vocabulary, EngineOptions options)
-      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), sampling_(policy_, weights_, std::move(vocabulary), options) {}
+              std::vector<BufferRef> gradients, std::vector<TrainedTensor> trained, Vocabulary vocabulary, EngineOptions options)
+      : policy_(config, parameters), weights_(std::move(weights)), gradients_(std::move(gradients)), trained_(std::move(trained)),
+        sampling_(policy_, weights_, std::move(vocabulary), options) {}
 
   Napi::Value forward(const Napi::CallbackInfo& info) override {
     auto batch = batch_of<T>(info[0].As<Napi::Object>(), policy_.config(), device_of(info.Env()));
     const double temperature = info[1].As<Napi::Number>().DoubleValue();
     auto scores = std::make_shared<Scores<T>>();
     return start(info.Env(), [=](auto& self, Stream& s) { *scores = self.forward(s, batch->batch, temperature); },
-                 [scores](Napi::Env env) { return scores_value(env, *scores); });
+                 [scores](Napi::Env env) -> Napi::Value { return scores_value(env, *scores); });
   }
 
   Napi::Value forward_backward(const Napi::CallbackInfo& info) override {
@@ -103,9 +107,45 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     const double temperature = info[2].As<Napi::Number>().DoubleValue();
     const Keep keep = keep_named(info[3].ToString());
     auto scores = std::make_shared<Scores<T>>();
+    if (!info[4].IsNull()) {
+      if (!gradients_.empty()) throw Error("INVALID_ARGUMENT", "forwardBackward: update is of a policy whose gradients are not kept");
+      auto norm = std::make_shared<double>(0);
+      return make_update(
+          info, info[4],
+          [=](TypedPolicy& self, Stream& stream, AdamWUpdate<T>& update) {
+            BackwardUpdate<T> sink(update);
+            *scores = self.policy_.forward_backward(stream, batch->batch, *loss, temperature, keep, &sink);
+            *norm = sink.squared_norm();
+          },
+          [=](napi_env env) -> napi_value {
+            auto o = scores_value(env, *scores);
+            o["squaredNorm"] = *norm;
+            return o;
+          });
+    }
+    if (gradients_.empty() && !trained_.empty())
+      throw Error("INVALID_ARGUMENT", "forwardBackward: gradients of this policy are not kept; give an update, which uses them at once");
     return start(info.Env(),
                  [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },
-                 [scores](Napi::Env env) { return scores_value(env, *scores); });
+                 [scores](Napi::Env env) -> Napi::Value { return scores_value(env, *scores); });
+  }
+
+  Napi::Value update(const Napi::CallbackInfo& info) override {
+    if (gradients_.empty()) throw Error("INVALID_ARGUMENT", "update: gradients of this policy are not kept; the backward pass makes its updates");
+    return make_update(
+        info, info[0],
+        [](TypedPolicy& self, Stream& stream, AdamWUpdate<T>& update) {
+          for (const auto& b : self.gradients_)
+            if (b->failure) throw Error(b->failure->code, b->failure->message);
+          std::vector<Trained<T>> all;
+          for (const auto& [name, weight, gradient] : self.trained_) {
+            const size_t size = weight->bytes / size_of(weight->dtype);
+            const bool narrow = weight->dtype == DType::bf16;
+            all.push_back({all.size(), size, narrow ? nullptr : static_cast<T*>(weight->data), narrow ? static_cast<bf16*>(weight->data) : nullptr, static_cast<T*>(gradient->data)});
+          }
+          update.move(stream, all);
+        },
+        [](napi_env env) -> napi_value { return Napi::Env(env).Undefined(); });
   }
 
   Napi::Value logits(const Napi::CallbackInfo& info) override {
@@ -144,7 +184,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
   }
 
  private:
-  static Napi::Value scores_value(Napi::Env env, const Scores<T>& s) {
+  static Napi::Object scores_value(Napi::Env env, const Scores<T>& s) {
     auto o = Napi::Object::New(env);
     o["logProbs"] = typed(env, s.log_probs);
     o["entropy"] = typed(env, s.entropy);
@@ -155,30 +195,50 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     return o;
   }
 
+  /** Runs work(self, stream, update) unless something that it writes into is the result of a kernel that failed. */
+  template <class F> Napi::Value make_update(const Napi::CallbackInfo& info, const Napi::Value& given, F&& work, Pending::Result result) {
+    return promise_on_stream(
+        info.Env(),
+        [own = update_of<T>(given.As<Napi::Object>(), trained_), work, self = this->shared_from_this()](Stream& stream) -> std::shared_ptr<const Failure> {
+          if (auto failure = self->failure_of_weights()) return failure;
+          if (auto failure = own->earlier_failure()) return failure;
+          return own->settle(guarded(stream, [&] { work(*self, stream, own->update); }));
+        },
+        std::move(result));
+  }
+
   /** Runs work(policy, stream) unless a weight is the result of a kernel that failed. */
   Napi::Value start(Napi::Env env, std::function<void(Policy<T>&, Stream&)> work, std::function<Napi::Value(Napi::Env)> result) {
     auto self = this->shared_from_this();
     return promise_on_stream(
         env,
         [self, work = std::move(work)](Stream& stream) -> std::shared_ptr<const Failure> {
-          for (const auto& b : self->weights_)
-            if (b->failure) return b->failure;
+          if (auto failure = self->failure_of_weights()) return failure;
           work(self->policy_, stream);
           return nullptr;
         },
         [result = std::move(result)](napi_env env) -> napi_value { return result(Napi::Env(env)); });
   }
 
+  /** How a kernel that wrote one of them failed, or null. */
+  std::shared_ptr<const Failure> failure_of_weights() const {
+    for (const auto& b : weights_)
+      if (b->failure) return b->failure;
+    return nullptr;
+  }
+
   std::shared_ptr<Sampling<T>> sampling() { return {this->shared_from_this(), &sampling_}; }
 
   Policy<T> policy_;
   std::vector<BufferRef> weights_, gradients_;
+  std::vector<TrainedTensor> trained_;
   Sampling<T> sampling_;
 };
 
 /**
  * new Policy(config, variant, names, weights, gradients, adapters, engine, vocabulary): lists as long as each other, null where there is
- * none; engine { pageTokens, cacheBytes (0: no limit), rollouts, promptRows }, vocabulary { bytes, starts }
+ * none, and true where there is a gradient that is not kept (dA and dB of such adapters are null);
+ * engine { pageTokens, cacheBytes (0: no limit), rollouts, promptRows }, vocabulary { bytes, starts }
  */
 class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
  public:
@@ -190,6 +250,7 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
     exports["Policy"] = DefineClass(env, "Policy",
                                     {InstanceMethod("forward", &PolicyWrap::call<&AnyPolicy::forward>),
                                      InstanceMethod("forwardBackward", &PolicyWrap::call<&AnyPolicy::forward_backward>),
+                                     InstanceMethod("update", &PolicyWrap::call<&AnyPolicy::update>),
                                      InstanceMethod("logits", &PolicyWrap::call<&AnyPolicy::logits>),
                                      InstanceMethod("features", &PolicyWrap::call<&AnyPolicy::features>),
                                      InstanceMethod("submit", &PolicyWrap::call<&AnyPolicy::submit>),
@@ -215,16 +276,22 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
   /** { a, b, dA, dB, rank, scale }; keeps the tensors among weights and gradients. `size` is rows times columns of the weight. */
   template <class T>
   static Adapter<T> adapter_of(const std::string& name, const Napi::Object& o, size_t size, std::vector<BufferRef>& w,
-                               std::vector<BufferRef>& g) {
+                               std::vector<BufferRef>& g, std::vector<TrainedTensor>& trained) {
     const BufferRef a = buffer_of(member(o, "a")), b = buffer_of(member(o, "b"));
-    const BufferRef dA = buffer_of(member(o, "dA")), dB = buffer_of(member(o, "dB"));
+    const size_t number = trained.size();
+    trained.insert(trained.end(), {{name + " (a)", a, nullptr}, {name + " (b)", b, nullptr}});
+    const auto gradient = [&](const char* part, TrainedTensor& of) -> T* {
+      const Napi::Value given = member(o, part);
+      if (given.IsNull()) return nullptr;
+      g.push_back(of.gradient = buffer_of(given));
+      return data_of<T>(name, g.back(), of.weight->bytes);
+    };
     const size_t rank = count(o, "rank"), columns = rank ? a->bytes / sizeof(T) / rank : 0, rows = rank ? b->bytes / sizeof(T) / rank : 0;
     if (rank * columns * sizeof(T) != a->bytes || rank * rows * sizeof(T) != b->bytes || rows * columns != size)
       throw Error("SHAPE_MISMATCH", name + ": a must be [rank, in] and b [out, rank] of a weight of " + std::to_string(size) + " elements");
-    const Adapter<T> adapter{data_of<T>(name, a, a->bytes), data_of<T>(name, b, b->bytes), data_of<T>(name, dA, a->bytes),
-                             data_of<T>(name, dB, b->bytes), rank, number(o, "scale")};
+    const Adapter<T> adapter{data_of<T>(name, a, a->bytes), data_of<T>(name, b, b->bytes), gradient("dA", trained[number]), gradient("dB", trained[number + 1]),
+                             rank, columns, rows, number, binding::number(o, "scale")};
     w.insert(w.end(), {a, b});
-    g.insert(g.end(), {dA, dB});
     return adapter;
   }
 
@@ -233,6 +300,7 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
                adapters = info[5].As<Napi::Array>();
     ParameterMap<T> map;
     std::vector<BufferRef> w, g;
+    std::vector<TrainedTensor> trained;
     for (uint32_t i = 0; i < names.Length(); i++) {
       const std::string name = names.Get(i).ToString();
       BufferRef weight = buffer_of(weights.Get(i));
@@ -241,14 +309,19 @@ class PolicyWrap : public Napi::ObjectWrap<PolicyWrap> {
       if (__is_same(T, float) && weight->dtype == DType::bf16) p.narrow = static_cast<bf16*>(weight->data);
       else p.weight = data_of<T>(name, weight, weight->bytes);
       if (const Napi::Value given = gradients.Get(i); !given.IsNull()) {
-        g.push_back(buffer_of(given));
-        p.gradient = data_of<T>(name, g.back(), p.size * sizeof(T));
+        p.number = trained.size();
+        trained.push_back({name, weight, nullptr});
+        if (!given.IsBoolean()) {
+          g.push_back(trained.back().gradient = buffer_of(given));
+          p.gradient = data_of<T>(name, g.back(), p.size * sizeof(T));
+        }
       }
-      if (const Napi::Value given = adapters.Get(i); !given.IsNull()) p.adapter = adapter_of<T>(name, given.As<Napi::Object>(), p.size, w, g);
+      if (const Napi::Value given = adapters.Get(i); !given.IsNull())
+        p.adapter = adapter_of<T>(name, given.As<Napi::Object>(), p.size, w, g, trained);
       map[name] = p;
       w.push_back(std::move(weight));
     }
-    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g), vocabulary_of(info[7].As<Napi::Object>()),
+    return std::make_shared<TypedPolicy<T>>(config, map, std::move(w), std::move(g), std::move(trained), vocabulary_of(info[7].As<Napi::Object>()),
                                             engine_options<T>(info[6].As<Napi::Object>(), config));
   }
 

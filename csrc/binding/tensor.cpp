@@ -14,14 +14,15 @@ DType dtype_named(const std::string& name) {
   throw Error("DTYPE_MISMATCH", "a tensor must be f32, f64, i32, u8 or bf16; got " + name);
 }
 
-/** allocate(dtype, count, zero) */
+/** allocate(dtype, count, zero, on host): the last one beside an accelerator, for what only updates want; on the CPU it means nothing */
 Napi::Value allocate_tensor(const Napi::CallbackInfo& info) {
   const DType dtype = dtype_named(info[0].As<Napi::String>());
   const double count = info[1].As<Napi::Number>().DoubleValue();
   if (!(count >= 0 && count <= 9e15)) throw Error("INVALID_ARGUMENT", "a tensor's size must be in [0, 9e15]");
-  auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count), device_of(info.Env()).accelerator());
+  const Place place = info[3].ToBoolean() ? Place::host : Place::device;
+  auto buffer = std::make_shared<Buffer>(dtype, static_cast<size_t>(count), device_of(info.Env()).accelerator(), place);
   if (info[2].ToBoolean()) {
-    enqueue_sized(info.Env(), buffer->bytes, [buffer](Stream& stream) { buffer->failure = guarded(stream, [&] { clear(stream, static_cast<char*>(buffer->data), buffer->bytes); }); });
+    enqueue_sized(info.Env(), buffer->bytes, [buffer](Stream& stream) { buffer->failure = guarded(stream, [&] { buffer->clear(stream); }); });
   }
   return wrap(info.Env(), buffer);
 }
@@ -60,10 +61,22 @@ Napi::Value read(const Napi::CallbackInfo& info) {
       [buffer, bytes](Stream& stream) {
         if (buffer->failure) return buffer->failure;
         bytes->resize(buffer->bytes);
-        download(stream, bytes->data(), static_cast<const char*>(buffer->data), buffer->bytes);
+        buffer->read(stream, bytes->data());
         return buffer->failure;
       },
       [bytes](napi_env env) { return array_buffer(env, bytes); }, buffer->bytes);
+}
+
+/** toHost(to, from): the values of a tensor of the device become those of one of as many bytes in the host's memory */
+Napi::Value to_host(const Napi::CallbackInfo& info) {
+  BufferRef to = buffer_of(info[0]), from = buffer_of(info[1]);
+  if (to->bytes != from->bytes || from->on_host() || (to->accelerator && !to->on_host()))
+    throw Error("SHAPE_MISMATCH", "toHost: a tensor of the host and one of the device of as many bytes were wanted");
+  device_of(info.Env()).enqueue([to, from](Stream& stream) {
+    to->failure = from->failure ? from->failure : guarded(stream, [&] { from->read(stream, to->data); });
+    to->writes++;
+  });
+  return info.Env().Undefined();
 }
 
 /** release(tensor): the memory goes as soon as nothing enqueued needs it */
@@ -116,6 +129,7 @@ void register_tensor(Napi::Env env, Napi::Object exports) {
   exports["upload"] = Napi::Function::New<guarded_call<upload>>(env);
   exports["write"] = Napi::Function::New<guarded_call<write>>(env);
   exports["read"] = Napi::Function::New<guarded_call<read>>(env);
+  exports["toHost"] = Napi::Function::New<guarded_call<to_host>>(env);
   exports["release"] = Napi::Function::New<guarded_call<release>>(env);
 }
 

@@ -9,6 +9,21 @@
 
 namespace g2rpo {
 
+/**
+ * A line of copies between a device and memory of the host that its `allocate_host` gave: in their order, and beside the stream's kernels and other lanes
+ * but for what the two waits say. Of the stream's own thread.
+ */
+class CopyLane {
+ public:
+  virtual ~CopyLane() = default;
+  virtual void to_device(void* to, const void* from, size_t bytes) = 0;
+  virtual void to_host(void* to, const void* from, size_t bytes) = 0;
+  /** What is copied from here on waits for what the stream has been given so far. */
+  virtual void wait_for_stream() = 0;
+  /** What the stream is given from here on waits for what has been copied so far. */
+  virtual void stream_waits() = 0;
+};
+
 /** One device with one stream. What its calls refuse is thrown: OUT_OF_MEMORY, or DEVICE_FAILED in the driver's words. */
 class Accelerator {
  public:
@@ -23,6 +38,12 @@ class Accelerator {
   virtual void* allocate(size_t bytes) = 0;
   /** Once all that was launched before is done. Never throws. */
   virtual void deallocate(void* data) noexcept = 0;
+  /** Memory of the host which lanes copy from and to without anybody waiting. Both of any thread. */
+  virtual void* allocate_host(size_t bytes) = 0;
+  virtual void deallocate_host(void* data) noexcept = 0;
+  /** One of kLanes. */
+  static constexpr size_t kLanes = 2;
+  virtual CopyLane& lane(size_t k) = 0;
   /** `from` may change when it returns. Of any thread. */
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   /** The values are there when it returns. */

@@ -6,17 +6,29 @@
 
 namespace g2rpo {
 
-Buffer::Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> on)
-    : accelerator(std::move(on)),
-      data(allocate_counted(count * size_of(dtype), accelerator.get())),
-      bytes(count * size_of(dtype)),
-      dtype(dtype) {}
-Buffer::~Buffer() { deallocate_counted(data, bytes, accelerator.get()); }
+Buffer::Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> on, Place place)
+    : accelerator(std::move(on)), bytes(count * size_of(dtype)), dtype(dtype), host_(accelerator && place == Place::host) {
+  data = host_ ? accelerator->allocate_host(bytes) : allocate_counted(bytes, accelerator.get());
+}
+Buffer::~Buffer() {
+  if (host_) accelerator->deallocate_host(data);
+  else deallocate_counted(data, bytes, accelerator.get());
+}
 
 void Buffer::fill(const void* from) {
   if (bytes == 0) return;
-  if (accelerator) accelerator->upload(data, from, bytes);
+  if (accelerator && !host_) accelerator->upload(data, from, bytes);
   else std::memcpy(data, from, bytes);
+}
+
+void Buffer::read(Stream& stream, void* to) const {
+  if (host_) std::memcpy(to, data, bytes);
+  else download(stream, static_cast<char*>(to), static_cast<const char*>(data), bytes);
+}
+
+void Buffer::clear(Stream& stream) {
+  if (host_) std::memset(data, 0, bytes);
+  else g2rpo::clear(stream, static_cast<char*>(data), bytes);
 }
 
 Device::Device(int threads, std::shared_ptr<Accelerator> accelerator)

@@ -14,13 +14,20 @@
 
 namespace g2rpo {
 
+/** Where a tensor's memory is: on the device that computes, or, beside an accelerator, in the host's memory, where only an update of moments finds it. */
+enum class Place { device, host };
+
 /** Memory of a tensor. `failure` is set by a kernel that could not fill it, and passes on to what is computed from it. */
 struct Buffer {
-  /** On the accelerator unless it is null. */
-  Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> accelerator);
+  /** On the accelerator unless it is null, or in memory of the host that is of use to it; that does not count. */
+  Buffer(DType dtype, size_t count, std::shared_ptr<Accelerator> accelerator, Place place = Place::device);
   ~Buffer();
   /** Takes as many bytes as it has from the host's memory, which may change at once. Of any thread, before it is used. */
   void fill(const void* from);
+  /** Its values, to the host's memory. Of the device's thread. */
+  void read(Stream& stream, void* to) const;
+  void clear(Stream& stream);
+  bool on_host() const { return host_; }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   std::shared_ptr<Accelerator> accelerator;
@@ -30,6 +37,9 @@ struct Buffer {
   std::shared_ptr<const Failure> failure;
   /** how often it has been written since it is there; known on the device's thread */
   uint64_t writes = 0;
+
+ private:
+  bool host_;  // beside an accelerator
 };
 using BufferRef = std::shared_ptr<Buffer>;
 

@@ -13,10 +13,10 @@ import { defineKernel, integer, many, number, real, stored } from './defineKerne
  *
  * Parameters of bf16 are computed in f32 and become one of their two neighbours in bf16, by 16 random bits and with the probability
  * that keeps them in the mean: a step is often smaller than half the distance between neighbours and would be lost otherwise. The
- * random numbers are a pure function of step, place of the tensor and of the element.
+ * random numbers are a pure function of step, place of the tensor (from `firstPlace` on) and of the element (from `firstElement` on).
  *
  * @throws SHAPE_MISMATCH    the lists are not of one length
- * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
+ * @throws INVALID_ARGUMENT  step is below 1, firstPlace or firstElement below 0, or a beta is not in [0, 1)
  * @source arXiv:1711.05101, algorithm 2
  */
 export const adamw = defineKernel({
@@ -33,6 +33,10 @@ export const adamw = defineKernel({
     step: integer(),
     /** what clipping by the global norm multiplies gradients with */
     gradientScale: number(1),
+    /** of the first tensor of the lists, among all that the update moves: random numbers go by it */
+    firstPlace: integer(0),
+    /** of the tensors, where the lists hold a piece of each: it begins there */
+    firstElement: integer(0),
   },
   outputs: {},
   reference({ gradients, parameters, firstMoments, secondMoments, kept, ...s }) {
@@ -45,7 +49,8 @@ export const adamw = defineKernel({
         const mean = firstMoment[i]! / (1 - s.beta1 ** s.step);
         const root = Math.sqrt(secondMoment[i]! / (1 - s.beta2 ** s.step));
         parameter[i]! -= s.learningRate * (s.weightDecay * parameter[i]! + mean / (root + s.epsilon));
-        if (kept === 'bf16') parameter[i] = roundAtRandom(parameter[i]!, parameterWord(s.step, k, i));
+        if (kept === 'bf16')
+          parameter[i] = roundAtRandom(parameter[i]!, parameterWord(s.step, s.firstPlace + k, s.firstElement + i));
       });
     });
   },

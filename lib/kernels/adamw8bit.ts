@@ -21,7 +21,7 @@ export const SCALED_ELEMENTS = 256;
  * The random numbers are a pure function of step, place of the tensor and of the element. Parameters of bf16 are rounded as by `adamw`.
  *
  * @throws SHAPE_MISMATCH    the lists are not of one length, or scales are missing
- * @throws INVALID_ARGUMENT  step is below 1, or a beta is not in [0, 1)
+ * @throws INVALID_ARGUMENT  step is below 1, firstPlace or firstElement below 0, or a beta is not in [0, 1)
  * @source arXiv:2110.02861 for blocks with scales; codes and rounding are our own
  */
 export const adamw8bit = defineKernel({
@@ -46,7 +46,9 @@ export const adamw8bit = defineKernel({
       const lists = { gradients: [gradient], parameters: [parameters[k]!], firstMoments: [m], secondMoments: [v] };
       adamw.declaration.reference({ ...lists, ...s }, {});
       if (kept === 'bf16')
-        parameters[k]!.forEach((x, i, all) => (all[i] = roundAtRandom(x, parameterWord(s.step, k, i))));
+        parameters[k]!.forEach(
+          (x, i, all) => (all[i] = roundAtRandom(x, parameterWord(s.step, s.firstPlace + k, s.firstElement + i))),
+        );
       for (let begin = 0; begin < gradient.length; begin += SCALED_ELEMENTS) {
         const block = begin / SCALED_ELEMENTS;
         const end = Math.min(begin + SCALED_ELEMENTS, gradient.length);
@@ -55,7 +57,7 @@ export const adamw8bit = defineKernel({
         firstScales[k]![block] = a;
         secondScales[k]![block] = b;
         for (let i = begin; i < end; i++) {
-          const random = roundingWord(s.step, k, i);
+          const random = roundingWord(s.step, s.firstPlace + k, s.firstElement + i);
           const code = a > 0 ? roundTo(FIRST, Math.abs(m[i]!) / a, (random & 0xffff) / 2 ** 16) : 0;
           first[i] = m[i]! < 0 && a > 0 ? code + 128 : code;
           const square = b > 0 ? roundTo(SECOND, v[i]! / b, (random >>> 16) / 2 ** 16) : 0;

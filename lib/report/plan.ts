@@ -4,13 +4,14 @@ import { duration, formatTable } from './table.ts';
 export interface ShownPlan {
   parameters: number;
   prompts: { looked: number; tokens: number; longest: number; visualTokens: number };
-  holdings: readonly { name: string; bytes: number }[];
+  holdings: readonly { name: string; bytes: number; onHost?: boolean }[];
   phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
   peakBytes: number;
   limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
   flopsPerSecond: number;
   updatesPerBatch: number;
   notes: readonly string[];
+  tooManyRows: number | undefined;
 }
 
 /** Two tables: what stays in memory, and what every phase takes beside it and how long; then the peak and the batch. */
@@ -24,7 +25,7 @@ export function formatPlan(plan: ShownPlan): string {
     '',
     formatTable([
       ['stays in memory', ''],
-      ...holdings.map(({ name, bytes }) => [name, size(bytes)]),
+      ...holdings.map(({ name, bytes, onHost }) => [onHost ? `${name}, in the host's memory beside a GPU` : name, size(bytes)]), // prettier-ignore
       ['together', size(held)],
     ]),
     '',
@@ -39,6 +40,7 @@ export function formatPlan(plan: ShownPlan): string {
     `peak memory ${size(plan.peakBytes)}; a rollout batch with ${updates} about ${duration(perBatch)}`,
     ...(plan.limit ? limited(plan.limit) : []),
     ...plan.notes,
+    ...(plan.tooManyRows === undefined ? [] : [`updates of up to ${plan.tooManyRows} rows are more than train.microBatchTokens: with train.optimizerInBackward an update is never cut, and the run would end there`]), // prettier-ignore
     `(at ${(plan.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, measured now; responses as long as they may be, no prompt dropped, rewards free)`,
   ].join('\n');
 }

@@ -33,18 +33,25 @@ export interface Native {
   /** starts or stops timing the kernels that the model runs, from zero */
   profile(on: boolean): void;
   kernelTimes(): { name: string; variant: string; launches: number; milliseconds: number }[];
-  allocate(dtype: string, count: number, zero: boolean): NativeTensor;
+  /** `onHost`: beside an accelerator, in memory of the host */
+  allocate(dtype: string, count: number, zero: boolean, onHost: boolean): NativeTensor;
   upload(dtype: string, array: ArrayBufferView): NativeTensor;
   write(tensor: NativeTensor, array: ArrayBufferView): void;
   read(tensor: NativeTensor): Promise<ArrayBuffer>;
+  /** values of a tensor of the device, to one of the host */
+  toHost(to: NativeTensor, from: NativeTensor): void;
   release(tensor: NativeTensor): void;
   Policy: new (
     config: object,
     variant: string,
     names: string[],
     weights: NativeTensor[],
-    gradients: (NativeTensor | null)[],
-    adapters: ((Record<'a' | 'b' | 'dA' | 'dB', NativeTensor> & { rank: number; scale: number }) | null)[],
+    /** true: it is trained, and its gradient is not kept */
+    gradients: (NativeTensor | true | null)[],
+    adapters: (
+      | (Record<'a' | 'b', NativeTensor> & Record<'dA' | 'dB', NativeTensor | null> & { rank: number; scale: number })
+      | null
+    )[],
     /** `cacheBytes` 0 is no limit */
     engine: { pageTokens: number; cacheBytes: number; rollouts: number; promptRows: number },
     /** what every id adds to a text, one after the other, and where each begins */
@@ -118,6 +125,21 @@ export interface NativeScores<A> {
   entropy: A;
   loss: A;
   clipped: Int32Array;
+  /** of all gradients, where the pass has made an update */
+  squaredNorm?: number;
+}
+
+/** An update that the engine is to make: of each tensor that is trained what the optimizer keeps. */
+export interface NativeUpdate {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  step: number;
+  gradientScale: number;
+  pieceElements: number;
+  tensors: { place: number; master: NativeTensor | null; moments: NativeTensor[] }[];
 }
 
 export interface NativeResponse<A = Float32Array | Float64Array> {
@@ -137,7 +159,10 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
     loss: object,
     temperature: number,
     recompute: 'none' | 'selective' | 'full',
+    update: NativeUpdate | null,
   ): Promise<NativeScores<A>>;
+  /** from the gradients as they are */
+  update(update: NativeUpdate): Promise<void>;
   logits(batch: NativeBatch & { rows: Int32Array }): Promise<A>;
   features(batch: NativeBatch): Promise<A[]>;
   /** n promises for every prompt, and the number by which it can be aborted */

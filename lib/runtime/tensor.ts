@@ -209,7 +209,24 @@ export const zeros = <D extends DType>(dtype: D, shape: readonly number[], scope
 export const empty = <D extends DType>(dtype: D, shape: readonly number[], scope?: Scope): Tensor<D> =>
   allocate(dtype, shape, false, scope);
 
-function allocate<D extends DType>(dtype: D, shape: readonly number[], zero: boolean, scope?: Scope): Tensor<D> {
+/**
+ * A tensor of zeros in the host's memory, where an update finds moments that are not to take the device's. It is read and written as any other; no
+ * kernel takes it. On the CPU it is like any other.
+ */
+export const zerosOnHost = <D extends DType>(dtype: D, shape: readonly number[]): Tensor<D> =>
+  allocate(dtype, shape, true, undefined, true);
+
+/** Values of a tensor of the device become those of one of `zerosOnHost`, after everything enqueued before. */
+export const keepOnHost = <D extends DType>(to: Tensor<D>, from: Tensor<D>): void =>
+  callNative((n) => n.toHost(to.handle, from.handle));
+
+function allocate<D extends DType>(
+  dtype: D,
+  shape: readonly number[],
+  zero: boolean,
+  scope?: Scope,
+  onHost = false,
+): Tensor<D> {
   wantList('tensor', 'shape', shape);
   const size = sizeOf(shape);
   if (shape.some((d) => !Number.isInteger(d) || d < 0))
@@ -217,7 +234,7 @@ function allocate<D extends DType>(dtype: D, shape: readonly number[], zero: boo
   return new Tensor(
     dtype,
     [...shape],
-    callNative((n) => n.allocate(dtype, size, zero)),
+    callNative((n) => n.allocate(dtype, size, zero, onHost)),
     scope,
   );
 }

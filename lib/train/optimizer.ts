@@ -1,16 +1,16 @@
-import { adamw } from '../kernels/adamw.ts';
-import { adamw8bit, SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
-import { ema } from '../kernels/ema.ts';
-import { roundBf16 } from '../kernels/roundBf16.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
-import { zeros, type Tensor } from '../runtime/tensor.ts';
+import type { ParameterUpdate } from '../model/qwen3vl/parameterUpdate.ts';
+import { G2rpoError } from '../runtime/errors.ts';
+import type { Tensor } from '../runtime/tensor.ts';
+import { flat, mastersOf, narrowMoments, wideMoments } from './moments.ts';
 import { ofOneType } from './ofOneType.ts';
 
 /** What the optimizer changes: the policy's parameters. */
 export interface TrainableParameter {
   name: string;
   weight: Tensor<'f32' | 'f64' | 'bf16'>;
-  gradient: Tensor<'f32' | 'f64'>;
+  /** undefined where the backward pass makes the update */
+  gradient: Tensor<'f32' | 'f64'> | undefined;
 }
 
 export interface OptimizerConfig {
@@ -26,6 +26,10 @@ export interface OptimizerConfig {
   masterWeights?: boolean;
   /** gradients are scaled down to this global norm; 0 leaves them */
   maxGradNorm: number;
+  /** gradients are not kept: the backward pass makes each update itself; default false */
+  optimizerInBackward?: boolean;
+  /** what it keeps is in the host's memory beside an accelerator, and comes to the device piece by piece in an update; default false */
+  offloadOptimizer?: boolean;
 }
 
 /** A tensor that a checkpoint keeps beside the weights. */
@@ -49,26 +53,43 @@ export interface Optimizer {
   readonly state: readonly StateTensor[];
   /** what it moves: of every parameter its weight, or the master of it */
   readonly moved: readonly Tensor<'f32' | 'f64' | 'bf16'>[];
-  /** One update from the gradients as they are; zeroing them is the caller's. */
-  step(learningRate: number): Promise<OptimizerStep>;
+  /** What the backward pass is to be given, if it makes the updates: the next one. */
+  inBackward(learningRate: number): ParameterUpdate | undefined;
+  /**
+   * One update from the gradients as they are; zeroing them is the caller's. Where the backward pass has made the update, what is left to do behind it.
+   *
+   * @param squaredNorm  of the gradients, as the backward pass has told that made the update
+   */
+  step(learningRate: number, squaredNorm?: number): Promise<OptimizerStep>;
   /** For resuming: the state has been written into, and so many updates were made. */
   restore(updates: number): void;
   dispose(): void;
 }
 
-/** @param onUpdate  called after every update that was not skipped, for what follows the weights */
+/**
+ * @param policy  whose parameters they are: makes the updates where what the optimizer keeps is in the host's memory
+ * @param onUpdate  called after every update that was not skipped, for what follows the weights
+ */
 export function createOptimizer(
   parameters: readonly TrainableParameter[],
   config: OptimizerConfig,
-  onUpdate: () => void = () => undefined,
+  { onUpdate, policy }: { onUpdate?: () => void; policy?: { update(update: ParameterUpdate): Promise<void> } } = {},
 ): Optimizer {
   const { betas, epsilon, weightDecay, maxGradNorm, optimizer = 'adamw', masterWeights = false } = config;
-  const gradients = parameters.map(({ gradient }) => flat(gradient));
-  const masters = masterWeights ? mastersOf(parameters) : undefined;
+  const { optimizerInBackward = false, offloadOptimizer = false } = config;
+  if (offloadOptimizer && !optimizerInBackward && !policy)
+    throw new G2rpoError('INVALID_ARGUMENT', 'offloadOptimizer: the policy is missing, which makes the updates');
+  if (optimizerInBackward && maxGradNorm > 0)
+    throw new G2rpoError(
+      'INVALID_ARGUMENT',
+      `maxGradNorm must be 0 with optimizerInBackward: the norm of all gradients is known when they have been used; got ${maxGradNorm}`,
+    );
+  const gradients = optimizerInBackward ? [] : parameters.map(({ gradient }) => flat(gradient!));
+  const masters = masterWeights ? mastersOf(parameters, offloadOptimizer) : undefined;
   const moved = parameters.map(({ weight }, k) => masters?.of(k) ?? flat(weight));
   const groups = ofOneType([...moved.keys()], (k) => moved[k]!).map((places) => {
     const make = optimizer === 'adamw8bit' ? narrowMoments : wideMoments;
-    return { places, moments: make(pick(moved, places), pick(gradients, places)) };
+    return { places, moments: make(pick(moved, places), offloadOptimizer) };
   });
   const state: StateTensor[] = groups.flatMap(({ places, moments }) =>
     places.flatMap((k, at) =>
@@ -80,6 +101,25 @@ export function createOptimizer(
   );
   state.push(...(masters?.state ?? []));
   let updates = 0;
+  const [beta1, beta2] = betas;
+  const scalarsOf = (learningRate: number, step: number) => ({
+    learningRate,
+    beta1,
+    beta2,
+    epsilon,
+    weightDecay,
+    step,
+  });
+
+  /** One that the engine makes. */
+  function updateOf(learningRate: number, step: number, gradientScale: number): ParameterUpdate {
+    const tensors = parameters.map((_, k) => {
+      const { places, moments } = groups.find((group) => group.places.includes(k))!;
+      const place = places.indexOf(k);
+      return { place, master: masters?.of(k), moments: Object.values(moments.lists).map((list) => list[place]!) };
+    });
+    return { ...scalarsOf(learningRate, step), gradientScale, tensors };
+  }
 
   async function globalNorm(): Promise<number> {
     using sum = squaredNorm({ x: gradients }).sum;
@@ -92,16 +132,24 @@ export function createOptimizer(
     },
     state,
     moved,
-    async step(learningRate) {
-      const gradNorm = await globalNorm();
+    inBackward: (learningRate) => (optimizerInBackward ? updateOf(learningRate, updates + 1, 1) : undefined),
+    async step(learningRate, squaredNorm) {
+      if (optimizerInBackward && squaredNorm === undefined)
+        throw new G2rpoError('INVALID_ARGUMENT', 'step: the backward pass makes the updates; it has made none');
+      const gradNorm = squaredNorm === undefined ? await globalNorm() : Math.sqrt(squaredNorm);
       if (!Number.isFinite(gradNorm)) return { gradNorm, skipped: true };
+      if (!optimizerInBackward) {
+        const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
+        const step = updates + 1;
+        if (offloadOptimizer) await policy!.update(updateOf(learningRate, step, gradientScale));
+        else {
+          for (const { places, moments } of groups)
+            moments.update(pick(gradients, places), { ...scalarsOf(learningRate, step), gradientScale });
+          masters?.round();
+        }
+      }
       updates++;
-      const gradientScale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
-      const [beta1, beta2] = betas;
-      for (const { moments } of groups)
-        moments.update({ learningRate, beta1, beta2, epsilon, weightDecay, step: updates, gradientScale });
-      masters?.round();
-      onUpdate();
+      onUpdate?.();
       return { gradNorm, skipped: false };
     },
     restore(made) {
@@ -113,53 +161,4 @@ export function createOptimizer(
   };
 }
 
-const flat = <D extends Tensor['dtype']>(tensor: Tensor<D>) => tensor.reshape([tensor.size]);
 const pick = <T>(list: readonly T[], places: readonly number[]): T[] => places.map((k) => list[k]!);
-
-/** Copies in f32 of the weights that are bf16. */
-function mastersOf(parameters: readonly TrainableParameter[]) {
-  const all = parameters.flatMap(({ name, weight }, k) =>
-    weight.dtype === 'bf16' ? [{ k, name, rounded: flat(weight), master: zeros('f32', [weight.size]) }] : [],
-  );
-  const [averages, rounded] = [all.map(({ master }) => master), all.map((each) => each.rounded)];
-  if (all.length > 0) ema({ values: rounded, averages, decay: 0 }); // the values themselves
-  return {
-    state: all.map(({ name, master }): StateTensor => ({ name: `${name}.master`, tensor: master })),
-    of: (k: number) => all.find((each) => each.k === k)?.master,
-    round: () => void (all.length > 0 && roundBf16({ values: averages, rounded })),
-  };
-}
-
-type Reals = readonly Tensor<'f32' | 'f64'>[];
-type Weights = readonly Tensor<'f32' | 'f64' | 'bf16'>[];
-type Scalars = Record<
-  'learningRate' | 'beta1' | 'beta2' | 'epsilon' | 'weightDecay' | 'step' | 'gradientScale',
-  number
->;
-
-/** Where the moments are kept, and the kernel that knows them. */
-interface Moments {
-  lists: Record<string, readonly StateTensor['tensor'][]>;
-  update(scalars: Scalars): void;
-}
-
-function wideMoments(parameters: Weights, gradients: Reals): Moments {
-  const same = () => gradients.map(({ dtype, shape }) => zeros(dtype, shape));
-  const [first, second] = [same(), same()];
-  return {
-    lists: { first, second },
-    update: (scalars) => void adamw({ gradients, parameters, firstMoments: first, secondMoments: second, ...scalars }),
-  };
-}
-
-function narrowMoments(parameters: Weights, gradients: Reals): Moments {
-  const codes = () => parameters.map(({ shape }) => zeros('u8', shape));
-  const scales = () => parameters.map(({ size }) => zeros('f32', [Math.ceil(size / SCALED_ELEMENTS)]));
-  const lists = { first: codes(), second: codes(), firstScales: scales(), secondScales: scales() };
-  const { first: firstCodes, second: secondCodes, firstScales, secondScales } = lists;
-  return {
-    lists,
-    update: (scalars) =>
-      void adamw8bit({ gradients, parameters, firstCodes, secondCodes, firstScales, secondScales, ...scalars }),
-  };
-}

@@ -61,6 +61,18 @@ export const optimizerConfig = {
     .default(0.01)
     .describe('times the learning rate, the share of a weight that an update takes off it'),
   maxGradNorm: z.number().min(0).default(1).describe('a longer gradient is made as short as this; 0 is off'),
+  optimizerInBackward: z
+    .boolean()
+    .default(false)
+    .describe(
+      'each parameter is updated as soon as the backward pass has its gradient, so that those of all are never there at once; needs maxGradNorm: 0, and an update is one micro-batch',
+    ),
+  offloadOptimizer: z
+    .boolean()
+    .default(false)
+    .describe(
+      "moments, and masters of weights in bf16, are in the host's memory beside a GPU and come to it piece by piece in an update; changes memory and time, not results",
+    ),
   microBatchTokens: positive
     .default(16384)
     .describe('rows of the policy at a time; changes memory, and results by rounding alone'),
@@ -85,7 +97,16 @@ export function checkTrained(
     train,
     policy,
   }: {
-    train: { freeze?: unknown; only?: unknown; lora?: unknown; masterWeights: boolean };
+    train: {
+      freeze?: unknown;
+      only?: unknown;
+      lora?: unknown;
+      masterWeights: boolean;
+      maxGradNorm: number;
+      optimizerInBackward: boolean;
+      offloadOptimizer: boolean;
+      ema?: unknown;
+    };
     policy: { weights: string };
   },
   context: z.RefinementCtx,
@@ -98,6 +119,22 @@ export function checkTrained(
       message:
         'is of weights in bf16 that are trained: it needs policy.weights: bf16, and no train.lora, whose adapters are f32',
       input: true,
+    });
+  if (train.offloadOptimizer && train.masterWeights && train.ema)
+    context.addIssue({
+      code: 'custom',
+      path: ['train', 'offloadOptimizer'],
+      message:
+        'takes masters from the device, where train.ema follows them with train.masterWeights; leave one of the three',
+      input: true,
+    });
+  if (train.optimizerInBackward && train.maxGradNorm > 0)
+    context.addIssue({
+      code: 'custom',
+      path: ['train', 'maxGradNorm'],
+      message:
+        'must be 0 with train.optimizerInBackward: the norm of all gradients is known only when all of them have been used',
+      input: train.maxGradNorm,
     });
   const given = (['freeze', 'only', 'lora'] as const).filter((key) => train[key] !== undefined);
   const message = given.includes('lora')

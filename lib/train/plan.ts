@@ -2,6 +2,7 @@ import { loadDataset } from '../data/dataset.ts';
 import { SCALED_ELEMENTS } from '../kernels/adamw8bit.ts';
 import { linear } from '../kernels/linear.ts';
 import type { ModelConfig } from '../model/qwen3vl/config.ts';
+import { PIECE } from '../model/qwen3vl/parameterUpdate.ts';
 import type { EncodedPrompt } from '../model/qwen3vl/encodePrompt.ts';
 import { isMatrix } from '../model/qwen3vl/parameter.ts';
 import { ENGINE_DEFAULTS } from '../model/qwen3vl/sampler.ts';
@@ -23,12 +24,14 @@ import type { TrainConfig } from './config.ts';
 import { encodeSome } from './encodeSome.ts';
 import { rowOptionsOf } from './scoredBy.ts';
 import { withLimits } from './train.ts';
-import { trainedSize } from './trainedSize.ts';
+import { gradientsAtOnce, largestTrained, trainedSize } from './trainedSize.ts';
 
 /** Something that stays in memory for the whole run. */
 export interface Holding {
   name: string;
   bytes: number;
+  /** in the host's memory beside a GPU: train.memoryLimitMb does not count it */
+  onHost?: boolean;
 }
 
 /** A part of a step: what it takes beside what stays, at its peak, and how long it should take. */
@@ -58,6 +61,8 @@ export interface RunPlan {
   updatesPerBatch: number;
   /** what is well and yet may surprise */
   notes: string[];
+  /** rows that an update may have although train.microBatchTokens is less and train.optimizerInBackward does not cut it: it would be refused */
+  tooManyRows: number | undefined;
 }
 
 const [F32, BF16] = [4, 2];
@@ -104,8 +109,10 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
-  const engine = held - holdings[0]!.bytes;
-  const { memoryLimitMb } = config.train;
+  const engine = holdings.slice(1).reduce((sum, { bytes, onHost }) => sum + (onHost ? 0 : bytes), 0);
+  const { memoryLimitMb, updatePrompts } = config.train;
+  const { n, maxTokens } = config.rollout;
+  const rows = Math.ceil(updatePrompts * (shape.tokens + n * maxTokens));
   const limit = memoryLimitMb === undefined ? undefined : 1e6 * memoryLimitMb;
   return {
     parameters,
@@ -128,6 +135,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     flopsPerSecond,
     updatesPerBatch: Math.ceil(config.rollout.prompts / config.train.updatePrompts),
     notes: batchNotes(config, prompts),
+    tooManyRows: config.train.optimizerInBackward && rows > config.train.microBatchTokens ? rows : undefined,
   };
 }
 
@@ -138,14 +146,25 @@ function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Hold
   const masters = train.masterWeights ? trainedSize(tensors, train, isMatrix) : 0;
   const adapted = train.lora ? loraTargets(tensors, train.lora) : [];
   const copies = sizeOf(adapted);
-  const narrow = train.optimizer === 'adamw8bit';
+  const onHost = train.offloadOptimizer;
   return [
     ...(train.lora ? [{ name: 'adapters, and weights merged with them', bytes: F32 * (trained + copies) }] : []),
-    ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters }] : []),
-    { name: 'gradients', bytes: F32 * trained },
-    { name: 'moments of AdamW', bytes: (narrow ? 2 + 8 / SCALED_ELEMENTS : 2 * F32) * trained },
+    ...(masters > 0 ? [{ name: 'masters of weights in bf16', bytes: F32 * masters, onHost }] : []),
+    ...(train.optimizerInBackward ? [] : [{ name: 'gradients', bytes: F32 * trained }]),
+    { name: 'moments of AdamW', bytes: momentBytes(train) * trained, onHost },
     ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
   ];
+}
+
+/** Of a parameter. */
+const momentBytes = ({ optimizer }: TrainConfig['train']) =>
+  optimizer === 'adamw8bit' ? 2 + 8 / SCALED_ELEMENTS : 2 * F32;
+
+/** What an update takes on the device of an optimizer that is in the host's memory: two pieces of the largest tensor. */
+function offloadedBytes(model: ModelConfig, train: TrainConfig['train']): number {
+  if (!train.offloadOptimizer) return 0;
+  const piece = Math.min(PIECE, largestTrained(tensorNames(model), train));
+  return 2 * piece * (momentBytes(train) + (train.masterWeights ? F32 : 0));
 }
 
 const sizeOf = (tensors: readonly TensorShape[]) => tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -208,15 +227,25 @@ function phasesOf(
   const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
   const micro = (prompts: number, keep: Parameters<typeof activationBytes>[2]) =>
     activationBytes(model, scaled(group, shareOfBudget(prompts)), keep);
+  // made in one backward pass, whatever train.microBatchTokens says, and with the gradients of a part
+  const inBackward = train.optimizerInBackward;
+  const updated = inBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
+  // moments come to the device when a part of the backward pass is finished, or when all of it has given its room back
+  const offloaded = offloadedBytes(model, train);
+  const activations = activationBytes(model, scaled(group, updated), train.recompute);
+  const update = inBackward
+    ? activations + F32 * gradientsAtOnce(tensorNames(model), train) + offloaded
+    : Math.max(activations, offloaded);
   const forward = forwardFlops(model, group) * rollout.prompts;
   const again = { none: 0, selective: 0.05, full: 1 }[train.recompute];
-  const rows = (prompts: number) => `${Math.round(scaled(group, shareOfBudget(prompts)).rows)} rows`;
+  const rowsOf = (share: number) => `${Math.round(scaled(group, share).rows)} rows`;
+  const rows = (prompts: number) => rowsOf(shareOfBudget(prompts));
   return [
     ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined, halved: false }] : []), // prettier-ignore
     { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together, halved: false }, // prettier-ignore
     ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
     ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
-    { name: 'updates', of: rows(train.updatePrompts), bytes: micro(train.updatePrompts, train.recompute), flops: forward * (3 + again), halved: true }, // prettier-ignore
+    { name: 'updates', of: rowsOf(updated), bytes: update, flops: forward * (3 + again), halved: !inBackward }, // prettier-ignore
   ];
 }
 

@@ -2,11 +2,15 @@ import { G2rpoError } from '../runtime/errors.ts';
 import { limitMemory, memoryUse } from '../runtime/memory.ts';
 import type { TrainConfig } from './config.ts';
 
-type MemoryKeys = Pick<TrainConfig['train'], (typeof MEMORY)[number]>;
+type Train = TrainConfig['train'];
+type MemoryKeys = Pick<Train, (typeof MEMORY)[number]>;
 const MEMORY = ['microBatchTokens', 'memoryLimitMb', 'recompute'] as const;
 
 /** Keys of a configuration that a run which lacked memory is to change before it goes on. */
-export const MEMORY_KEYS = [...MEMORY.map((key) => `train.${key}`), 'rollout.batchPrompts', 'rollout.cacheMb'];
+export const MEMORY_KEYS = [
+  ...MEMORY.map((key) => `train.${key}`),
+  ...['train.optimizerInBackward', 'train.offloadOptimizer', 'rollout.batchPrompts', 'rollout.cacheMb'],
+];
 
 /** Rows of the policy at a time: as configured, and fewer from where memory turned out to be short. */
 export class RowBudget {
@@ -65,6 +69,30 @@ export class RowBudget {
   }
 }
 
+/**
+ * The only part of an update that the backward pass makes: a second one could be added to nothing. Where its memory is short it is not cut, for
+ * the same reason.
+ *
+ * @throws INVALID_CONFIG  train.microBatchTokens cuts it; nothing has happened yet
+ */
+export function onlyPart<P>(cut: (rows: number) => P[], { microBatchTokens }: Pick<Train, 'microBatchTokens'>): P {
+  const parts = cut(microBatchTokens);
+  if (parts.length === 1) return parts[0]!;
+  let [low, wanted] = [microBatchTokens, 2 * microBatchTokens];
+  while (cut(wanted).length > 1) [low, wanted] = [wanted, 2 * wanted];
+  while (wanted - low > 1) {
+    const rows = Math.floor((low + wanted) / 2);
+    if (cut(rows).length > 1) low = rows;
+    else wanted = rows;
+  }
+  throw new G2rpoError(
+    'INVALID_CONFIG',
+    `train.microBatchTokens must be at least ${wanted} for this update, which train.optimizerInBackward makes in one backward pass; got ${microBatchTokens}. ` +
+      'Take more, or fewer prompts (or demonstrations) to an update',
+    { wanted, got: microBatchTokens },
+  );
+}
+
 /** Holds the engine to `train.memoryLimitMb`, where there is one, until it is disposed of. */
 export function holdToLimit({ memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>): Disposable {
   const { limit } = memoryUse();
@@ -73,10 +101,15 @@ export function holdToLimit({ memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>
 }
 
 /** Memory that was not enough is told with what can be done about it; any other error as it is. */
-export function withRemedy(error: unknown, { memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>): unknown {
+export function withRemedy(
+  error: unknown,
+  { memoryLimitMb, optimizerInBackward }: Pick<Train, 'memoryLimitMb' | 'optimizerInBackward'>,
+): unknown {
   if (!(error instanceof G2rpoError) || error.code !== 'OUT_OF_MEMORY') return error;
-  const ways =
-    'smaller rollout.batchPrompts, eval.batchPrompts, rollout.cacheMb or train.microBatchTokens, or train.recompute, take less';
+  const update = optimizerInBackward
+    ? 'fewer prompts (or demonstrations) to an update, which train.optimizerInBackward never cuts'
+    : 'train.microBatchTokens';
+  const ways = `smaller rollout.batchPrompts, eval.batchPrompts or rollout.cacheMb, ${update}, or train.recompute, take less`;
   const message = `${error.message}${memoryLimitMb === undefined ? '' : ' (train.memoryLimitMb)'}; ${ways}, and g2rpo plan says what takes how much`;
   return new G2rpoError('OUT_OF_MEMORY', message, error.details, { cause: error });
 }

@@ -1,7 +1,8 @@
 import type { CurrentScores } from '../algorithms/index.ts';
 import { microBatches, packSlices, type RolloutBatch, type Slice } from '../rollout/packBatch.ts';
-import type { LossScores, Scores } from '../model/qwen3vl/policy.ts';
+import type { ParameterUpdate, LossScores, Scores } from '../model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../types.ts';
+import { onlyPart } from './rowBudget.ts';
 import type { Run, TrainedPolicy } from './run.ts';
 
 /** What the policy says of every token on the way of an update. */
@@ -10,6 +11,8 @@ export interface UpdateScores extends CurrentScores {
   loss: Float32Array;
   /** [N] */
   clipped: Int32Array;
+  /** of all gradients, where the pass has made the update */
+  squaredNorm?: number;
 }
 
 /** The tokens of a micro-batch in lists [N] of the whole: its slices' rollouts stand next to each other. */
@@ -35,11 +38,21 @@ export async function scoresOf(
   return all;
 }
 
-/** The gradient of the loss, micro-batch by micro-batch, in the place of what was there; returns what the policy said of every token. */
-export async function backward(run: Run, batch: RolloutBatch, loss: TokenLoss): Promise<UpdateScores> {
+/**
+ * The gradient of the loss, micro-batch by micro-batch, in the place of what was there; returns what the policy said of every token. With an
+ * update, which the backward pass makes, there is one micro-batch.
+ *
+ * @throws INVALID_CONFIG  with an update, train.microBatchTokens cuts the batch
+ */
+export async function backward(
+  run: Run,
+  batch: RolloutBatch,
+  loss: TokenLoss,
+  update?: ParameterUpdate,
+): Promise<UpdateScores> {
   const tokens = batch.tokenStarts.at(-1)!;
   const reals = () => new Float32Array(tokens);
-  const all = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
+  const all: UpdateScores = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
   const learn = async (slices: Slice[]) => {
     const [begin, end] = tokensOf(slices, batch.tokenStarts);
     const micro = packSlices(slices, run.policy.config.vision.merge);
@@ -47,13 +60,16 @@ export async function backward(run: Run, batch: RolloutBatch, loss: TokenLoss): 
     const scores: LossScores = await run.policy.forwardBackward(micro, part, {
       ...temperature(run),
       recompute: run.config.train.recompute,
+      update,
     });
+    if (scores.squaredNorm !== undefined) all.squaredNorm = scores.squaredNorm;
     all.logProbs.set(scores.logProbs, begin);
     all.entropy.set(scores.entropy, begin);
     all.loss.set(scores.loss, begin);
     all.clipped.set(scores.clipped, begin);
   };
-  await inMicroBatches(run, batch, learn, () => run.policy.zeroGradients());
+  if (update) await learn(onlyPart((rows) => microBatches(batch.groups, rows), run.config.train));
+  else await inMicroBatches(run, batch, learn, () => run.policy.zeroGradients());
   return all;
 }
 

@@ -14,7 +14,7 @@ import { lockFolder } from './folderLock.ts';
 import { likelihood } from './likelihood.ts';
 import type { Optimizer } from './optimizer.ts';
 import { now } from './run.ts';
-import { holdToLimit, RowBudget, withRemedy } from './rowBudget.ts';
+import { holdToLimit, onlyPart, RowBudget, withRemedy } from './rowBudget.ts';
 import { rowOptionsOf } from './scoredBy.ts';
 import { learningRateAt } from './schedule.ts';
 import { noteSkipped, type TrainResult } from './train.ts';
@@ -149,24 +149,28 @@ async function sftStep(
   const [encoded, skippedRows] = [drawn.flatMap((each) => each.encoded), drawn.flatMap((each) => each.skipped)];
   const tokens = encoded.reduce((n, { targetIds }) => n + targetIds.length, 0);
   const { recompute } = config.train;
-  const { nll, entropy } = await budget.within(
-    (most) => withinRows(encoded, most),
-    async (parts) => {
-      policy.zeroGradients();
-      const mean = { nll: 0, entropy: 0 };
-      for (const part of parts) {
-        const batch = packDemonstrations(part, policy.config.vision.merge);
-        const n = batch.targetIds.length;
-        const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute });
-        for (let i = 0; i < n; i++) {
-          mean.nll -= scores.logProbs[i]! / tokens;
-          mean.entropy += scores.entropy[i]! / tokens;
-        }
+  const update = optimizer.inBackward(learningRate);
+  const learn = async (parts: EncodedDemonstration[][]) => {
+    if (!update) policy.zeroGradients();
+    const mean = { nll: 0, entropy: 0 };
+    let squaredNorm: number | undefined;
+    for (const part of parts) {
+      const batch = packDemonstrations(part, policy.config.vision.merge);
+      const n = batch.targetIds.length;
+      const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute, update });
+      squaredNorm = scores.squaredNorm;
+      for (let i = 0; i < n; i++) {
+        mean.nll -= scores.logProbs[i]! / tokens;
+        mean.entropy += scores.entropy[i]! / tokens;
       }
-      return mean;
-    },
-  );
-  const { gradNorm, skipped } = await optimizer.step(learningRate);
+    }
+    return { ...mean, squaredNorm };
+  };
+  const cut = (most: number) => withinRows(encoded, most);
+  const { nll, entropy, squaredNorm } = await (update
+    ? learn([onlyPart(cut, config.train)])
+    : budget.within(cut, learn));
+  const { gradNorm, skipped } = await optimizer.step(learningRate, squaredNorm);
   const milliseconds = now() - start;
   const metrics = {
     'sft/loss': nll,

@@ -32,9 +32,9 @@ export async function trainStep(
   const { loss, metrics } = await run.algorithm.prepare({ ...batch, ...lists, ...known }, () =>
     unmoved && before ? Promise.resolve(before) : scoresOf(run, batch),
   );
-  const scores = await backward(run, batch, loss);
   const learningRate = learningRateAt(run.counters.step + 1, train.steps, train);
-  const { gradNorm, skipped } = await run.optimizer.step(learningRate);
+  const scores = await backward(run, batch, loss, run.optimizer.inBackward(learningRate));
+  const { gradNorm, skipped } = await run.optimizer.step(learningRate, scores.squaredNorm);
   run.counters.step++;
   const oldLogProbs = before?.logProbs ?? scores.logProbs;
   return {

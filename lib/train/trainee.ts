@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { environment } from '../runtime/env.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
@@ -38,14 +39,19 @@ export interface Trainee {
 /**
  * The policy of a configuration, as it was at a checkpoint if one is given.
  *
- * @throws INVALID_CONFIG  what is to be trained does not fit the policy
+ * @throws INVALID_CONFIG  what is to be trained does not fit the policy; train.offloadOptimizer on the CPU
  * @throws INVALID_CHECKPOINT  also where adapters were trained on a policy that has been changed since
  * @throws IO
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
-  const { lora, freeze, only } = config.train;
+  const { lora, freeze, only, offloadOptimizer } = config.train;
   const { path, adapter } = config.policy;
-  const options = loadOptions(config);
+  if (offloadOptimizer && (environment().device ?? 'cpu') === 'cpu')
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      "train.offloadOptimizer: on the CPU the optimizer is in the host's memory anyway; it is for a device beside it (G2RPO_DEVICE)",
+    );
+  const options = { ...loadOptions(config), keepGradients: !config.train.optimizerInBackward };
   const policy = lora
     ? await Policy.load(path, {
         ...options,
@@ -77,10 +83,11 @@ async function withState(policy: Policy, config: TraineeConfig, found: RunCheckp
     );
   }
   const { ema } = config.train;
-  const optimizer = createOptimizer(policy.trained, config.train, () => {
+  const onUpdate = () => {
     average?.follow();
     policy.refresh();
-  });
+  };
+  const optimizer = createOptimizer(policy.trained, config.train, { onUpdate, policy });
   const average = ema && createAverage(policy.trained, ema.decay, optimizer.moved);
   const disposeState = () => {
     optimizer.dispose();

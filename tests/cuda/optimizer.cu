@@ -53,7 +53,7 @@ template <class T, class W = T> void optimizer(Harness& h) {
     Role<W> parameters(randoms<W>(n, 2), sizes), values(randoms<W>(n, 1), sizes);
     auto sum = zeros<double>(1);
     const std::function<AdamW<T, W>(Side)> update = [&](Side s) {
-      return AdamW<T, W>{gradients.template list<const T>(s), parameters.template list<W>(s), first.template list<T>(s), second.template list<T>(s), 1e-3, 0.9, 0.999, 1e-8, 0.1, 3, 0.5};
+      return AdamW<T, W>{gradients.template list<const T>(s), parameters.template list<W>(s), first.template list<T>(s), second.template list<T>(s), 1e-3, 0.9, 0.999, 1e-8, 0.1, 3, 0.5, 70, 300};
     };
     const std::function<SquaredNorm<T, W>(Side)> norm = [&](Side s) { return SquaredNorm<T, W>{values.template list<const W>(s), sum.view(s)}; };
     const std::string size = " " + std::to_string(n) + " in " + std::to_string(sizes.size());
@@ -104,7 +104,7 @@ template <class T, class W = T> void adamw8bit(Harness& h) {
     int32_t step = 1;
     const std::function<Adamw8bit<T, W>(Side)> update = [&](Side s) {
       return Adamw8bit<T, W>{gradients.template list<const T>(s), parameters.template list<W>(s), first.template list<uint8_t>(s), second.template list<uint8_t>(s),
-                          first_scales.template list<float>(s), second_scales.template list<float>(s), 1e-3, 0.9, 0.999, 1e-8, 0.1, step, 0.5};
+                          first_scales.template list<float>(s), second_scales.template list<float>(s), 1e-3, 0.9, 0.999, 1e-8, 0.1, step, 0.5, 70, 512};
     };
     const std::string name = typed<T, W>("adamw8bit") + " " + std::to_string(n) + " in " + std::to_string(sizes.size());
     if (timing) return h.time<Adamw8bit<T, W>>(name, static_cast<double>(n * (sizeof(T) + 2 * sizeof(W) + 4)), update);

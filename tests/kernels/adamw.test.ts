@@ -95,6 +95,21 @@ describe('parameters of bf16', () => {
     }
     expect(pair.subarray(0, n)).toEqual(first);
   });
+  it('of a list that begins at a place are rounded as there', async () => {
+    const given = roundCase(adamw, update([300, 4096, 17], { weightDecay: 0.01 }), 'bf16');
+    const all = await parametersOf(given);
+    const last = Object.fromEntries(Object.entries(given).map(([k, v]) => [k, Array.isArray(v) ? v.slice(1) : v]));
+    expect(await parametersOf({ ...last, firstPlace: 1 } as Case)).toEqual(all.subarray(300));
+    expect(await parametersOf(last as Case)).not.toEqual(all.subarray(300));
+  });
+  it('of a piece of a tensor are rounded as in the whole', async () => {
+    const given = roundCase(adamw, update([5000], { weightDecay: 0.01 }), 'bf16');
+    const all = await parametersOf(given);
+    const piece = Object.fromEntries(
+      Object.entries(given).map(([k, v]) => [k, Array.isArray(v) ? v.map((list) => list.slice(1024)) : v]),
+    );
+    expect(await parametersOf({ ...piece, firstElement: 1024 } as Case)).toEqual(all.subarray(1024));
+  });
   it('that are not finite stay so', async () => {
     const odd = [Infinity, -Infinity, Number.NaN, 1];
     const got = await parametersOf({

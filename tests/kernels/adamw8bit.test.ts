@@ -44,6 +44,21 @@ testKernel(adamw8bit, {
 sameForAnyThreads(adamw8bit, held([50_001, 3, 40_000]));
 sameForAnyThreads(adamw8bit, held([50_001, 3, 40_000]), 'bf16');
 
+it.each(['f32', 'bf16'] as const)(
+  'a piece of a tensor, behind others, is rounded as in the whole: %s',
+  async (dtype) => {
+    const whole = held([300, 2000]);
+    const all = await runKernel(adamw8bit, whole, dtype);
+    const cut = (key: string, list: ArrayLike<number>) => Array.from(list).slice(key.endsWith('Scales') ? 4 : 1024);
+    const piece = Object.fromEntries(
+      Object.entries(whole).map(([key, value]) => [key, Array.isArray(value) ? [cut(key, value[1]!)] : value]),
+    );
+    const got = await runKernel(adamw8bit, { ...piece, firstPlace: 1, firstElement: 1024 } as Case, dtype);
+    for (const [key, values] of Object.entries(got))
+      expect(Array.from(values), key).toEqual(Array.from(all[key]!).slice(key.endsWith('Scales') ? 2 + 4 : 300 + 1024));
+  },
+);
+
 it('what it refuses', async () => {
   await expect(runKernel(adamw8bit, fresh([2], { step: 0 }), 'f32')).rejects.toThrow('step must be at least 1');
   await expect(runKernel(adamw8bit, fresh([2], { beta2: 1 }), 'f32')).rejects.toThrow('must be in [0, 1)');

@@ -41,7 +41,7 @@ it('a pass that is refused leaves a policy that computes as before; its peak har
   const gradients = async () => {
     policy.zeroGradients();
     const { loss: losses } = await policy.forwardBackward(batch, loss);
-    return [losses, await policy.trained[3]!.gradient.read()];
+    return [losses, await policy.trained[3]!.gradient!.read()];
   };
   const threads = native().threads();
   const whole = await gradients();

@@ -25,6 +25,8 @@ afterAll(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
+const settings = { betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 1 } as const;
+
 /** Four tokens, of which one shows a picture. */
 const batch: PolicyBatch = {
   inputIds: Int32Array.of(5, 306, 7, 8),
@@ -44,12 +46,7 @@ describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missin
   let optimizer: Optimizer;
   beforeAll(async () => {
     policy = await Policy.load(await writeGoldenCheckpoint('nano'));
-    optimizer = createOptimizer(policy.trained, {
-      betas: [0.9, 0.99],
-      epsilon: 1e-8,
-      weightDecay: 0.1,
-      maxGradNorm: 1,
-    });
+    optimizer = createOptimizer(policy.trained, settings);
   });
   afterAll(() => {
     optimizer.dispose();
@@ -65,7 +62,7 @@ describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missin
   const trainingStep = async () => {
     policy.zeroGradients();
     const scores = await policy.forwardBackward(batch, wavyLoss(batch));
-    return [scores, await bitsOf(policy.trained.map(({ gradient }) => gradient))];
+    return [scores, await bitsOf(policy.trained.map(({ gradient }) => gradient!))];
   };
   const generate = async () => {
     const { inputIds, positionIds, visualRows, images } = batch;
@@ -132,6 +129,27 @@ describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missin
         const report = await optimizer.step(0.1);
         return [report, await bitsOf(kept)];
       });
+    },
+  );
+
+  it.each(['allocations', 'launches'] as const)(
+    '%s of an update that the backward pass makes, with moments on the host, after which weights are written again',
+    { timeout: 300_000 },
+    async (kind) => {
+      const lent = await Policy.load(await writeGoldenCheckpoint('nano'), { keepGradients: false });
+      const inBackward = { ...settings, maxGradNorm: 0, optimizerInBackward: true, offloadOptimizer: true };
+      const own = createOptimizer(lent.trained, inBackward);
+      const kept = [...lent.trained.map(({ weight }) => weight), ...own.state.map(({ tensor }) => tensor)];
+      const values = await Promise.all(kept.map((t) => t.read()));
+      await refuseEach(kind, async () => {
+        kept.forEach((t, k) => t.write(values[k] as never));
+        own.restore(0);
+        const scores = await lent.forwardBackward(batch, wavyLoss(batch), { update: own.inBackward(0.1) });
+        const report = await own.step(0.1, scores.squaredNorm);
+        return [scores, report, await bitsOf(kept)];
+      });
+      own.dispose();
+      lent.dispose();
     },
   );
 });

@@ -4,7 +4,7 @@ import type { Policy } from '../../lib/model/qwen3vl/policy.ts';
 /** Holds the gradients that a policy in f64 has against differences of what they are the gradients of. */
 export async function expectFiniteDifferences({ trained }: Policy, objective: () => Promise<number>): Promise<void> {
   for (const [k, { name, weight, gradient }] of trained.entries()) {
-    const g = await gradient.read();
+    const g = await gradient!.read();
     // along a random direction of the whole tensor: every element takes part
     const direction = Float64Array.from(g, (_, i) => Math.sin(12.9898 * (i + 1) + k));
     const size = Math.sqrt(direction.reduce((s, v) => s + v * v, 0));

@@ -10,7 +10,7 @@ const bytes = (key: string) =>
 const policy = await Policy.load(dir);
 const batch = manyRows(Number(rows));
 policy.zeroGradients();
-await policy.trained.at(-1)!.gradient.read();
+await policy.trained.at(-1)!.gradient!.read();
 const before = bytes('VmRSS');
 if (keep === 'nothing') await policy.forward(batch);
 else await policy.forwardBackward(batch, likelihood(batch.targetIds.length), { recompute: keep });

@@ -347,6 +347,19 @@ describe('what is trained', () => {
     expect(problemsOf({ policy: { weights: 'f16' } })).toEqual(['policy.weights: must be f32 or bf16; got "f16"']);
   });
 
+  it('may be updated in the backward pass, but not clipped by a norm that is known afterwards', () => {
+    const inBackward = { ...least.train, optimizerInBackward: true };
+    expect(loadTrainConfig(least).train.optimizerInBackward).toBe(false);
+    expect(loadTrainConfig({ ...least, train: { ...inBackward, maxGradNorm: 0 } }).train.optimizerInBackward).toBe(
+      true,
+    );
+    const problem = [
+      expect.stringMatching(/^train\.maxGradNorm: must be 0 with train\.optimizerInBackward: .*; got 1$/),
+    ];
+    expect(problemsOf({ train: { optimizerInBackward: true } })).toEqual(problem);
+    expect(problemsOf({ train: { optimizerInBackward: true, maxGradNorm: 1 } })).toEqual(problem);
+  });
+
   it('is said to a cold start in the same words', () => {
     const phases = [{ name: 'a', demonstrations: [{ files: 'a.jsonl' }], steps: 1 }];
     const cold = { output: '/o', policy: { path: '/p', adapter: 'here' }, phases, train: { lora: {}, freeze: ['x'] } };

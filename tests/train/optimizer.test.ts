@@ -42,6 +42,8 @@ function reference(
           weightDecay: 0.1,
           step: k + 1,
           gradientScale: scale,
+          firstPlace: 0,
+          firstElement: 0,
           dims: {},
         },
         {},
@@ -96,7 +98,7 @@ describe('moments of 8 bits', () => {
       const [weight, gradient] = [tensor(new Float32Array(600)), tensor(new Float32Array(600))];
       const settings = { ...config, optimizer: kind, maxGradNorm: 0, weightDecay: 0 };
       let followed = 0;
-      const optimizer = createOptimizer([{ name: 'x', weight, gradient }], settings, () => followed++);
+      const optimizer = createOptimizer([{ name: 'x', weight, gradient }], settings, { onUpdate: () => followed++ });
       const bytes = optimizer.state.reduce((n, { tensor: t }) => n + t.size * (t.dtype === 'u8' ? 1 : 4), 0);
       expect(bytes).toBe(kind === 'adamw' ? 4800 : 1200 + 2 * 4 * 3);
       expect(optimizer.state.map(({ name }) => name).slice(0, 2)).toEqual(['x.first', 'x.second']);

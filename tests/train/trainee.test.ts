@@ -29,7 +29,7 @@ const valuesOf = async (policy: Policy) => policy.parameters.find(({ name }) => 
 
 /** One update under gradients of 1. */
 async function update({ policy, optimizer }: Trainee): Promise<void> {
-  for (const { gradient } of policy.trained) gradient.write(new Float32Array(gradient.size).fill(1));
+  for (const { gradient } of policy.trained) gradient!.write(new Float32Array(gradient!.size).fill(1));
   await optimizer.step(0.1);
 }
 

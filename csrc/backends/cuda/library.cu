@@ -46,6 +46,35 @@ class Staging {
   size_t next_ = 0;
 };
 
+/** A stream of copies beside that of kernels. */
+class Lane : public CopyLane {
+ public:
+  explicit Lane(cudaStream_t kernels) : kernels_(kernels) {
+    cuda::check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, 0), "creating a stream of copies");
+    for (auto* event : {&copied_, &computed_}) cuda::check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+  }
+  ~Lane() override {
+    for (auto event : {copied_, computed_}) cudaEventDestroy(event);
+    cudaStreamDestroy(stream_);
+  }
+  void to_device(void* to, const void* from, size_t bytes) override {
+    cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
+  }
+  void to_host(void* to, const void* from, size_t bytes) override {
+    cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the device");
+  }
+  void wait_for_stream() override { order(computed_, kernels_, stream_); }
+  void stream_waits() override { order(copied_, stream_, kernels_); }
+
+ private:
+  static void order(cudaEvent_t event, cudaStream_t first, cudaStream_t then) {
+    cuda::check(cudaEventRecord(event, first), "recording an event");
+    cuda::check(cudaStreamWaitEvent(then, event, 0), "waiting for an event");
+  }
+  cudaStream_t kernels_, stream_ = nullptr;
+  cudaEvent_t copied_ = nullptr, computed_ = nullptr;
+};
+
 class Gpu : public Accelerator {
  public:
   Gpu() {
@@ -71,6 +100,20 @@ class Gpu : public Accelerator {
   void deallocate(void* data) noexcept override {
     std::lock_guard lock(mutex_);
     cudaFreeAsync(data, queue_.stream);
+  }
+  void* allocate_host(size_t bytes) override {
+    std::lock_guard lock(mutex_);
+    void* data = nullptr;
+    cuda::check(cudaMallocHost(&data, bytes ? bytes : 1), ("allocating " + std::to_string(bytes) + " bytes of the host").c_str());
+    return data;
+  }
+  void deallocate_host(void* data) noexcept override {
+    std::lock_guard lock(mutex_);
+    cudaFreeHost(data);
+  }
+  CopyLane& lane(size_t k) override {
+    if (!lanes_[k]) lanes_[k] = std::make_unique<Lane>(queue_.stream);
+    return *lanes_[k];
   }
   void upload(void* to, const void* from, size_t bytes) override {
     constexpr size_t kFew = size_t{64} << 10;  // the driver takes so much with it
@@ -102,6 +145,7 @@ class Gpu : public Accelerator {
   /** The stream, while launches are recorded: what another thread asks of it would become a part of them. */
   std::recursive_mutex mutex_;
   std::unique_ptr<Staging> staging_;  // since the first of much
+  std::unique_ptr<Lane> lanes_[kLanes];  // since the first copy of one
   std::string description_;
 };
 

@@ -83,29 +83,9 @@ template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& 
   return {on_host(stream, log_probs, n), on_host(stream, entropy, n), {}, {}};
 }
 
-template <class T> void Policy<T>::backward_from(Stream& stream, const Batch<T>& batch, const Gathered& g, T* d_normed) {
-  Scratch scratch(stream);
-  const size_t n = batch.target_rows.size(), h = c_.text.hidden, rows = batch.text.rows();
-  rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
-  if (!w_.below_head_trained()) return;
-  T* dX = scratch.take<T>(rows * h);
-  clear(stream, dX, rows * h);
-  run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), on_device(stream, batch.target_rows, scratch), matrix(dX, rows, h)});
-  VisualFeatures<T> d_features;
-  const bool visual = batch.vision.patches && w_.vision_trained;
-  if (visual) {
-    d_features.count = batch.vision.tokens(c_.vision);
-    for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
-      d_features.levels.push_back(scratch.take<T>(d_features.count * h));
-      clear(stream, d_features.levels.back(), d_features.count * h);
-    }
-  }
-  text_.backward(stream, batch.text, d_features, dX);
-  if (visual) vision_.backward(stream, batch.vision, d_features.levels);
-}
-
 template <class T>
-Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep) {
+Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep,
+                                      GradientSink<T>* sink) {
   check(batch);
   Scratch scratch(stream);
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
@@ -117,17 +97,48 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
   T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *losses = scratch.take<T>(n), *d_normed = scratch.take<T>(n * h);
   int32_t* clipped = scratch.take<int32_t>(n);
-  const auto on_stream = [&](const std::vector<T>& values) { return on_device(stream, values, scratch); };
-  with_values(w_.head, [&]<class W>(const W* head) {
-    run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
-                                     on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
-                                     on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
-                                     on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
-                                     static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
-                                     loss.tau_negative, static_cast<int32_t>(loss.kl), vector(log_probs, n), vector(entropy, n),
-                                     vector(losses, n), vector(clipped, n), matrix(d_normed, n, h)});
-  });
-  backward_from(stream, batch, g, d_normed);
+  const bool visual = batch.vision.patches && w_.vision_trained;
+  VisualFeatures<T> d_features;
+  if (visual) {
+    d_features.count = batch.vision.tokens(c_.vision);
+    for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
+      d_features.levels.push_back(scratch.take<T>(d_features.count * h));
+      clear(stream, d_features.levels.back(), d_features.count * h);
+    }
+  }
+  {
+    // a tied embedding is finished when the language model is, its head comes first
+    const LentGradients<T> tied(stream, c_.tied ? sink : nullptr, w_.embedding);
+    if (c_.tied) w_.head.gradient = w_.embedding.gradient;
+    {
+      const LentGradients<T> own(stream, c_.tied ? nullptr : sink, w_.head);
+      const LentGradients<T> of_norm(stream, sink, w_.final_norm);
+      Scratch inner(stream);
+      const auto on_stream = [&](const std::vector<T>& values) { return on_device(stream, values, inner); };
+      with_values(w_.head, [&]<class W>(const W* head) {
+        run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, inner),
+                                         on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
+                                         on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
+                                         on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
+                                         static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
+                                         loss.tau_negative, static_cast<int32_t>(loss.kl), vector(log_probs, n), vector(entropy, n),
+                                         vector(losses, n), vector(clipped, n), matrix(d_normed, n, h)});
+      });
+      rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
+      own.finish();
+      of_norm.finish();
+    }
+    if (w_.below_head_trained()) {
+      Scratch inner(stream);
+      T* dX = inner.take<T>(batch.text.rows() * h);
+      clear(stream, dX, batch.text.rows() * h);
+      run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), on_device(stream, batch.target_rows, inner), matrix(dX, batch.text.rows(), h)});
+      text_.backward(stream, batch.text, d_features, dX, w_, sink);
+    }
+    tied.finish();
+  }
+  if (c_.tied) w_.head.gradient = w_.embedding.gradient;
+  if (visual) vision_.backward(stream, batch.vision, d_features.levels, w_, sink);
   return {on_host(stream, log_probs, n), on_host(stream, entropy, n), on_host(stream, losses, n), on_host(stream, clipped, n)};
 }
 

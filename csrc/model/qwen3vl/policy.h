@@ -38,8 +38,12 @@ template <class T> class Policy {
       : c_(std::move(config)), w_(c_, parameters), vision_(c_, w_), text_(c_, w_) {}
 
   Scores<T> forward(Stream& stream, const Batch<T>& batch, double temperature);
-  /** Adds the gradient of the loss to the parameters' gradients; `keep` trades memory for time and changes no bit. */
-  Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep);
+  /**
+   * Adds the gradient of the loss to the parameters' gradients; `keep` trades memory for time and changes no bit. With a sink gradients are not kept but
+   * handed to it, each part when its backward pass is finished; what it does to the weights changes nothing of this pass.
+   */
+  Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep,
+                             GradientSink<T>* sink = nullptr);
   /** Logits [rows, vocab] of some rows, before any temperature. For tests and inspection. */
   std::vector<T> logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows);
   /** Tower output: merged, then deepstack levels, each [tokens, hidden]. */
@@ -58,7 +62,6 @@ template <class T> class Policy {
     T *rows, *normed, *rstd;
   };
   Gathered gather(Stream& stream, const T* hidden, size_t rows, const std::vector<int32_t>& targets, Scratch& scratch);
-  void backward_from(Stream& stream, const Batch<T>& batch, const Gathered& gathered, T* d_normed);
 
   Config c_;
   Weights<T> w_;

@@ -165,7 +165,8 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
 }
 
 template <class T>
-void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* g) {
+void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* g, Weights<T>& weights,
+                            GradientSink<T>* sink) {
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch(stream);
@@ -180,7 +181,8 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
 
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
-    const auto& w = w_.layers[l];
+    const LentGradients<T> gradients(stream, sink, weights.layers[l]);
+    const auto& w = weights.layers[l];
     const auto& s = layers_[l];
     if (keep_ < Keep::everything) layer_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
     if (visual && l + 1 < d_features.levels.size())
@@ -214,12 +216,16 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     linear_backward<T>(stream, n, h, ks, d_k, s.normed1, w.k, nullptr, narrow, true);
     linear_backward<T>(stream, n, h, ks, d_v, s.normed1, w.v, nullptr, narrow, true);
     rms_norm_backward<T>(stream, n, h, narrow, s.x, w.input_norm, s.rstd1, g, g);
+    gradients.finish();
   }
   if (visual)
     run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
                                 matrix(d_features.levels[0], d_features.count, h)});
-  if (w_.embedding.gradient)
-    run(stream, EmbeddingBackward<T>{in_.ids, matrix<const T>(g, n, h), matrix(w_.embedding.gradient, t.vocab, h)});
+  if (!weights.embedding.trained()) return;
+  const bool tied = weights.embedding.gradient;  // lent before, if at all: the head has added to it
+  const LentGradients<T> own(stream, tied ? nullptr : sink, weights.embedding);
+  run(stream, EmbeddingBackward<T>{in_.ids, matrix<const T>(g, n, h), matrix(weights.embedding.gradient, t.vocab, h)});
+  own.finish();
 }
 
 template class TextModel<float>;

@@ -4,6 +4,7 @@
 
 #include "../../core/arena.h"
 #include "../../core/stream.h"
+#include "gradients.h"
 #include "kv_cache.h"
 #include "moe.h"
 #include "weights.h"
@@ -50,9 +51,9 @@ template <class T> class TextModel {
   /**
    * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
    * one per level, if there are visual rows; none are given where nothing of the tower is trained. Ends at the lowest layer
-   * of which something is.
+   * of which something is. `w` are the weights of this model; gradients go to the sink, layer by layer, unless it is null.
    */
-  void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX);
+  void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX, Weights<T>& w, GradientSink<T>* sink);
 
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
   void rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const;

@@ -195,15 +195,18 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
 }
 
 template <class T>
-void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features) {
+void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, Weights<T>& weights,
+                              GradientSink<T>* sink) {
   const auto& v = c_.vision;
   const size_t n = input.patches, h = v.hidden, d = v.head_dim();
   Scratch scratch(stream);
   T* g = scratch.take<T>(n * h);
   clear(stream, g, n * h);
   {
+    const LentGradients<T> gradients(stream, sink, weights.merger);
     Scratch inner(stream);
-    merge_backward(stream, n, w_.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
+    merge_backward(stream, n, weights.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
+    gradients.finish();
   }
   T* wide = scratch.take<T>(n * v.mlp);
   T* narrow = scratch.take<T>(n * h);
@@ -211,11 +214,14 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   for (size_t b = v.depth; b-- > 0;) {
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
+      const LentGradients<T> gradients(stream, sink, weights.deepstack[k]);
       Scratch inner(stream);
-      merge_backward(stream, n, w_.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? g : nullptr, inner);
+      merge_backward(stream, n, weights.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? g : nullptr, inner);
+      gradients.finish();
     }
     if (b < w_.lowest_block) continue;
-    const auto& w = w_.blocks[b];
+    const LentGradients<T> gradients(stream, sink, weights.blocks[b]);
+    const auto& w = weights.blocks[b];
     const auto& s = blocks_[b];
     if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
     linear_backward(stream, n, v.mlp, h, g, s.activated, w.fc2.weight, &w.fc2.bias, wide);
@@ -245,12 +251,15 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     run(stream, rotary);
     linear_backward(stream, n, h, 3 * h, d_qkv, s.normed1, w.qkv.weight, &w.qkv.bias, narrow);
     layer_norm_backward(stream, n, h, narrow, s.x, w.norm1, s.mean1, s.rstd1, g, g);
+    gradients.finish();
   }
   if (w_.lowest_block > 0) return;
-  if (w_.positions.gradient)
+  const LentGradients<T> gradients(stream, sink, weights.positions, weights.patch);
+  if (weights.positions.gradient)
     run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(g, n, h),
-                                             matrix(w_.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
-  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, w_.patch.weight, &w_.patch.bias, nullptr);
+                                             matrix(weights.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
+  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, weights.patch.weight, &weights.patch.bias, nullptr);
+  gradients.finish();
 }
 
 template class VisionTower<float>;

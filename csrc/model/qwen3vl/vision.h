@@ -4,6 +4,7 @@
 
 #include "../../core/arena.h"
 #include "../../core/stream.h"
+#include "gradients.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -35,8 +36,11 @@ template <class T> class VisionTower {
 
   /** Runs the tower; the state and the features live in `scratch`. */
   void forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch);
-  /** Adds to the parameters' gradients, down to the lowest block that is trained. d_features are of `levels`. */
-  void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features);
+  /**
+   * Adds to the parameters' gradients, down to the lowest block that is trained. d_features are of `levels`. `w` are the weights of this tower; gradients
+   * go to the sink, part by part, unless it is null.
+   */
+  void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, Weights<T>& w, GradientSink<T>* sink);
 
   std::vector<T*> levels;  // [tokens, text hidden] each: the merged features, then those of every tap
 

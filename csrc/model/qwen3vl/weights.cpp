@@ -35,15 +35,10 @@ template <class T> struct Reader {
   }
 };
 
-template <class... P> bool any_trained(const P&... each) { return (each.trained() || ...); }
-template <class T> bool trained(const Affine<T>& a) { return any_trained(a.weight, a.bias); }
-template <class T> bool trained(const Merger<T>& m) { return trained(m.norm) || trained(m.fc1) || trained(m.fc2); }
-template <class T> bool trained(const VisionBlock<T>& b) {
-  return trained(b.norm1) || trained(b.norm2) || trained(b.qkv) || trained(b.proj) || trained(b.fc1) || trained(b.fc2);
-}
-template <class T> bool trained(const TextLayer<T>& l) {
-  return any_trained(l.input_norm, l.q, l.k, l.v, l.o, l.q_norm, l.k_norm, l.post_norm, l.gate, l.up, l.down, l.moe.router,
-                     l.moe.gate_up, l.moe.down);
+template <class Part> bool trained(Part& part) {
+  bool any = false;
+  each_parameter(part, [&](const auto& p) { any |= p.trained(); });
+  return any;
 }
 
 }  // namespace
@@ -62,7 +57,7 @@ template <class T> void Weights<T>::find_lowest() {
   for (size_t b = 0; b < lowest_block; b++)
     if (trained(blocks[b])) lowest_block = b;
   vision_trained = lowest_block < blocks.size() || trained(merger);
-  for (const auto& tap : deepstack) vision_trained |= trained(tap);
+  for (auto& tap : deepstack) vision_trained |= trained(tap);
   lowest_layer = vision_trained || embedding.trained() ? 0 : layers.size();
   for (size_t l = 0; l < lowest_layer; l++)
     if (trained(layers[l])) lowest_layer = l;

@@ -9,10 +9,15 @@
 
 namespace g2rpo::qwen3vl {
 
+/** Place among the tensors that an optimizer changes, in the order of names; of one that is frozen kFrozen. */
+constexpr size_t kFrozen = SIZE_MAX;
+
 /** What is trained of a matrix by LoRA: weight = frozen base + scale·b·a, with a [rank, in] and b [out, rank]. */
 template <class T> struct Adapter {
   T *a = nullptr, *b = nullptr, *dA = nullptr, *dB = nullptr;
-  size_t rank = 0;
+  size_t rank = 0, columns = 0, rows = 0;
+  /** of a; b is the next one */
+  size_t number = kFrozen;
   double scale = 0;
 };
 
@@ -22,17 +27,21 @@ template <class T> struct Adapter {
  */
 enum class Keep { nothing, inputs, products, everything };
 
-/** A parameter tensor; `gradient` is null where it is frozen. With an adapter the weight is the merged one. */
+/**
+ * A parameter tensor. `gradient` is null where it is frozen, and where gradients are not kept until one is lent (gradients.h). With an adapter the
+ * weight is the merged one.
+ */
 template <class T> struct Parameter {
   T* weight = nullptr;
   /** the weight instead, where it is kept in bf16: a matrix of a policy in f32 */
   bf16* narrow = nullptr;
   T* gradient = nullptr;
   size_t size = 0;
+  size_t number = kFrozen;
   /** the weight once more, as matrix products want it, where that was worth its memory */
   const T* packed = nullptr;
   Adapter<T> adapter{};
-  bool trained() const { return gradient || adapter.rank; }
+  bool trained() const { return number != kFrozen || adapter.rank; }
 };
 template <class T> using ParameterMap = std::unordered_map<std::string, Parameter<T>>;
 
@@ -57,6 +66,21 @@ template <class T> struct VisionBlock {
 template <class T> struct Merger {
   Affine<T> norm, fc1, fc2;
 };
+
+/** f(parameter) for each parameter of a part. */
+template <class T, class F> void each_parameter(Parameter<T>& p, F&& f) { f(p); }
+template <class T, class F> void each_parameter(Affine<T>& a, F&& f) { f(a.weight), f(a.bias); }
+template <class T, class F> void each_parameter(Merger<T>& m, F&& f) {
+  for (auto* part : {&m.norm, &m.fc1, &m.fc2}) each_parameter(*part, f);
+}
+template <class T, class F> void each_parameter(VisionBlock<T>& b, F&& f) {
+  for (auto* part : {&b.norm1, &b.norm2, &b.qkv, &b.proj, &b.fc1, &b.fc2}) each_parameter(*part, f);
+}
+template <class T, class F> void each_parameter(TextLayer<T>& l, F&& f) {
+  for (auto* p : {&l.input_norm, &l.q, &l.k, &l.v, &l.o, &l.q_norm, &l.k_norm, &l.post_norm, &l.gate, &l.up, &l.down, &l.moe.router, &l.moe.gate_up,
+                  &l.moe.down})
+    f(*p);
+}
 
 template <class T> struct Weights {
   Parameter<T> embedding, final_norm, head;  // head is the embedding where they are tied

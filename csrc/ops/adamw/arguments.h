@@ -7,6 +7,7 @@ namespace g2rpo {
 /** Reports what is wrong with the op's scalars; false if there was something. */
 template <class Op> G2_INLINE bool update_arguments_hold(Stream& stream, const Op& op) {
   const char* wanted = op.step < 1 ? "step must be at least 1"
+                       : op.firstPlace < 0 || op.firstElement < 0 ? "firstPlace and firstElement must be at least 0"
                        : !(op.beta1 >= 0 && op.beta1 < 1 && op.beta2 >= 0 && op.beta2 < 1) ? "beta1 and beta2 must be in [0, 1)"
                                                                                             : nullptr;
   if (!wanted) return true;
@@ -15,5 +16,11 @@ template <class Op> G2_INLINE bool update_arguments_hold(Stream& stream, const O
   fail(stream, "INVALID_ARGUMENT", message);
   return false;
 }
+
+/** Of tensor k of the op's lists, among all that are moved: its random words depend on it. */
+template <class Op> G2_INLINE size_t place_of(const Op& op, size_t k) { return static_cast<size_t>(op.firstPlace) + k; }
+
+/** Of element i of one of the op's lists, in the tensor that it is a piece of. */
+template <class Op> G2_INLINE size_t element_of(const Op& op, size_t i) { return static_cast<size_t>(op.firstElement) + i; }
 
 }  // namespace g2rpo

@@ -17,7 +17,7 @@ KERNEL_WEIGHT(cpu, AdamW) {
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
     update.apply(op.gradients[k].data + begin, op.parameters[k].data + begin, op.firstMoments[k].data + begin,
-                 op.secondMoments[k].data + begin, end - begin, begin, RoundingWords(op.step, k));
+                 op.secondMoments[k].data + begin, end - begin, element_of(op, begin), RoundingWords(op.step, place_of(op, k)));
   });
 }
 

@@ -21,7 +21,7 @@ KERNEL_WEIGHT(cuda, AdamW) {
       !lists_agree(stream, op.kName, "firstMoments", op.firstMoments, op.gradients) ||
       !lists_agree(stream, op.kName, "secondMoments", op.secondMoments, op.gradients))
     return;
-  cuda::map_lists(stream, Update<T>{UpdateScalars<T>(op), RoundingWords(op.step)}, op.gradients, op.parameters, op.firstMoments, op.secondMoments);
+  cuda::map_lists(stream, Update<T>{UpdateScalars<T>(op), RoundingWords(op)}, op.gradients, op.parameters, op.firstMoments, op.secondMoments);
 }
 
 }  // namespace g2rpo

@@ -13,12 +13,15 @@ __host__ __device__ inline uint32_t mixed(uint32_t x) {
   return x ^ (x >> 16);
 }
 
-/** Random words of one step. */
+/** Random words of one step, for the tensors of a launch, or for a piece of each. */
 struct RoundingWords {
-  uint32_t key;
-  explicit RoundingWords(int32_t step) : key(mixed(static_cast<uint32_t>(step))) {}
-  __device__ uint32_t of_tensor(size_t k) const { return key + mixed(static_cast<uint32_t>(k) ^ 0x9e3779b9u); }
-  __device__ static uint32_t of_element(uint32_t of_tensor, size_t i) { return mixed(static_cast<uint32_t>(i) * 0x9e3779b9u + of_tensor); }
+  uint32_t key, first, first_element;
+  template <class Op>
+  explicit RoundingWords(const Op& op)
+      : key(mixed(static_cast<uint32_t>(op.step))), first(static_cast<uint32_t>(op.firstPlace)), first_element(static_cast<uint32_t>(op.firstElement)) {}
+  /** Tensor k of a launch, whose first one has that place among all that are moved. */
+  __device__ uint32_t of_tensor(size_t k) const { return key + mixed((first + static_cast<uint32_t>(k)) ^ 0x9e3779b9u); }
+  __device__ uint32_t of_element(uint32_t of_tensor, size_t i) const { return mixed((first_element + static_cast<uint32_t>(i)) * 0x9e3779b9u + of_tensor); }
 };
 
 /** The lower or the upper bf16 neighbour of x, the upper one (away from 0) with the probability that keeps x in the mean; what is not finite stays so. */

@@ -42,7 +42,7 @@ KERNEL_WEIGHT(cpu, Adamw8bit) {
   const AdamWUpdate<T> update(op);
   Scratch scratch;
   ListBlocks(op.gradients.items, op.gradients.size, kBlock, scratch).each(stream, [&](size_t k, size_t begin, size_t end, size_t) {
-    const RoundingWords random_words(op.step, k);
+    const RoundingWords random_words(op.step, place_of(op, k));
     for (size_t at_block = begin; at_block < end; at_block += kScaled) {
       const size_t n = end - at_block < kScaled ? end - at_block : kScaled;
       const T* gradient = op.gradients[k].data + at_block;
@@ -60,14 +60,14 @@ KERNEL_WEIGHT(cpu, Adamw8bit) {
         store(narrow_v + i, decoded<kSecondOffset>(load_words(square + i)) * held_second);
       }
       for (size_t i = 0; i < n; i++) m[i] = static_cast<T>(narrow_m[i]), v[i] = static_cast<T>(narrow_v[i]);
-      update.apply(gradient, op.parameters[k].data + at_block, m, v, n, at_block, random_words);
+      update.apply(gradient, op.parameters[k].data + at_block, m, v, n, element_of(op, at_block), random_words);
       const float new_first = scale_of(m, n), new_second = scale_of(v, n);
       *first_scale = new_first;
       *second_scale = new_second;
       for (size_t i = 0; i < n; i++) narrow_m[i] = static_cast<float>(m[i]), narrow_v[i] = static_cast<float>(v[i]);
       const Vec<float> by_first = splat(new_first > 0 ? 1 / new_first : 0.0f), by_second = splat(new_second > 0 ? 1 / new_second : 0.0f);
       for (size_t i = 0; i < n; i += kWords) {
-        const Words random = random_words.at(at_block + i);
+        const Words random = random_words.at(element_of(op, at_block + i));
         const Vec<float> y = load(narrow_m + i) * by_first, z = load(narrow_v + i) * by_second;
         const Words sign = (Words)y >> 24 & 128u;
         store_words(code + i, encoded<kFirstOffset, 127>((Vec<float>)((Words)y & 0x7fffffffu), (random & 0xffffu) << 4) | sign);

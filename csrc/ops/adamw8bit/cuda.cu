@@ -71,7 +71,7 @@ __device__ void update(const cuda::Blocks& blocks, size_t k, size_t begin, size_
     const float size = decoded(code[i] & 127u, kFirstOffset) * held_first;
     first[i] = static_cast<T>(code[i] & 128u ? -size : size);
     second[i] = static_cast<T>(decoded(square[i], kSecondOffset) * held_second);
-    s.step(gradient[i], parameter[i], first[i], second[i], [&] { return RoundingWords::of_element(key, at + i); });
+    s.step(gradient[i], parameter[i], first[i], second[i], [&] { return random_words.of_element(key, at + i); });
     const T size_of_first = first[i] < 0 ? -first[i] : first[i];
     if (size_of_first > most_first) most_first = size_of_first;
     if (second[i] > most_second) most_second = second[i];
@@ -80,7 +80,7 @@ __device__ void update(const cuda::Blocks& blocks, size_t k, size_t begin, size_
   const float new_first = scale_of(most_first), new_second = scale_of(most_second);
   const float by_first = new_first > 0 ? 1 / new_first : 0.0f, by_second = new_second > 0 ? 1 / new_second : 0.0f;
   for (int i = 0; i < kOwn; i++) {
-    const uint32_t random = RoundingWords::of_element(key, at + i);
+    const uint32_t random = random_words.of_element(key, at + i);
     const float y = static_cast<float>(first[i]) * by_first, z = static_cast<float>(second[i]) * by_second;
     const uint32_t bits = __float_as_uint(y);
     code[i] = static_cast<uint8_t>(encoded(__uint_as_float(bits & 0x7fffffffu), (random & 0xffffu) << 4, kFirstOffset, 127) | (bits >> 24 & 128u));
@@ -107,7 +107,7 @@ KERNEL_WEIGHT(cuda, Adamw8bit) {
   if (!arguments_hold(stream, op)) return;
   const cuda::Lists lists(stream, kBlock, op.gradients, op.parameters, op.firstCodes, op.secondCodes, op.firstScales, op.secondScales);
   if (lists.total() == 0) return;
-  cuda::launch(stream, update_all<T, W>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), RoundingWords(op.step));
+  cuda::launch(stream, update_all<T, W>, static_cast<unsigned>(lists.total()), cuda::kThreads, lists.blocks(), UpdateScalars<T>(op), RoundingWords(op));
 }
 
 }  // namespace g2rpo

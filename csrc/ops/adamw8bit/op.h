@@ -11,7 +11,8 @@ template <class T, class W = T> struct Adamw8bit {
   static constexpr auto kSignature =
       "gradients {f32|f64}[N]*, &parameters {f32|f64|bf16}[N]*, &firstCodes u8[N]*, &secondCodes u8[N]*, "
       "&firstScales f32[B]*, &secondScales f32[B]*, learningRate f64, beta1 f64, beta2 f64, epsilon f64, "
-      "weightDecay f64, step i32, gradientScale f64 ->";
+      "weightDecay f64, step i32, gradientScale f64, firstPlace i32, "
+      "firstElement i32 ->";
   ViewList<const T> gradients;
   ViewList<W> parameters;
   ViewList<uint8_t> firstCodes;
@@ -25,8 +26,10 @@ template <class T, class W = T> struct Adamw8bit {
   double weightDecay;
   int32_t step;
   double gradientScale;
+  int32_t firstPlace = 0;
+  int32_t firstElement = 0;
   G2_INLINE static Adamw8bit read(KernelArgs a) {
-    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
+    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
 };
 

@@ -109,7 +109,7 @@ export const matrixOf = (shape: readonly number[]): [number, number] => [shape[0
 export function adapt(
   parameter: Parameter,
   { a, b }: LoraValues,
-  { rank, scale }: { rank: number; scale: number },
+  { rank, scale, keepGradients = false }: { rank: number; scale: number; keepGradients?: boolean },
 ): Adapter {
   const { name, shape, weight } = parameter;
   const [out, columns] = matrixOf(shape);
@@ -118,7 +118,7 @@ export function adapt(
     name: `${moduleOf(name)}.lora_${part}.weight`,
     shape: size,
     weight: realTensor(dtype, values, size),
-    gradient: zeros(dtype, size),
+    gradient: keepGradients ? zeros(dtype, size) : undefined,
   });
   const merged = zeros(dtype, shape);
   parameter.weight = merged;
@@ -140,5 +140,5 @@ export function merge({ base, merged, a, b, scale }: Adapter): void {
 /** Adds a change to a weight for good. */
 export function mergeForever(parameter: Parameter, values: LoraValues, rankAndScale: { rank: number; scale: number }) {
   const { base, a, b } = adapt(parameter, values, rankAndScale);
-  for (const tensor of [base, a.weight, a.gradient, b.weight, b.gradient]) tensor.dispose();
+  for (const tensor of [base, a.weight, b.weight]) tensor.dispose();
 }

@@ -4,7 +4,7 @@ import { tensor, type Tensor } from '../../runtime/tensor.ts';
 /** What a policy computes with. */
 export type Real = 'f32' | 'f64';
 
-/** A tensor of weights, and its gradient if it is trained. */
+/** A tensor of weights, and its gradient if it is trained and gradients are kept. */
 export interface Parameter {
   name: string;
   shape: readonly number[];
@@ -13,10 +13,8 @@ export interface Parameter {
   gradient: Tensor<Real> | undefined;
 }
 
-/** A tensor that an optimizer changes; `forwardBackward` adds to its gradient. */
-export interface TrainedParameter extends Parameter {
-  gradient: Tensor<Real>;
-}
+/** A tensor that an optimizer changes; `forwardBackward` adds to its gradient, which is undefined where gradients are not kept. */
+export type TrainedParameter = Parameter;
 
 /** f32 values as a tensor of the policy's type. */
 export const realTensor = (dtype: Real, values: Float32Array<ArrayBuffer>, shape: readonly number[]): Tensor<Real> =>

@@ -12,6 +12,11 @@ export interface ParameterOptions {
   dtype?: 'f32' | 'f64' | 'bf16';
   /** which parameters are trained: all, none, or by name; what is not has no gradient, and no backward is made for it */
   trained?: boolean | TrainedNames;
+  /**
+   * whether there is room for all gradients at once; default true. False where `forwardBackward` is always given an update, which uses each
+   * gradient as soon as it is finished
+   */
+  keepGradients?: boolean;
   /** trains low-rank changes of some matrices instead */
   lora?: LoraOptions | undefined;
   /** folder of an adapter in PEFT's format: added to the weights, or where `lora` is given, trained on */
@@ -34,7 +39,7 @@ export interface ParameterSet {
  */
 export async function loadParameters(
   checkpoint: Checkpoint,
-  { dtype = 'f32', trained = true, lora, adapter }: ParameterOptions,
+  { dtype = 'f32', trained = true, keepGradients = true, lora, adapter }: ParameterOptions,
 ): Promise<ParameterSet> {
   const tensors = tensorNames(checkpoint.config);
   const names = tensors.map(({ name }) => name);
@@ -64,14 +69,14 @@ export async function loadParameters(
       const parameter: Parameter = { name, shape, weight, gradient: undefined };
       set.parameters.push(parameter); // from here on it is freed with the others
       if (isTrained.has(name)) {
-        parameter.gradient = zeros(real, shape);
-        set.trained.push(parameter as TrainedParameter);
+        if (keepGradients) parameter.gradient = zeros(real, shape);
+        set.trained.push(parameter);
       }
       const found = peft?.matrices.get(name);
       if (lora && changed.has(name)) {
         const { rank, alpha, seed } = lora;
         const first = found ?? initialLora(name, matrixOf(shape), rank, seed);
-        const made = adapt(parameter, first, { rank, scale: alpha / rank });
+        const made = adapt(parameter, first, { rank, scale: alpha / rank, keepGradients });
         set.adapters.push(made);
         set.trained.push(made.a, made.b);
       } else if (peft && found) mergeForever(parameter, found, peft);

@@ -1,6 +1,7 @@
 import { G2rpoError, wantList, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
+import { nativeUpdate, type ParameterUpdate } from './parameterUpdate.ts';
 import type { ChatTemplate, ContentPart, Message } from './chatTemplate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
@@ -31,6 +32,7 @@ import type { Tokenizer } from './tokenizer.ts';
 import type { VideoProcessor } from './videoProcessor.ts';
 import { sideFiles, writeCheckpoint } from './writeCheckpoint.ts';
 
+export type { ParameterUpdate } from './parameterUpdate.ts';
 export type { PolicyOptions } from './policyOptions.ts';
 export type { PatchRows, PolicyBatch } from './policyBatch.ts';
 export type { Parameter, TrainedParameter } from './parameter.ts';
@@ -49,6 +51,15 @@ export interface LossScores extends Scores {
   loss: Reals;
   /** 1 where the ratio was clipped, 2 where the dual bound acted */
   clipped: Int32Array;
+  /** of all gradients, where the pass has made an update */
+  squaredNorm?: number;
+}
+
+export interface ForwardBackwardOptions {
+  temperature?: number;
+  recompute?: Recompute;
+  /** what becomes of gradients that are not kept */
+  update?: ParameterUpdate | undefined;
 }
 
 export interface GenerateOptions extends SamplingOptions {
@@ -111,7 +122,7 @@ export class Policy {
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
     checkPolicyOptions(options);
-    const { dtype: kept = 'f32', trained, lora, adapter, expertLayout, engine = {}, ...media } = options;
+    const { dtype: kept = 'f32', trained, keepGradients, lora, adapter, expertLayout, engine = {}, ...media } = options;
     const dtype = kept === 'bf16' ? 'f32' : kept;
     const limits = engineOptions(engine);
     const checkpoint = await openCheckpoint(from, expertLayout && { expertLayout });
@@ -126,13 +137,15 @@ export class Policy {
     const set = await loadParameters(checkpoint, {
       dtype: kept,
       ...(trained !== undefined && { trained }),
+      ...(keepGradients !== undefined && { keepGradients }),
       lora,
       adapter,
     });
     const { parameters } = set;
+    const changed = new Set(set.trained);
     const adapters = new Map(set.adapters.map((each) => [each.name, each]));
     const partsOf = ({ a, b, rank, scale }: ParameterSet['adapters'][number]) => ({
-      ...{ a: a.weight.handle, b: b.weight.handle, dA: a.gradient.handle, dB: b.gradient.handle },
+      ...{ a: a.weight.handle, b: b.weight.handle, dA: a.gradient?.handle ?? null, dB: b.gradient?.handle ?? null },
       ...{ rank, scale },
     });
     const make = (): NativePolicy =>
@@ -143,7 +156,7 @@ export class Policy {
             dtype,
             parameters.map((p) => p.name),
             parameters.map((p) => p.weight.handle),
-            parameters.map((p) => p.gradient?.handle ?? null),
+            parameters.map((p) => p.gradient?.handle ?? (changed.has(p) || null)),
             parameters.map(({ name }) => (adapters.has(name) ? partsOf(adapters.get(name)!) : null)),
             limits,
             tokenizer.textBytes(),
@@ -186,20 +199,35 @@ export class Policy {
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
    * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
    *
-   * @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by; a list of the loss is not [N]; kinds and scalars as in `policyLoss`
-   * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite
+   * A policy whose gradients are not kept is given an `update`, which the pass makes itself, parameter by parameter; `refresh` is the caller's. What
+   * fails before a parameter has moved leaves everything as it was. What fails after that leaves weights and moments that cannot be used any more:
+   * whatever is asked of them is rejected with that failure.
+   *
+   * @throws INVALID_ARGUMENT  the batch contradicts itself; a temperature that f32 cannot divide by; a list of the loss is not [N]; kinds and scalars as in `policyLoss`; an update where gradients
+   *   are kept, or none where they are not
+   * @throws NON_FINITE        a logit, loss or slope of a token is NaN or infinite; with an update, a gradient
    */
   async forwardBackward(
     batch: PolicyBatch,
     loss: TokenLoss<Reals>,
-    options: { temperature?: number; recompute?: Recompute } = {},
+    options: ForwardBackwardOptions = {},
   ): Promise<LossScores> {
-    wantOptions('policy', 'options', options, ['temperature', 'recompute']);
-    const { temperature = 1, recompute = 'none' } = options;
+    wantOptions('policy', 'options', options, ['temperature', 'recompute', 'update']);
+    const { temperature = 1, recompute = 'none', update } = options;
     wantDivisor('policy: temperature', temperature);
     const input = await toNative(batch, this, this.dtype);
     const native = nativeLoss(loss, batch.targetIds.length, this.dtype);
-    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute));
+    const made = update ? nativeUpdate(update) : null;
+    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute, made));
+  }
+
+  /**
+   * Moves what is trained by the gradients as they are; `refresh` is the caller's.
+   *
+   * @throws INVALID_ARGUMENT  gradients are not kept: `forwardBackward` makes the updates
+   */
+  update(update: ParameterUpdate): Promise<void> {
+    return this.#call(() => this.#native.update(nativeUpdate(update)));
   }
 
   /** Logits of some rows, [rows, vocab], before any temperature. */

@@ -15,7 +15,7 @@ export interface PolicyOptions extends MediaOptions, ParameterOptions {
 export function checkPolicyOptions(options: PolicyOptions): void {
   const who = 'policy';
   wantOptions(who, 'options', options, [
-    ...(['dtype', 'trained', 'lora', 'adapter', 'expertLayout', 'engine', 'video'] as const),
+    ...(['dtype', 'trained', 'keepGradients', 'lora', 'adapter', 'expertLayout', 'engine', 'video'] as const),
     ...(['minPixels', 'maxPixels', 'decodeLimitPixels', 'cacheBytes'] as const),
   ]);
   const { dtype, trained = true, lora, adapter, video, expertLayout } = options;

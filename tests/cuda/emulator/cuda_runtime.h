@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <tuple>
@@ -156,15 +157,24 @@ inline long long __double_as_longlong(double x) { return emulated_bits<long long
 using std::max;
 using std::min;
 
-// the host's side: everything is done when the call returns
-struct CUstream_st;
+// the host's side: everything is done when the call returns, but for copies of a stream that was made with a priority: those are done at the last moment, when
+// another stream waits for them, so that a wait that is missing shows
+struct CUstream_st {
+  std::deque<std::function<int()>> copies;
+  size_t done = 0;
+};
 using cudaStream_t = CUstream_st*;
-struct emulated_event;
+/** How far a stream was when it was recorded. */
+struct emulated_event {
+  CUstream_st* stream;
+  size_t copies;
+};
 using cudaEvent_t = emulated_event*;
 enum { cudaStreamNonBlocking = 1 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = nullptr, cudaSuccess; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) { return *s = new CUstream_st, cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -196,7 +206,8 @@ inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemc
   if (bytes) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
+  if (s) return s->copies.emplace_back([=] { return static_cast<int>(cudaMemcpy(to, from, bytes, kind)); }), cudaSuccess;
   return emulated_work([=] { return cudaMemcpy(to, from, bytes, kind); });
 }
 
@@ -257,10 +268,15 @@ enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold };
 inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) { return *pool = nullptr, cudaSuccess; }
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 // no clock: times of an emulation say nothing
-inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = nullptr, cudaSuccess; }
+inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = new emulated_event{}, cudaSuccess; }
 enum { cudaEventDisableTiming = 2 };
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->done + s->copies.size() : 0}, cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, unsigned) {
+  for (auto* s = e->stream; s && s->done < e->copies; s->done++, s->copies.pop_front())
+    if (const int status = s->copies.front()(); status != cudaSuccess) return static_cast<cudaError_t>(status);
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { return *ms = 1, cudaSuccess; }

@@ -67,7 +67,7 @@ for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
       for (const policy of [wide, narrow]) policy.zeroGradients();
       expect(await narrow.forwardBackward(batch, loss)).toEqual(await wide.forwardBackward(batch, loss));
       for (const [k, { name: parameter, gradient }] of narrow.trained.entries()) {
-        const [got, same] = [await gradient.read(), await wide.trained[k]!.gradient.read()];
+        const [got, same] = [await gradient!.read(), await wide.trained[k]!.gradient!.read()];
         expect(Buffer.from(got.buffer).equals(Buffer.from(same.buffer)), parameter).toBe(true);
       }
       expect(await narrow.features(batch.images)).toEqual(await wide.features(batch.images));

@@ -84,7 +84,7 @@ describe.each<[string, () => Promise<string>]>([
     const gradients = async (recompute: Recompute) => {
       policy.zeroGradients();
       await policy.forwardBackward(batch, loss, { recompute });
-      return Promise.all(policy.trained.map(({ gradient }) => gradient.read()));
+      return Promise.all(policy.trained.map(({ gradient }) => gradient!.read()));
     };
     const kept = await gradients('none');
     expect((await rejectionOf(gradients('partial' as Recompute))).message).toBe(

@@ -111,7 +111,7 @@ it('loss and gradient norms', async () => {
   };
   let total = 0;
   for (const { name, gradient } of policy.trained) {
-    const l2 = Math.sqrt(Array.from(await gradient.read()).reduce((s, v) => s + v * v, 0));
+    const l2 = Math.sqrt(Array.from(await gradient!.read()).reduce((s, v) => s + v * v, 0));
     total += l2 * l2;
     if (name in norms) expect(Math.abs(l2 / norms[name]! - 1), name).toBeLessThan(1e-3);
   }

@@ -35,7 +35,7 @@ it('gradients are the same bits for any number of threads, whatever is computed 
     policy.zeroGradients();
     await policy.forwardBackward(batch, likelihood(batch.targetIds.length), { recompute });
     return Promise.all(
-      policy.trained.map(async ({ gradient }) => Buffer.from((await gradient.read()).buffer.slice(0))),
+      policy.trained.map(async ({ gradient }) => Buffer.from((await gradient!.read()).buffer.slice(0))),
     );
   };
   const expected = await gradients(1, 'none');

@@ -11,7 +11,7 @@ async function gradientsOf(dir: string, checkpoint: string, trained: TrainedName
   const batch = mixedBatch(checkpoint, checkpoint === 'nano' ? ['batch4', 'mixed'] : ['batch4'], policy.config);
   await policy.forwardBackward(batch, wavyLoss(batch), { temperature: 0.9, recompute });
   const found = new Map<string, Float32Array>();
-  for (const { name, gradient } of policy.trained) found.set(name, (await gradient.read()) as Float32Array);
+  for (const { name, gradient } of policy.trained) found.set(name, (await gradient!.read()) as Float32Array);
   const frozen = policy.parameters.filter(({ gradient }) => !gradient).map(({ name }) => name);
   policy.dispose();
   return { found, frozen };

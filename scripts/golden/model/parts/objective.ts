@@ -108,7 +108,7 @@ async function compareGradients(policy: Policy, o: GoldenObjective, check: Compa
   check.same('grads: tensors', Object.keys(o.grads).toSorted(), policy.parameters.map((p) => p.name).toSorted());
   let total = 0;
   for (const { name, gradient } of policy.trained) {
-    const got = await gradient.read();
+    const got = await gradient!.read();
     const l2 = norm(got);
     total += l2 * l2;
     const want = o.grads[name];
