@@ -1,15 +1,18 @@
 // Policies in the shapes of the released models, random weights in bf16: an update of 8,192 tokens by phase, with what its kernels take, and
-// decoding beside what reading the weights takes. For a GPU: `G2RPO_DEVICE=cuda npm run bench -- trueSize:2B`.
+// decoding beside what reading the weights takes; then the update by transformers. For a GPU: `G2RPO_DEVICE=cuda npm run bench -- trueSize:2B`.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Policy, type Recompute } from '../lib/model/qwen3vl/policy.ts';
 import { forwardFlops } from '../lib/model/qwen3vl/workload.ts';
 import { environment } from '../lib/runtime/env.ts';
 import { limitMemory, memoryUse } from '../lib/runtime/memory.ts';
 import { native } from '../lib/runtime/native.ts';
 import { median } from './support/benchKernel.ts';
-import { packSequences, promptOf, responseOf } from './support/sequences.ts';
+import { startLinePeer } from './support/linePeer.ts';
+import { peerName, type Ready } from './support/policyPeer.ts';
+import { packSequences, promptOf, responseOf, writeSequences, type Sequence } from './support/sequences.ts';
 import { writeTrueSize, type TrueSize } from './support/trueSizes.ts';
 import { updateOf } from './support/updateOf.ts';
 
@@ -53,7 +56,9 @@ export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
       policy.dispose();
       const lent = await Policy.load(folder, { dtype: 'bf16', keepGradients: false });
       await update(lent, size, { inBackward: true });
+      const sequences = sequencesOf(lent, size);
       lent.dispose();
+      await besidePeer(dir, folder, size, sequences);
     } finally {
       rmSync(dir, { recursive: true });
     }
@@ -92,13 +97,36 @@ async function byKernel(work: () => Promise<unknown>): Promise<string> {
   return [`  by kernel, ${ms(all)} in all`, ...lines].join('\n');
 }
 
-async function update(policy: Policy, size: TrueSize, { inBackward = false, offload = false } = {}): Promise<void> {
-  const { count, visual, text, response } = SHAPES[size === 'toy' ? 'toy' : 'large'];
-  const sequences = Array.from({ length: count }, () => ({
+const shapeOf = (size: TrueSize) => SHAPES[size === 'toy' ? 'toy' : 'large'];
+
+function sequencesOf(policy: Policy, size: TrueSize): Sequence[] {
+  const { count, visual, text, response } = shapeOf(size);
+  return Array.from({ length: count }, () => ({
     prompt: promptOf(policy, { visual, text }),
     response: responseOf(policy, response),
   }));
-  const batch = packSequences(policy, sequences);
+}
+
+/** The same update by transformers, where `G2RPO_PEER_PYTHON` names a Python that has it: in bf16, AdamW fused, moments as narrow as its weights. */
+async function besidePeer(dir: string, folder: string, size: TrueSize, sequences: Sequence[]): Promise<void> {
+  const { peerPython, device = 'cpu' } = environment();
+  if (peerPython === undefined) return;
+  const { count, visual, text, response } = shapeOf(size);
+  const recompute = TRAINING[size].recompute === 'none' ? [] : ['--recompute'];
+  const script = fileURLToPath(new URL('./peers/policy.py', import.meta.url));
+  const peer = await startLinePeer<Ready>(peerPython, [script, folder, '--device', device, '--dtype', 'bfloat16', ...recompute]); // prettier-ignore
+  await peer.ask({ load: writeSequences(dir, 'sequences', sequences), responses: response });
+  let peakBytes = 0;
+  const time = await timed(async () => ({ peakBytes } = await peer.ask<{ peakBytes: number }>({ work: 'update' })));
+  peer.close();
+  console.log(
+    `  the same update by ${peerName(peer.ready)}, AdamW${recompute.length ? ', layers computed again' : ''}: ${ms(time)}, ${count * (visual + text + response)} tokens, peak ${gigabytes(peakBytes)}`,
+  );
+}
+
+async function update(policy: Policy, size: TrueSize, { inBackward = false, offload = false } = {}): Promise<void> {
+  const { count, visual, text, response } = shapeOf(size);
+  const batch = packSequences(policy, sequencesOf(policy, size));
   const rows = batch.inputIds.length;
   const { merge } = policy.config.vision;
   const length = rows / count;

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Everything that a machine with an NVIDIA GPU can say of this checkout, with the CUDA toolkit, CMake and a C++20 compiler: no network, and
-# Node from gpu/ (npm run gpu:pack) where it is not installed. What is printed also goes to the file named, if one is:
+# Node from gpu/ (npm run gpu:pack) where it is not installed. What is printed also goes to the file named, if one is, and as JSON beside it:
 #   bash scripts/gpu-run.sh [FILE] [STAGE...]
-# Stages: build; kernels (each held to the CPU's, and timed); policy (tests with G2RPO_DEVICE=cuda); golden; train (the quick start); bench; sanitize
+# Stages: build; kernels (each held to the CPU's, and timed); policy (tests with G2RPO_DEVICE=cuda); golden; train (the quick start); bench;
+# peers (policies of the released shapes, beside transformers where G2RPO_PEER_PYTHON or python3 has it); sanitize
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec > >(tee "${1:-/dev/null}") 2>&1
 stages=("${@:2}")
-((${#stages[@]})) || stages=(build kernels policy golden train bench sanitize)
+((${#stages[@]})) || stages=(build kernels policy golden train bench peers sanitize)
 command -v nvcc >/dev/null || { echo 'gpu-run: nvcc is not there; it comes with the CUDA toolkit'; exit 1; }
 failed=0
 
@@ -41,7 +42,17 @@ train() {
   rm -rf "${RUN:-build/quickstart}"
   time G2RPO_DEVICE=cuda node dist/cli/main.js quickstart --dir "${RUN:-build/quickstart}"
 }
-bench() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${BENCHES:-update sampling step engine trueSize:2B trueSize:8B}; }
+bench() { G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${BENCHES:-update sampling step engine}; }
+peers() {
+  local python=${G2RPO_PEER_PYTHON:-python3}
+  if timeout 120 "$python" -c 'import torch, transformers, safetensors; assert torch.cuda.is_available()' 2>/dev/null; then
+    export G2RPO_PEER_PYTHON=$python
+  else
+    echo "gpu-run: $python has no torch for this GPU, or no transformers: nothing stands beside our times"
+    unset G2RPO_PEER_PYTHON
+  fi
+  G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${PEERS:-trueSize:2B trueSize:8B}
+}
 sanitize() {  # our own kernels, several tests at a time: a library's products are left out
   command -v compute-sanitizer >/dev/null || { echo 'gpu-run: compute-sanitizer is not there; memcheck and racecheck not run'; return; }
   export G2RPO_CUBLASLT=off
@@ -55,10 +66,21 @@ sanitize() {  # our own kernels, several tests at a time: a library's products a
   done
 }
 
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader >"$results/machine.log" 2>/dev/null || true
+nvcc --version | grep release >>"$results/machine.log"
 for stage in "${stages[@]}"; do
   echo "== $stage"
   begin=$SECONDS
-  "$stage" || { echo "gpu-run: $stage failed"; failed=1; }
+  set +e  # which holds for all that stands before ||, so that a stage could not end at its first failure
+  (set -e; "$stage") 2>&1 | tee "$results/$stage.log"
+  status=${PIPESTATUS[0]}
+  set -e
+  ((status == 0)) || { echo "gpu-run: $stage failed"; failed=1; }
+  echo "$stage $((SECONDS - begin)) $status" >>"$results/stages"
   echo "== $stage: $((SECONDS - begin)) s"
+  [[ $stage != build || $status == 0 ]] || break
 done
+! command -v node >/dev/null || node scripts/gpu-results.mjs "$results" ${1:+"$1.json"}
 exit "$failed"

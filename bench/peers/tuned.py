@@ -4,7 +4,7 @@ import os
 import sys
 
 
-def tuned(threads):
+def tuned(threads, device="cpu"):
     """Begins this process anew with them, unless it has them: glibc and OpenMP read them when a process begins."""
     wanted = {
         # without it, every large result is a fresh mapping whose pages fault one by one: a ratio over the allocator
@@ -14,7 +14,7 @@ def tuned(threads):
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
-        "CUDA_VISIBLE_DEVICES": "",
+        **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}),
     }
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})

@@ -9,7 +9,7 @@ import { startLinePeer, type LinePeer } from './linePeer.ts';
 import { writeModel, type ModelSize } from './modelSizes.ts';
 import type { Seconds } from './turns.ts';
 
-interface Ready {
+export interface Ready {
   versions: Record<string, string>;
 }
 
@@ -26,7 +26,7 @@ export async function forSizes(
   sizes: readonly ModelSize[],
   measure: (bench: PolicyBench, size: ModelSize) => Promise<void>,
 ) {
-  const { threads = 1, peerPython } = environment();
+  const { threads = 1, peerPython, device = 'cpu' } = environment();
   native().setThreads(threads);
   for (const size of sizes) {
     const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
@@ -36,7 +36,7 @@ export async function forSizes(
       const policy = await Policy.load(folder);
       const script = fileURLToPath(new URL('../peers/policy.py', import.meta.url));
       if (peerPython !== undefined)
-        peer = await startLinePeer<Ready>(peerPython, [script, folder, '--threads', `${threads}`]);
+        peer = await startLinePeer<Ready>(peerPython, [script, folder, '--threads', `${threads}`, '--device', device]);
       await measure({ dir, policy, threads, peer }, size);
       policy.dispose();
     } finally {
