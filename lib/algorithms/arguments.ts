@@ -9,13 +9,12 @@ export type Reals = Float32Array | Float64Array;
 export type Labels = ArrayLike<number | string>;
 
 /**
- * A list in f64; one that is so already is not copied, for nobody changes it but where its memory is shared with other threads.
+ * A list in f64, of its own memory: the caller may change what it gave while this is computed with.
  *
  * @throws INVALID_ARGUMENT  no list, or an entry is no number
  */
 export function doubles(name: string, argument: string, values: unknown): Float64Array {
   wantList(name, argument, values);
-  if (values instanceof Float64Array && values.buffer instanceof ArrayBuffer) return values;
   if (values instanceof Float64Array || values instanceof Float32Array || values instanceof Int32Array)
     return Float64Array.from(values);
   return Float64Array.from(values, (value, b) =>

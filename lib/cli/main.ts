@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { writeSync } from 'node:fs';
 import { environment } from '../runtime/env.ts';
 import type { Command } from './command.ts';
 import type { Failure } from '../runtime/errors.ts';
@@ -20,8 +21,16 @@ const orphaned = () => void (stop.signal.aborted || end('stopping; the process t
 process.on('disconnect', orphaned);
 if (process.connected === false) orphaned(); // undefined where there never was one
 // a reader that has seen enough (`g2rpo kernels | head`) is no failure
-for (const stream of [process.stdout, process.stderr])
-  stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed));
+function unwritten(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') process.exit(EXIT.ok);
+  try {
+    writeSync(2, `g2rpo: IO  what was printed could not be written: ${error.message}\n`);
+  } catch {
+    // then the exit code alone says so
+  }
+  process.exit(EXIT.failed);
+}
+for (const stream of [process.stdout, process.stderr]) stream.on('error', unwritten);
 
 const { stdin, stdout, stderr } = process;
 let failure: Failure | undefined;
@@ -30,4 +39,7 @@ const io = { stdin, stdout, stderr, environment: environment(), signal: stop.sig
 const code = await run(process.argv.slice(2), io, (command) => (running = command));
 if (failure && process.connected) await new Promise((told) => process.send!(failure, told));
 // what a failed command has left open must not keep the process; what was written must arrive
-stdout.write('', () => stderr.write('', () => process.exit(code)));
+stdout.write('', (error) => {
+  if (error || stdout.errored) unwritten((stdout.errored ?? error) as NodeJS.ErrnoException);
+  stderr.write('', () => process.exit(code));
+});

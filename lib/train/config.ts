@@ -23,7 +23,8 @@ const stopStrings = oneOrMore(
   z
     .string()
     .min(1)
-    .refine((text) => !/\p{Surrogate}/u.test(text), 'must be text'),
+    .refine((text) => !/\p{Surrogate}/u.test(text), 'must be text without lone surrogates'),
+  'must be a text, or a list of texts, of at least one character',
 )
   .exactOptional()
   .describe(

@@ -10,6 +10,7 @@ import type { SftConfig, TrainConfig } from './config.ts';
 import { trainedSize, type TrainedChoice } from './trainedSize.ts';
 import { encodeSome } from './encodeSome.ts';
 import { rowOptionsOf } from './scoredBy.ts';
+import { wantDevice } from './trainee.ts';
 import type { TrainState } from './train.ts';
 
 /**
@@ -20,6 +21,7 @@ import type { TrainState } from './train.ts';
  */
 export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const { data, rollout, train } = config;
+  wantDevice(config);
   const standing = await checkBeforehand(config);
   const options = rowOptionsOf(config);
   const { prompts, skipped } = loadDataset(data.train, options);
@@ -46,6 +48,7 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
 
 /** The same for a cold start. @throws as `previewTrain` */
 export async function previewSft(config: SftConfig): Promise<string[]> {
+  wantDevice(config);
   const standing = await checkBeforehand(config);
   const phases = config.phases.map(({ name, demonstrations, steps, batchRows }) => {
     const rows = loadDemonstrations(

@@ -6,9 +6,10 @@ import { validate } from '../eval/validate.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt, Reporter, ValidationReport } from '../types.ts';
 import { answererOf } from './answerer.ts';
-import { batchNotes, rewardsBeforehand, standingOf } from './beforehand.ts';
+import { batchNotes, rewardsBeforehand, standingOf, wantRoom } from './beforehand.ts';
 import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { encodeSome } from './encodeSome.ts';
 import { lockFolder } from './folderLock.ts';
 import { rolloutStep } from './rolloutStep.ts';
 import type { Run } from './run.ts';
@@ -67,6 +68,10 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   const rewards = await rewardsBeforehand(config, standingOf(found));
   const load = async () => {
     if (state) stream.restore(state.stream);
+    if (config.rollout.cacheMb !== undefined) {
+      const { encoder, longest } = await encodeSome(config, prompts);
+      wantRoom(config, encoder.config, longest);
+    }
     const trainee = await openTrainee(config, found);
     try {
       return { trainee, ...(algorithm.needs.reference && { reference: await loadPolicy(config) }) };

@@ -36,6 +36,15 @@ export interface Trainee {
   dispose(): void;
 }
 
+/** @throws INVALID_CONFIG  train.offloadOptimizer on the CPU */
+export function wantDevice({ train }: { train: { offloadOptimizer: boolean } }): void {
+  if (train.offloadOptimizer && (environment().device ?? 'cpu') === 'cpu')
+    throw new G2rpoError(
+      'INVALID_CONFIG',
+      "train.offloadOptimizer: on the CPU the optimizer is in the host's memory anyway; it is for a device beside it (G2RPO_DEVICE)",
+    );
+}
+
 /**
  * The policy of a configuration, as it was at a checkpoint if one is given.
  *
@@ -44,13 +53,9 @@ export interface Trainee {
  * @throws IO
  */
 export async function openTrainee(config: TraineeConfig, found: RunCheckpoint | undefined): Promise<Trainee> {
-  const { lora, freeze, only, offloadOptimizer } = config.train;
+  const { lora, freeze, only } = config.train;
   const { path, adapter } = config.policy;
-  if (offloadOptimizer && (environment().device ?? 'cpu') === 'cpu')
-    throw new G2rpoError(
-      'INVALID_CONFIG',
-      "train.offloadOptimizer: on the CPU the optimizer is in the host's memory anyway; it is for a device beside it (G2RPO_DEVICE)",
-    );
+  wantDevice(config);
   const options = { ...loadOptions(config), keepGradients: !config.train.optimizerInBackward };
   const policy = lora
     ? await Policy.load(path, {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -49,4 +49,16 @@ it('a reader that has seen enough is no failure', async () => {
   child.stdout!.destroy();
   const [code] = (await once(child, 'exit')) as [number];
   expect(code).toBe(0);
+});
+
+it('ends with 1 where what it prints cannot be written', async ({ skip }) => {
+  if (!existsSync('/dev/full')) skip('there is no /dev/full');
+  const full = openSync('/dev/full', 'w');
+  const jiti = join(root, 'node_modules/jiti/lib/jiti-cli.mjs');
+  const child = spawn(process.execPath, [jiti, join(root, 'lib/cli/main.ts'), 'presets'], { stdio: ['ignore', full, 'pipe'] }); // prettier-ignore
+  let stderr = '';
+  child.stderr!.on('data', (data: Buffer) => (stderr += data.toString()));
+  const [code] = (await once(child, 'close')) as [number];
+  closeSync(full);
+  expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('g2rpo: IO  what was printed could not be written: ENOSPC') }); // prettier-ignore
 });

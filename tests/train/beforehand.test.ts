@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGallery } from '../../lib/data/gallery/index.ts';
 import { openCheckpoint } from '../../lib/model/qwen3vl/checkpoint.ts';
+import { Policy } from '../../lib/model/qwen3vl/policy.ts';
 import { leastCacheBytes } from '../../lib/model/qwen3vl/workload.ts';
 import { packageRoot } from '../../lib/runtime/native.ts';
 import { batchNotes } from '../../lib/train/beforehand.ts';
@@ -13,6 +14,7 @@ import { readTrainConfig } from '../../lib/train/readConfig.ts';
 import { loadDataset } from '../../lib/data/dataset.ts';
 import { g2rpo } from '../support/g2rpo.ts';
 import { fakePrompt } from '../support/fakePolicy.ts';
+import { rejectionOf } from '../support/thrown.ts';
 
 const policyDir = join(packageRoot, 'assets', 'quickstart', 'policy');
 let dir: string;
@@ -114,7 +116,7 @@ describe('a cache that is too small', () => {
   it('is known from the prompts: what is told is enough, and anything less is not', async () => {
     const { config } = readTrainConfig(file());
     const { prompts } = loadDataset(config.data.train);
-    const { encoder, longest } = await encodeSome(config, prompts);
+    const { encoder, encoded, longest } = await encodeSome(config, prompts);
     const least = leastCacheBytes(encoder.config, longest, 5) / 1e6;
     for (const ask of [dry, plan]) {
       const short = await ask(`rollout.cacheMb=${least - 1e-6}`);
@@ -134,9 +136,14 @@ describe('a cache that is too small', () => {
         'train.updatePrompts=12',
       ]);
     expect((await run(least, 'room')).code).toBe(0);
-    expect((await run(least - 1e-6, 'none')).stderr).toMatch(
+    expect((await run(least - 1e-6, 'none')).stderr).toMatch(/rollout\.cacheMb: must be at least/);
+    expect(existsSync(at('none/metrics.jsonl'))).toBe(false);
+    const policy = await Policy.load(config.policy.path, { engine: { cacheMb: least - 1e-6 } });
+    const prompt = encoded.find(({ inputIds }) => inputIds.length === longest)!;
+    expect((await rejectionOf(policy.generate([prompt], { maxTokens: 5 }))).message).toMatch(
       /take \d+ pages of 16 tokens; the cache holds at most \d+/,
     );
+    policy.dispose();
   });
 
   it('is counted in pages of the prompt and of the response', async () => {

@@ -266,3 +266,46 @@ describe('what fails', () => {
     close(trainee);
   });
 });
+
+describe('scalars that no update could be made with', () => {
+  const scalars = { learningRate: 1e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, step: 1, gradientScale: 1 }; // prettier-ignore
+  it.for([
+    [{ learningRate: NaN }, 'update.learningRate must be a number from 0; got NaN'],
+    [{ learningRate: -1 }, 'update.learningRate must be a number from 0; got -1'],
+    [{ epsilon: NaN }, 'update.epsilon must be a number from 0; got NaN'],
+    [{ weightDecay: Infinity }, 'update.weightDecay must be a number from 0; got Infinity'],
+    [{ beta2: 1 }, 'update.beta2 must be in [0, 1); got 1'],
+    [{ step: 0 }, 'update.step must be a whole number from 1; got 0'],
+    [{ gradientScale: 0.5 }, 'update.gradientScale must be 1 in a backward pass; got 0.5'],
+    [{ foo: 1 }, 'update must hold none but'],
+    [{ tensors: null }, 'update.tensors must be a list'],
+  ] as [object, string][])('are refused before anything moves: %j', async ([change, message]) => {
+    const policy = await Policy.load(await dirOf('nano'), { keepGradients: false });
+    const before = await bitsOf(policy.parameters.map(({ weight }) => weight));
+    const batch = batchOf('nano', policy);
+    const wrong = { ...scalars, tensors: [], ...change } as never;
+    const error = await rejectionOf(policy.forwardBackward(batch, wavyLoss(batch), { update: wrong }));
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(message) });
+    expect(await bitsOf(policy.parameters.map(({ weight }) => weight))).toBe(before);
+    policy.dispose();
+  });
+});
+
+it('a batch and a loss that are changed behind the call are those of the call', async () => {
+  const policy = await Policy.load(await dirOf('nano'));
+  const passed = async (spoil: boolean) => {
+    policy.zeroGradients();
+    const own = batchOf('nano', policy);
+    const [batch, loss] = [
+      { ...own, inputIds: own.inputIds.slice(), segmentStarts: own.segmentStarts.slice() },
+      wavyLoss(own),
+    ];
+    const running = policy.forwardBackward(batch, loss);
+    if (spoil) for (const list of [batch.inputIds, batch.segmentStarts, loss.advantages, loss.weights]) list.fill(0);
+    await running;
+    return bitsOf(policy.trained.map(({ gradient }) => gradient!));
+  };
+  const want = await passed(false);
+  expect(await passed(true)).toBe(want);
+  policy.dispose();
+});

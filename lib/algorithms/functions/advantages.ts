@@ -1,5 +1,6 @@
 import type { RewardedBatch } from '../algorithm.ts';
 import { describe, doubles, isObject, numbered, refuse, wantLength, wantList, type Labels } from '../arguments.ts';
+import { wantOptions } from '../../runtime/errors.ts';
 import { estimatorNamed } from '../index.ts';
 
 /** B rollouts, as another trainer has them. */
@@ -37,9 +38,12 @@ export async function advantages(
   return estimatorNamed(estimator).make(settings).advantages(rewardedBatch(input));
 }
 
-/** Lists of any kind as an estimator wants them. @throws INVALID_ARGUMENT, SHAPE_MISMATCH */
+const INPUT_KEYS = ['rewards', 'groups', 'tasks', 'lengths', 'components', 'greedyRewards'] as const;
+
+/** Lists of any kind as an estimator wants them, copied: the caller may change them as soon as it goes on. @throws INVALID_ARGUMENT, SHAPE_MISMATCH */
 export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   if (!isObject(input)) refuse('advantages', 'input', 'must hold rewards and groups', describe(input));
+  wantOptions('advantages', 'input', input, INPUT_KEYS);
   const rewards = doubles('advantages', 'rewards', input.rewards);
   const B = rewards.length;
   for (const key of ['groups', 'tasks', 'lengths', 'greedyRewards'] as const) {
@@ -53,8 +57,8 @@ export function rewardedBatch(input: AdvantageInput): RewardedBatch {
   const task = tasks && !(tasks instanceof Int32Array) ? numbered('advantages', 'tasks', tasks) : undefined;
   return {
     rewards,
-    groupIds: groups instanceof Int32Array ? groups : numbered('advantages', 'groups', groups).ids,
-    taskIds: task?.ids ?? (tasks as Int32Array | undefined) ?? new Int32Array(B),
+    groupIds: groups instanceof Int32Array ? groups.slice() : numbered('advantages', 'groups', groups).ids,
+    taskIds: task?.ids ?? (tasks as Int32Array | undefined)?.slice() ?? new Int32Array(B),
     ...(task && { taskNames: task.names }),
     ...(lengths && { tokenStarts: startsOf(lengths) }),
     ...(components && {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { KL_KINDS as KERNEL_KL_KINDS, POLICY_LOSS_KINDS, policyLoss as kernel } from '../../kernels/policyLoss.ts';
-import { G2rpoError } from '../../runtime/errors.ts';
+import { G2rpoError, wantOptions } from '../../runtime/errors.ts';
 import {
   checkLogProbs,
   checkNumbers,
@@ -56,14 +56,14 @@ export async function policyLoss<A extends Reals>(
 ): Promise<{ loss: number; perToken: A; weights: A; dLogProbs: A; clipped: Int32Array }> {
   wantOneOf('policyLoss', 'above0', above0, ['refuse', 'take']);
   const config = settingsOf('policyLoss', lossSettings, settings);
-  const { logProbs } = checkedLossInput(input, above0);
+  const given = ownLossInput(input, above0);
+  const { logProbs } = given;
   const N = logProbs.length;
-  const { tokenStarts = Int32Array.of(0, N) } = input;
-  checkTokenStarts('policyLoss', tokenStarts, N);
+  const { tokenStarts = Int32Array.of(0, N) } = given;
   const klOn = config.kl.coef > 0 && config.kl.in === 'loss';
-  if (klOn && !input.refLogProbs) refuse('policyLoss', 'refLogProbs', 'are wanted by a KL term', 'none');
+  if (klOn && !given.refLogProbs) refuse('policyLoss', 'refLogProbs', 'are wanted by a KL term', 'none');
 
-  const lists = await separableLoss({ ...input, tokenStarts }, config, config.kl.coef, () => Promise.resolve(logProbs));
+  const lists = await separableLoss({ ...given, tokenStarts }, config, config.kl.coef, () => Promise.resolve(logProbs));
   const typed = (values: ArrayLike<number>) => typeOf(logProbs).from(values) as A;
   const run = (weights: ArrayLike<number>, klWeights: ArrayLike<number>) =>
     kernel.compute({
@@ -71,7 +71,7 @@ export async function policyLoss<A extends Reals>(
       oldLogProbs: typed(lists.oldLogProbs!) as never,
       advantages: typed(lists.advantages) as never,
       weights: typed(weights) as never,
-      refLogProbs: typed(input.refLogProbs ?? new Float32Array(N)) as never,
+      refLogProbs: typed(given.refLogProbs ?? new Float32Array(N)) as never,
       klWeights: typed(klWeights) as never,
       klKind: klOn ? KERNEL_KL_KINDS[config.kl.kind] : KERNEL_KL_KINDS.none,
       kind: POLICY_LOSS_KINDS[lists.kind],
@@ -94,21 +94,30 @@ export async function policyLoss<A extends Reals>(
   return { loss, perToken: bare.loss as A, weights: typed(lists.weights), dLogProbs: dLogProbs as A, clipped };
 }
 
-/** @throws INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE  naming the list and the token */
-function checkedLossInput<A extends Reals>(input: PolicyLossInput<A>, above0: 'refuse' | 'take'): PolicyLossInput<A> {
+const LISTS = ['logProbs', 'oldLogProbs', 'advantages', 'rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const;
+
+/** Lists of our own: the caller may change its as soon as it goes on. @throws INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE  naming the list and the token */
+function ownLossInput<A extends Reals>(input: PolicyLossInput<A>, above0: 'refuse' | 'take'): PolicyLossInput<A> {
   if (!isObject(input))
     refuse('policyLoss', 'input', 'must hold logProbs, oldLogProbs and advantages', describe(input));
+  wantOptions('policyLoss', 'input', input, [...LISTS, 'tokenStarts']);
   wantReals('policyLoss', 'logProbs', input.logProbs);
-  const needed = ['logProbs', 'oldLogProbs', 'advantages'] as const;
-  for (const key of [...needed, 'rolloutLogProbs', 'refLogProbs', 'importanceWeights'] as const) {
+  const needed = ['logProbs', 'oldLogProbs', 'advantages'];
+  const own = { ...input };
+  for (const key of LISTS) {
     const list: unknown = input[key];
-    if (list === undefined && !needed.some((each) => each === key)) continue;
+    if (list === undefined && !needed.includes(key)) continue;
     wantReals('policyLoss', key, list, input.logProbs);
     wantLength('policyLoss', key, list, input.logProbs.length);
     if (key === 'advantages' || key === 'importanceWeights') checkNumbers('policyLoss', key, list, true);
     else checkLogProbs('policyLoss', key, list, above0);
+    own[key] = typeOf(input.logProbs).from(list) as A;
   }
-  return input;
+  if (input.tokenStarts !== undefined) {
+    checkTokenStarts('policyLoss', input.tokenStarts, input.logProbs.length);
+    own.tokenStarts = input.tokenStarts.slice();
+  }
+  return own;
 }
 
 /** What is finite by itself, but whose loss is not. */

@@ -45,7 +45,10 @@ Where only the order of rewards matters (g2rpo, gaussian-gdpo) one may be Infini
     const { over } = choice.make(settings); // before anything is read
     const source = file ?? 'standard input';
     const rows = await readRollouts(file === undefined ? (io.stdin ?? process.stdin) : createReadStream(file), source);
-    const values = await compare(choice.name, rows, settings).catch((error: unknown) => {
+    const { rewards, groups, tasks, lengths, components, greedyRewards } = rows;
+    const given = { tasks, lengths, components, greedyRewards };
+    const lists = Object.fromEntries(Object.entries(given).filter(([, list]) => list !== undefined));
+    const values = await compare(choice.name, { rewards, groups, ...lists }, settings).catch((error: unknown) => {
       throw named(error, rows, source);
     });
     writeRows(io, rows, over === 'tokens' ? perRollout(values, rows.lengths!) : Array.from(values, String));

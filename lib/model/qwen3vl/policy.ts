@@ -1,4 +1,4 @@
-import { G2rpoError, wantList, wantOptions } from '../../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy } from '../../runtime/native.ts';
 import type { TokenLoss } from '../../types.ts';
 import { nativeUpdate, type ParameterUpdate } from './parameterUpdate.ts';
@@ -215,9 +215,13 @@ export class Policy {
     wantOptions('policy', 'options', options, ['temperature', 'recompute', 'update']);
     const { temperature = 1, recompute = 'none', update } = options;
     wantDivisor('policy: temperature', temperature);
-    const input = await toNative(batch, this, this.dtype);
+    wantObject('policy', 'batch', batch);
+    wantList('policy', 'targetIds', batch.targetIds);
     const native = nativeLoss(loss, batch.targetIds.length, this.dtype);
+    if (update !== undefined && update.gradientScale !== 1)
+      refuse('policy', 'update.gradientScale', 'must be 1 in a backward pass', describe(update.gradientScale));
     const made = update ? nativeUpdate(update) : null;
+    const input = await toNative(batch, this, this.dtype);
     return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute, made));
   }
 
@@ -226,7 +230,7 @@ export class Policy {
    *
    * @throws INVALID_ARGUMENT  gradients are not kept: `forwardBackward` makes the updates
    */
-  update(update: ParameterUpdate): Promise<void> {
+  async update(update: ParameterUpdate): Promise<void> {
     return this.#call(() => this.#native.update(nativeUpdate(update)));
   }
 

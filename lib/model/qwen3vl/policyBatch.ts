@@ -68,7 +68,11 @@ export async function toNative(
   variant: 'f32' | 'f64',
 ): Promise<NativeBatch> {
   wantObject('policy', 'batch', batch);
-  const { images, ...rest } = batch;
+  const { images, ...lists } = batch;
+  // the caller may change them as soon as it goes on; pixels are too many to be copied
+  const rest = Object.fromEntries(
+    Object.entries(lists).map(([key, list]) => [key, list instanceof Int32Array ? list.slice() : list]),
+  ) as typeof lists;
   const { settings } = processors.imageProcessor;
   wantShown('policy', images, settings.merge);
   images.forEach((shown, i) => wantRows(shown, i, settings));

@@ -142,10 +142,12 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
   stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
   const { stopStrings = [] } = options;
   wantList('generate', 'stopStrings', stopStrings);
-  stopStrings.forEach((text, i) => {
-    const isText = typeof text === 'string' && text !== '' && !/\p{Surrogate}/u.test(text);
-    if (!isText) refuse('generate', `stopStrings[${i}]`, 'must be a text of at least one character', describe(text));
-  });
+  for (const [i, text] of Array.from(stopStrings).entries()) {
+    if (typeof text !== 'string' || text === '')
+      refuse('generate', `stopStrings[${i}]`, 'must be a text of at least one character', describe(text));
+    if (/\p{Surrogate}/u.test(text))
+      refuse('generate', `stopStrings[${i}]`, 'must be text without lone surrogates', describe(text));
+  }
   wantObject('generate', 'prompt', prompt);
   const { inputIds, positionIds, ropeDelta } = prompt;
   wantList('generate', 'prompt.inputIds', inputIds);
@@ -169,6 +171,16 @@ function generated({ stop, stopIndex, ...response }: NativeResponse, request: Sa
     string: request.stopStrings?.[stopIndex] ?? '',
   }[stop];
   return { ...response, finish: 'stop', stoppedBy };
+}
+
+/** A request that stays as it is, whatever becomes of the caller's. */
+function copied(request: SamplingRequest): SamplingRequest {
+  const list = <T>(given: T): T => (Array.isArray(given) ? (given.slice() as T) : given);
+  const own = { ...request };
+  for (const key of ['stopIds', 'stopSequences', 'stopStrings'] as const)
+    if (request[key] !== undefined) Object.assign(own, { [key]: list(request[key]) });
+  if (Array.isArray(own.stopSequences)) own.stopSequences = own.stopSequences.map(list);
+  return own;
 }
 
 const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');
@@ -201,6 +213,7 @@ export class Sampler {
   async submit(request: SamplingRequest, options: SubmitOptions = {}): Promise<Generated[]> {
     wantObject('generate', 'request', request);
     wantOptions('generate', 'options', options, ['signal', 'onResponse']);
+    const own = copied(request);
     const { signal, onResponse } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal))
       refuse('generate', 'signal', 'must be an AbortSignal', describe(signal));
@@ -216,14 +229,14 @@ export class Sampler {
     const forget = signal && whenAborted(signal, stop);
     try {
       const submitted = await new Promise<Submitted>((begin, refuse) => {
-        this.#waiting.push({ request, signal, begin, refuse });
+        this.#waiting.push({ request: own, signal, begin, refuse });
         if (!this.#handingOver) void this.#handOver();
       });
       id = submitted.id;
       if (signal?.aborted) stop(); // before it had a number
       return await Promise.all(
         submitted.responses.map(async (promise, index) => {
-          const response = generated(await promise, request);
+          const response = generated(await promise, own);
           onResponse?.(response, index);
           return response;
         }),

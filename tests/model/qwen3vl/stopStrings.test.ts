@@ -162,7 +162,7 @@ describe('a string', () => {
   it.each<[string, unknown, RegExp]>([
     ['of no characters', ['a', ''], /generate: stopStrings\[1\] must be a text of at least one character; got ""/],
     ['that is none', [3], /generate: stopStrings\[0\] must be a text .*; got 3/],
-    ['of half a character', ['\uD800'], /generate: stopStrings\[0\] must be a text/],
+    ['of half a character', ['\uD800'], /generate: stopStrings\[0\] must be text without lone surrogates; got /],
     ['by itself, not in a list', 'abc', /generate: stopStrings must be a list; got "abc"/],
   ])('%s is refused', async (_, stopStrings, message) => {
     await expect(ask({ stopStrings: stopStrings as string[] })).rejects.toMatchObject({
