@@ -103,12 +103,12 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       while (step < end && !signal?.aborted) {
         const learningRate = learningRateAt(step - begin + 1, phase.steps, phase);
         const { metrics, skipped } = await sftStep(policy, optimizer, budget, sources, learningRate, config);
-        const untold = [...new Set(skipped)].filter((reason) => !told.has(reason));
+        // a row once: decoders that run at a time do not always find the same words for it
+        const untold = skipped.filter((reason) => !told.has(rowOf(reason)) && told.add(rowOf(reason)));
         await noteSkipped(
           untold.map((reason) => ({ reason })),
           reporter,
         );
-        untold.forEach((reason) => told.add(reason));
         step++;
         await reporter.step({ step, metrics });
         if ((config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total) await validateNow();
@@ -134,6 +134,9 @@ function rowsOf(phase: SftConfig['phases'][number], share: number): number {
   const shares = phase.demonstrations.reduce((sum, s) => sum + s.share, 0);
   return Math.max(1, Math.round((phase.batchRows * share) / shares));
 }
+
+/** Of why a row was skipped, the part that names it. */
+const rowOf = (reason: string): string => reason.slice(0, reason.indexOf(': '));
 
 /** One update on rows of the sources, cut into micro-batches by the token budget. */
 async function sftStep(

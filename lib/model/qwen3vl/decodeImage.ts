@@ -38,11 +38,7 @@ export async function decodeImage(source: ImageSource, limitPixels = DEFAULT_DEC
     return await decode(bytes, metadata, options);
   } catch (cause) {
     if (cause instanceof G2rpoError) throw cause;
-    throw refusal(
-      name,
-      `truncated, corrupt or not an image: ${(cause as Error).message.trim().replace(/\s+/g, ' ')}`,
-      cause,
-    );
+    throw refusal(name, `truncated, corrupt or not an image: ${linesOnce((cause as Error).message)}`, cause);
   }
 }
 
@@ -121,3 +117,9 @@ async function readImageFile(path: string): Promise<Uint8Array> {
 function refusal(name: string, message: string, cause?: unknown): G2rpoError {
   return new G2rpoError('INVALID_IMAGE', `${name}: ${message}`, { image: name }, { cause });
 }
+
+/** On one line. Decoders that run at a time gather their words in one place, where the same ones may then stand several times. */
+const linesOnce = (text: string): string => {
+  const lines = text.split('\n').map((line) => line.trim().replace(/\s+/g, ' '));
+  return [...new Set(lines.filter(Boolean))].join(' ');
+};
