@@ -46,18 +46,19 @@ function checksOf(name, lines) {
   return { passed: of('passed|pass'), failed: of('failed|fails?'), skipped: of('skipped|not run') };
 }
 
+/** Stages that are lists of checks. */
+const CHECKS = ['kernels', 'policy', 'golden'];
+
 const stages = read('stages')
   .split('\n')
   .filter(Boolean)
   .map((line) => {
     const [name, seconds, status] = line.split(' ');
     const lines = linesOf(name);
-    const checks = ['kernels', 'policy', 'golden'].includes(name) ? checksOf(name, lines) : undefined;
+    const checks = CHECKS.includes(name) ? checksOf(name, lines) : undefined;
     const times = name === 'kernels' ? kernelTimes(lines) : [];
     // of tests only what went wrong; all else is the result
-    const kept = ['kernels', 'policy', 'golden'].includes(name)
-      ? lines.filter((line) => /FAIL|failed|Error/.test(line))
-      : lines;
+    const kept = CHECKS.includes(name) ? lines.filter((line) => /FAIL|failed|Error/.test(line)) : lines;
     return {
       name,
       seconds: +seconds,

@@ -35,23 +35,25 @@ export function segments(labels: ArrayLike<number>): Segments {
   // made when they are first asked for
   let segmentOf: Int32Array<ArrayBuffer> | undefined;
   let order: Int32Array<ArrayBuffer> | undefined;
+  let known: Int32Array<ArrayBuffer> | undefined;
+  const shifts = () => (known ??= shiftsOf(runs, starts));
   return {
     ...{ starts, first, runs },
     get segmentOf() {
       return (segmentOf ??= overRows(runs, B));
     },
     get order() {
-      return (order ??= placed(runs, starts, B));
+      return (order ??= placed(runs, shifts(), B));
     },
     sort(values, into) {
       return together
         ? (values as Float64Array<ArrayBuffer>)
-        : sorted(values, into ?? new Float64Array(B), runs, starts);
+        : sorted(values, into ?? new Float64Array(B), runs, shifts());
     },
     restore(values, into) {
       return together
         ? (values as Float64Array<ArrayBuffer>)
-        : restored(values, into ?? new Float64Array(B), runs, starts);
+        : restored(values, into ?? new Float64Array(B), runs, shifts());
     },
   };
 }
@@ -116,49 +118,36 @@ function overRows({ starts, segment }: Runs, B: number): Int32Array<ArrayBuffer>
   return rows;
 }
 
-/** [B] which row stands at each place. */
-function placed({ starts, segment }: Runs, segmentStarts: Int32Array, B: number): Int32Array<ArrayBuffer> {
+/** [R] from a row of a run to its place in the order of the segments. */
+function shiftsOf({ starts, segment }: Runs, segmentStarts: Int32Array): Int32Array<ArrayBuffer> {
   const next = segmentStarts.slice();
-  const order = new Int32Array(B);
-  for (let r = 0, row = 0; r < segment.length; r++) {
-    const [s, end] = [segment[r]!, starts[r + 1]!];
-    const shift = next[s]! - row; // from a row of this run to its place
-    next[s] = end + shift;
-    for (; row < end; row++) order[row + shift] = row;
+  const shifts = new Int32Array(segment.length);
+  for (let r = 0; r < segment.length; r++) {
+    const s = segment[r]!;
+    shifts[r] = next[s]! - starts[r]!;
+    next[s] = starts[r + 1]! + shifts[r]!;
   }
+  return shifts;
+}
+
+/** [B] which row stands at each place. */
+function placed({ starts }: Runs, shifts: Int32Array, B: number): Int32Array<ArrayBuffer> {
+  const order = new Int32Array(B);
+  for (let r = 0, row = 0; r < shifts.length; r++)
+    for (const [end, shift] = [starts[r + 1]!, shifts[r]!]; row < end; row++) order[row + shift] = row;
   return order;
 }
 
 /** Values in the order of the segments: `placed`, without a list of places. */
-function sorted<A extends Float64Array>(
-  values: Float64Array,
-  into: A,
-  { starts, segment }: Runs,
-  segmentStarts: Int32Array,
-): A {
-  const next = segmentStarts.slice();
-  for (let r = 0, row = 0; r < segment.length; r++) {
-    const [s, end] = [segment[r]!, starts[r + 1]!];
-    const shift = next[s]! - row;
-    next[s] = end + shift;
-    for (; row < end; row++) into[row + shift] = values[row]!;
-  }
+function sorted<A extends Float64Array>(values: Float64Array, into: A, { starts }: Runs, shifts: Int32Array): A {
+  for (let r = 0, row = 0; r < shifts.length; r++)
+    for (const [end, shift] = [starts[r + 1]!, shifts[r]!]; row < end; row++) into[row + shift] = values[row]!;
   return into;
 }
 
 /** Values in the order of the input. */
-function restored<A extends Float64Array>(
-  values: Float64Array,
-  into: A,
-  { starts, segment }: Runs,
-  segmentStarts: Int32Array,
-): A {
-  const next = segmentStarts.slice();
-  for (let r = 0, row = 0; r < segment.length; r++) {
-    const [s, end] = [segment[r]!, starts[r + 1]!];
-    const shift = next[s]! - row;
-    next[s] = end + shift;
-    for (; row < end; row++) into[row] = values[row + shift]!;
-  }
+function restored<A extends Float64Array>(values: Float64Array, into: A, { starts }: Runs, shifts: Int32Array): A {
+  for (let r = 0, row = 0; r < shifts.length; r++)
+    for (const [end, shift] = [starts[r + 1]!, shifts[r]!]; row < end; row++) into[row] = values[row + shift]!;
   return into;
 }

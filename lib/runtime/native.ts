@@ -136,7 +136,9 @@ export interface NativeUpdate {
   beta2: number;
   epsilon: number;
   weightDecay: number;
+  /** this update's number, from 1 */
   step: number;
+  /** what clipping multiplies gradients with; 1 in a backward pass */
   gradientScale: number;
   pieceElements: number;
   tensors: { place: number; master: NativeTensor | null; moments: NativeTensor[] }[];

@@ -133,6 +133,21 @@ template <class T, class W> size_t held_blocks(const Problem<T, W>& p) {
   return least(blocks_of(p.tokens, kBlock), kNear > size ? kNear / size : 1);
 }
 
+/** body(chunk, its first token, its last) for chunks of blocks whose logits are held, in order; false from it ends them. Rows are packed if `packs_rows`. */
+template <class T, class W, class F> void each_held_chunk(Stream& stream, const Problem<T, W>& p, bool packs_rows, F&& body) {
+  const size_t blocks = blocks_of(p.tokens, kBlock), together = held_blocks(p);
+  Scratch scratch;
+  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * together);
+  T* held = scratch.take<T>(together * p.vocabulary * p.stride);
+  for (size_t begin = 0; begin < blocks; begin += together) {
+    Scratch inner;
+    Chunk<T, W> chunk{stream, p, begin, least(begin + together, blocks), statistics, held};
+    chunk.pack_columns(inner);
+    if (packs_rows) chunk.pack_rows(inner);
+    if (!body(chunk, begin * kBlock, least(chunk.end * kBlock, p.tokens))) return;
+  }
+}
+
 }  // namespace
 
 KERNEL_WEIGHT(cpu, Head) {
@@ -160,19 +175,11 @@ KERNEL_WEIGHT(cpu, Head) {
 KERNEL_WEIGHT(cpu, HeadBackward) {
   const Problem<T, W> p = problem_of(op);
   if (!arguments_hold(stream, op, p)) return;
-  const size_t blocks = blocks_of(p.tokens, kBlock), together = held_blocks(p);
   Scratch scratch;
   const Normalisers<T> normalisers(p.tokens, scratch);
-  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * together);
-  T* held = scratch.take<T>(together * p.vocabulary * p.stride);
-  for (size_t begin = 0; begin < blocks; begin += together) {
-    Scratch inner;
-    Chunk<T, W> chunk{stream, p, begin, least(begin + together, blocks), statistics, held};
-    chunk.pack_columns(inner);
-    if (op.dWeight) chunk.pack_rows(inner);
+  each_held_chunk(stream, p, bool(op.dWeight), [&](const Chunk<T, W>& chunk, size_t first, size_t last) {
     // what the forward pass found, or where that is coarse, found anew
     bool coarse = false;
-    const size_t first = begin * kBlock, last = least(chunk.end * kBlock, p.tokens);
     for (size_t i = first; i < last; i++) {
       normalisers.set(i, op.logSumExp[i]);
       coarse |= normalisers.coarse(op.logSumExp[i]);
@@ -183,7 +190,8 @@ KERNEL_WEIGHT(cpu, HeadBackward) {
         if (normalisers.coarse(op.logSumExp[i])) normalisers.set(i, chunk.statistics(i / kBlock).join(p.tiles(), i % kBlock));
     }
     chunk.gradients(coarse, {op.dLogProbs.data, op.dEntropy.data, op.entropy.data, normalisers}, op.dHidden.data, op.dWeight.data);
-  }
+    return true;
+  });
 }
 
 KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
@@ -191,40 +199,33 @@ KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
   if (!arguments_hold(stream, op, p)) return;
   if (!loss_arguments_hold(stream, op)) return;
   const simd::TokenLoss<T> token_loss(op);
-  const size_t blocks = blocks_of(p.tokens, kBlock), together = held_blocks(p);
   Scratch scratch;
   const Normalisers<T> normalisers(p.tokens, scratch);
   T* d_log_probs = scratch.take<T>(p.tokens);
-  T* statistics = scratch.take<T>(Statistics<T>::size(p.tiles()) * together);
-  T* held = scratch.take<T>(together * p.vocabulary * p.stride);
-  for (size_t begin = 0; begin < blocks; begin += together) {
-    Scratch inner;
-    Chunk<T, W> chunk{stream, p, begin, least(begin + together, blocks), statistics, held};
-    chunk.pack_columns(inner);
-    if (op.dWeight) chunk.pack_rows(inner);
+  each_held_chunk(stream, p, bool(op.dWeight), [&](const Chunk<T, W>& chunk, size_t first, size_t last) {
     chunk.measure();
-    parallel_for(stream, chunk.end - begin, [&](size_t i) {
-      const Statistics<T> found = chunk.statistics(begin + i);
-      const size_t first = (begin + i) * kBlock, last = first + p.tokens_of(begin + i);
-      for (size_t at = first; at < last; at++) {
+    parallel_for(stream, chunk.end - chunk.begin, [&](size_t i) {
+      const size_t block = chunk.begin + i, begin = block * kBlock, end = begin + p.tokens_of(block);
+      const Statistics<T> found = chunk.statistics(block);
+      for (size_t at = begin; at < end; at++) {
         T log_sum_exp;
-        const auto whole = found.join(p.tiles(), at - first);
-        found.finish(whole, at - first, &op.logProbs[at], &op.entropy[at], &log_sum_exp);
+        const auto whole = found.join(p.tiles(), at - begin);
+        found.finish(whole, at - begin, &op.logProbs[at], &op.entropy[at], &log_sum_exp);
         if (normalisers.coarse(log_sum_exp)) normalisers.set(at, whole);
         else normalisers.set(at, log_sum_exp);
       }
-      simd::token_losses<T>(token_loss, op.logProbs.data, first, last, op.loss.data, d_log_probs, op.clipped.data);
-      for (size_t at = first; at < last; at++) d_log_probs[at] += op.logProbSlopes[at];
+      simd::token_losses<T>(token_loss, op.logProbs.data, begin, end, op.loss.data, d_log_probs, op.clipped.data);
+      for (size_t at = begin; at < end; at++) d_log_probs[at] += op.logProbSlopes[at];
     });
     // before anything reaches dWeight
-    const size_t first = begin * kBlock, last = least(chunk.end * kBlock, p.tokens);
     if (!all_finite(stream, op.kName, "a logit", op.logProbs.data, first, last) ||
         !all_finite(stream, op.kName, "a logit", op.entropy.data, first, last) ||
         !all_finite(stream, op.kName, "the loss", op.loss.data, first, last) ||
         !all_finite(stream, op.kName, "the slope", d_log_probs, first, last))
-      return;
+      return false;
     chunk.gradients(true, {d_log_probs, op.entropySlopes.data, op.entropy.data, normalisers}, op.dHidden.data, op.dWeight.data);
-  }
+    return true;
+  });
 }
 
 }  // namespace g2rpo

@@ -6,7 +6,7 @@ import { formatTable } from '../../report/table.ts';
 import { G2rpoError } from '../../runtime/errors.ts';
 import { defineCommand, type Io } from '../command.ts';
 import { usageError } from '../parse.ts';
-import { readRollouts, withField, type RolloutRows } from '../rolloutRows.ts';
+import { readRollouts, withField } from '../rolloutRows.ts';
 
 const ROWS_AT_ONCE = 4096;
 
@@ -44,14 +44,12 @@ Where only the order of rewards matters (g2rpo, gaussian-gdpo) one may be Infini
     const choice = estimatorNamed(estimator);
     const { over } = choice.make(settings); // before anything is read
     const source = file ?? 'standard input';
-    const rows = await readRollouts(file === undefined ? (io.stdin ?? process.stdin) : createReadStream(file), source);
-    const { rewards, groups, tasks, lengths, components, greedyRewards } = rows;
-    const given = { tasks, lengths, components, greedyRewards };
-    const lists = Object.fromEntries(Object.entries(given).filter(([, list]) => list !== undefined));
-    const values = await compare(choice.name, { rewards, groups, ...lists }, settings).catch((error: unknown) => {
-      throw named(error, rows, source);
+    const input = file === undefined ? (io.stdin ?? process.stdin) : createReadStream(file);
+    const { texts, lines, ...lists } = await readRollouts(input, source);
+    const values = await compare(choice.name, lists, settings).catch((error: unknown) => {
+      throw named(error, lines, source);
     });
-    writeRows(io, rows, over === 'tokens' ? perRollout(values, rows.lengths!) : Array.from(values, String));
+    writeRows(io, texts, over === 'tokens' ? perRollout(values, lists.lengths!) : Array.from(values, String));
     return 0;
   },
 });
@@ -83,7 +81,7 @@ function perRollout(values: Float64Array, lengths: readonly number[]): string[] 
   return lengths.map((length) => `[${values.subarray(end, (end += length)).join(',')}]`);
 }
 
-function writeRows({ stdout }: Io, { texts }: RolloutRows, values: string[]): void {
+function writeRows({ stdout }: Io, texts: readonly string[], values: string[]): void {
   for (let from = 0; from < texts.length; from += ROWS_AT_ONCE) {
     const rows = texts.slice(from, from + ROWS_AT_ONCE);
     stdout.write(rows.map((text, i) => `${withField(text, 'advantage', values[from + i]!)}\n`).join(''));
@@ -91,7 +89,7 @@ function writeRows({ stdout }: Io, { texts }: RolloutRows, values: string[]): vo
 }
 
 /** An error of an estimator in the words of the rows, with the line that is to blame. */
-function named(error: unknown, { lines }: RolloutRows, source: string): unknown {
+function named(error: unknown, lines: readonly number[], source: string): unknown {
   if (!(error instanceof G2rpoError)) return error;
   const { argument, row, wanted, got } = error.details;
   const name = String(argument).replace(/\[\d+\]$/, ''); // which row it is, is said by the line

@@ -7,16 +7,7 @@ import type { Tensor } from '../../runtime/tensor.ts';
  * the host's memory (`zerosOnHost`) and come to the device piece by piece, or both. With the same scalars parameters and moments move by the same bits as
  * in `adamw` or `adamw8bit` over all of them.
  */
-export interface ParameterUpdate {
-  learningRate: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
-  /** this update's number, from 1 */
-  step: number;
-  /** what clipping multiplies gradients with; 1 in a backward pass */
-  gradientScale: number;
+export interface ParameterUpdate extends Omit<NativeUpdate, 'pieceElements' | 'tensors'> {
   /** elements whose moments come from the host's memory at a time, while those before them go back; a multiple of 256, default 2²⁴ */
   pieceElements?: number;
   /** of every tensor of the policy's `trained`, in its order; all that is kept of one is on the device, or in the host's memory */
