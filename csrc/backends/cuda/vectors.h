@@ -1,5 +1,7 @@
 // Elements sixteen bytes at a time where pointers allow it: four bytes a thread reach about half of the memory's speed.
 #pragma once
+#include <tensor_core.cuh>
+
 #include "device.h"
 
 namespace g2rpo::cuda {
@@ -20,21 +22,33 @@ template <class... P> __host__ __device__ bool aligned(const P*... p) { return (
 template <class T> __device__ T widened(T x) { return x; }
 __device__ inline float widened(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
 
+/** Neighbours stored as they are, or rounded. */
+template <int W, class T> __device__ void store_as(T* p, const Pack<T, W>& v) { store<W>(p, v); }
+template <int W> __device__ void store_as(bf16* p, const Pack<float, W>& v) {
+  if constexpr (W == 1) {
+    p->bits = static_cast<uint16_t>(pack_bf16(v.x[0], 0));
+  } else {
+    Pack<uint32_t, W / 2> pairs;
+    for (int w = 0; w < W; w += 2) pairs.x[w / 2] = pack_bf16(v.x[w], v.x[w + 1]);
+    store<W / 2>(reinterpret_cast<uint32_t*>(p), pairs);
+  }
+}
+
 /** start(std::integral_constant<int, W>) with packs of 16 bytes where rows of `width` elements are made of them. */
 template <class T, class F> void with_pack(size_t width, bool aligned, F&& start) {
   if (aligned && width % kWide<T> == 0) start(std::integral_constant<int, kWide<T>>{});
   else start(std::integral_constant<int, 1>{});
 }
 
-/** What an elementwise kernel reads and writes; an output may be an input. */
-template <class T, int I, int O> struct Arrays {
+/** What an elementwise kernel reads and writes; an output may be an input. Of f32 all outputs may be rounded to bf16. */
+template <class T, int I, int O, class U = T> struct Arrays {
   const T* in[I];
-  T* out[O];
+  U* out[O];
 };
 
 constexpr int kPacks = 2;  // that a thread has under way at a time
 
-template <int W, class T, int I, int O, class F> __device__ void map_pack(const Pack<T, W> (&in)[I], const Arrays<T, I, O>& a, size_t i, const F& f) {
+template <int W, class T, int I, int O, class U, class F> __device__ void map_pack(const Pack<T, W> (&in)[I], const Arrays<T, I, O, U>& a, size_t i, const F& f) {
   Pack<T, W> out[O];
   for (int w = 0; w < W; w++) {
     T x[I], y[O];
@@ -42,11 +56,11 @@ template <int W, class T, int I, int O, class F> __device__ void map_pack(const 
     f(x, y);
     for (int k = 0; k < O; k++) out[k].x[w] = y[k];
   }
-  for (int k = 0; k < O; k++) store<W>(a.out[k] + i, out[k]);
+  for (int k = 0; k < O; k++) store_as<W>(a.out[k] + i, out[k]);
 }
 
 /** out = f(in) for the elements [begin, end), by all threads of a block; aligned to W elements at begin. */
-template <int W, class T, int I, int O, class F> __device__ void map_part(const Arrays<T, I, O>& a, size_t begin, size_t end, const F& f) {
+template <int W, class T, int I, int O, class U, class F> __device__ void map_part(const Arrays<T, I, O, U>& a, size_t begin, size_t end, const F& f) {
   const size_t step = blockDim.x * W;
   for (size_t i = begin + threadIdx.x * W; i < end; i += kPacks * step) {
     if (i + (kPacks - 1) * step + W <= end) {
@@ -65,19 +79,33 @@ template <int W, class T, int I, int O, class F> __device__ void map_part(const 
   }
 }
 
-template <int W, class T, int I, int O, class F> __global__ void map_elements(Arrays<T, I, O> a, size_t n, F f) {
+template <int W, class T, int I, int O, class U, class F> __global__ void map_elements(Arrays<T, I, O, U> a, size_t n, F f) {
   const size_t size = kPacks * blockDim.x * W, begin = blockIdx.x * size;
   map_part<W>(a, begin, begin + size < n ? begin + size : n, f);
 }
 
 /** out = f(in), element by element: f(const T (&in)[I], T (&out)[O]). */
-template <class T, int I, int O, class F> void map(Stream& stream, size_t n, const Arrays<T, I, O>& a, const F& f) {
+template <class T, int I, int O, class F, class U = T> void map(Stream& stream, size_t n, const Arrays<T, I, O, U>& a, const F& f) {
   if (n == 0) return;
   bool wide = true;
   for (const T* p : a.in) wide &= aligned(p);
-  for (const T* p : a.out) wide &= aligned(p);
+  for (const U* p : a.out) wide &= aligned(p);
   const size_t size = kPacks * kThreads * (wide ? kWide<T> : 1);
-  launch(stream, wide ? map_elements<kWide<T>, T, I, O, F> : map_elements<1, T, I, O, F>, blocks_for(n, size), kThreads, a, n, f);
+  launch(stream, wide ? map_elements<kWide<T>, T, I, O, U, F> : map_elements<1, T, I, O, U, F>, blocks_for(n, size), kThreads, a, n, f);
+}
+
+/** The same, to `out` or, where it is there, to `narrow`. */
+template <int I, int O, class T, class F>
+void map_either(Stream& stream, size_t n, const T* const (&in)[I], T* const (&out)[O], bf16* const (&narrow)[O], const F& f) {
+  const auto to = [&]<class U>(U* const (&outputs)[O]) {
+    Arrays<T, I, O, U> a;
+    for (int i = 0; i < I; i++) a.in[i] = in[i];
+    for (int o = 0; o < O; o++) a.out[o] = outputs[o];
+    map<T, I, O>(stream, n, a, f);
+  };
+  if constexpr (sizeof(T) == 4)
+    if (narrow[0]) return to(narrow);
+  to(out);
 }
 
 }  // namespace g2rpo::cuda

@@ -9,6 +9,8 @@
 #include "../../ops/linear/op.h"
 #include "../../ops/lora/op.h"
 #include "../../ops/rms_norm/op.h"
+#include "../../ops/round_bf16/op.h"
+#include "operand.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -64,12 +66,23 @@ template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block,
   else if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
 }
 
+/** Rows as others read them and, if so it is to be, rounded for products. */
+template <class T> Operand<T> both_ways(Stream& stream, T* x, size_t count, bool narrow, Scratch& scratch) {
+  Operand<T> rows{x};
+  if (!narrow) return rows;
+  rows.narrow = scratch.take<bf16>(count);
+  const RawView from{x, count}, to{rows.narrow, count};
+  run(stream, RoundBf16{{&from, 1}, {&to, 1}});
+  return rows;
+}
+
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
 template <class T>
-void linear(Stream& stream, size_t rows, size_t in, size_t out, const T* x, const Parameter<T>& weight, T* y,
+void linear(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Operand<const T>> x, const Parameter<T>& weight, T* y,
             const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
   with_values(weight, [&]<class W>(const W* values) {
-    Linear<T, W> op{matrix(x, rows, in), matrix(values, out, in), {}, {}, matrix(y, rows, out)};
+    Linear<T, W> op{matrix(x.wide, rows, in), matrix(values, out, in), {}, {}, matrix(y, rows, out)};
+    op.narrow_x = x.narrow;
     if (bias) op.bias = vector<const T>(bias->weight, out);
     if (residual) op.residual = matrix(residual, rows, out);
     op.packed = weight.packed;
@@ -92,58 +105,60 @@ template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>
   if (!weight.narrow) pack(stream, in, out, weight, scratch.take<T>(packed_weight_size(out, in)));
 }
 
-/** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. */
+/** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. Of dY and x both are narrow or neither; dY may be there both ways. */
 template <class T>
-void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, const T* dY, const T* x, const Parameter<T>& weight,
-                     const Parameter<T>* bias, T* dX, bool accumulate = false) {
+void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Operand<const T>> dY, std::type_identity_t<Operand<const T>> x,
+                     const Parameter<T>& weight, const Parameter<T>* bias, T* dX, bool accumulate = false) {
   if (weight.gradient || (bias && bias->gradient)) {
-    LinearBackwardWeight<T> op{matrix(dY, rows, out), matrix(x, rows, in), matrix(weight.gradient, out, in), {}};
+    LinearBackwardWeight<T> op{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix(weight.gradient, out, in), {}};
+    op.narrow_dY = dY.narrow, op.narrow_x = x.narrow;
     if (bias) op.dBias = vector(bias->gradient, out);
     op.in_bf16 = weight.narrow != nullptr;
     run(stream, op);
   }
   if (const auto& lora = weight.adapter; lora.rank)
-    run(stream, LoraBackward<T>{matrix(dY, rows, out), matrix(x, rows, in), matrix<const T>(lora.a, lora.rank, in),
+    run(stream, LoraBackward<T>{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix<const T>(lora.a, lora.rank, in),
                                 matrix<const T>(lora.b, out, lora.rank), matrix(lora.dA, lora.rank, in),
                                 matrix(lora.dB, out, lora.rank), lora.scale});
   if (!dX) return;
   with_values(weight, [&]<class W>(const W* values) {
-    LinearBackwardInput<T, W> op{matrix(dY, rows, out), matrix(values, out, in), matrix(dX, rows, in)};
+    LinearBackwardInput<T, W> op{matrix(dY.wide, rows, out), matrix(values, out, in), matrix(dX, rows, in)};
+    op.narrow_dY = dY.narrow;
     op.accumulate = accumulate;
     run(stream, op);
   });
 }
 
 template <class T>
-void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parameter<T>& weight, double epsilon, T* y, T* rstd) {
-  run(stream, RmsNorm<T>{matrix(x, rows, size), vector<const T>(weight.weight, size), epsilon, matrix(y, rows, size),
-                         vector(rstd, rows)});
+void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parameter<T>& weight, double epsilon, std::type_identity_t<Operand<T>> y, T* rstd) {
+  run(stream, RmsNorm<T>{matrix(x, rows, size), vector<const T>(weight.weight, size), epsilon, matrix(y.wide, rows, size),
+                         vector(rstd, rows), y.narrow});
 }
 
-/** dX = residual + gradient; dX may be the residual or dY. */
+/** dX = residual + gradient; dX may be the residual or dY, and may be wanted both ways. */
 template <class T>
 void rms_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Parameter<T>& weight,
-                       const T* rstd, const T* residual, T* dX) {
+                       const T* rstd, const T* residual, std::type_identity_t<Operand<T>> dX) {
   RmsNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(weight.weight, size),
-                        vector(rstd, rows), {}, vector(weight.gradient, size), matrix(dX, rows, size)};
+                        vector(rstd, rows), {}, vector(weight.gradient, size), matrix(dX.wide, rows, size), dX.narrow};
   if (residual) op.residual = matrix(residual, rows, size);
   run(stream, op);
 }
 
 template <class T>
-void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affine<T>& norm, double epsilon, T* y, T* mean,
+void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affine<T>& norm, double epsilon, std::type_identity_t<Operand<T>> y, T* mean,
                 T* rstd) {
   run(stream, LayerNorm<T>{matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
-                           vector<const T>(norm.bias.weight, size), epsilon, matrix(y, rows, size), vector(mean, rows),
-                           vector(rstd, rows)});
+                           vector<const T>(norm.bias.weight, size), epsilon, matrix(y.wide, rows, size), vector(mean, rows),
+                           vector(rstd, rows), y.narrow});
 }
 
 template <class T>
 void layer_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Affine<T>& norm,
-                         const T* mean, const T* rstd, const T* residual, T* dX) {
+                         const T* mean, const T* rstd, const T* residual, std::type_identity_t<Operand<T>> dX) {
   LayerNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
                           vector(mean, rows), vector(rstd, rows), {}, vector(norm.weight.gradient, size),
-                          vector(norm.bias.gradient, size), matrix(dX, rows, size)};
+                          vector(norm.bias.gradient, size), matrix(dX.wide, rows, size), dX.narrow};
   if (residual) op.residual = matrix(residual, rows, size);
   run(stream, op);
 }

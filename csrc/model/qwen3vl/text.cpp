@@ -50,16 +50,16 @@ template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch&
 template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& scratch, size_t past) const {
   const auto& t = c_.text;
   const size_t ks = t.key_size();
-  s.normed1 = scratch.take<T>(n * t.hidden);
+  s.normed1 = Operand<T>::take(n * t.hidden, narrow_, scratch);
   s.rstd1 = scratch.take<T>(n);
   s.q_rstd = scratch.take<T>(n * t.heads);
   s.k_rstd = scratch.take<T>(n * t.kv_heads);
   s.q_roped = scratch.take<T>(n * t.query_size());
   s.k_roped = scratch.take<T>((past + n) * ks) + past * ks;
-  s.normed2 = scratch.take<T>(n * t.hidden);
+  s.normed2 = Operand<T>::take(n * t.hidden, narrow_ && !t.moe.experts, scratch);
   s.rstd2 = scratch.take<T>(n);
   if (t.moe.experts) return s.moe.take_rowwise(t.moe, n, scratch);
-  s.activated = scratch.take<T>(n * t.mlp);
+  s.activated = Operand<T>::take(n * t.mlp, narrow_, scratch);
 }
 
 template <class T>
@@ -81,7 +81,8 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
   }
   if (out && mlp && after < n) pack(stream, mlp, h, w.down, scratch);
   in_row_blocks(stream, n, before, [&](size_t r, size_t m) {
-    T *normed = s.normed1 + r * h, *q = s.q + r * qs, *k = s.k + r * ks, *q_roped = s.q_roped + r * qs, *k_roped = s.k_roped + r * ks;
+    const auto normed = s.normed1 + r * h;
+    T *q = s.q + r * qs, *k = s.k + r * ks, *q_roped = s.q_roped + r * qs, *k_roped = s.k_roped + r * ks;
     rms_norm(stream, m, h, s.x + r * h, w.input_norm, t.epsilon, normed, s.rstd1 + r);
     if (products) {
       linear(stream, m, h, qs, normed, w.q, q);
@@ -104,20 +105,22 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
-    T *middle = s.middle + r * h, *normed = s.normed2 + r * h;
+    T* middle = s.middle + r * h;
+    const auto normed = s.normed2 + r * h;
     if (products) linear<T>(stream, m, qs, h, s.attended + r * qs, w.o, middle, nullptr, s.x + r * h);
     rms_norm(stream, m, h, middle, w.post_norm, t.epsilon, normed, s.rstd2 + r);
     if (!mlp) return;
-    T *gate = s.gate + r * mlp, *up = s.up + r * mlp, *activated = s.activated + r * mlp;
+    T *gate = s.gate + r * mlp, *up = s.up + r * mlp;
+    const auto activated = s.activated + r * mlp;
     if (products) {
       linear(stream, m, h, mlp, normed, w.gate, gate);
       linear(stream, m, h, mlp, normed, w.up, up);
     }
-    run(stream, SwiGlu<T>{matrix<const T>(gate, m, mlp), matrix<const T>(up, m, mlp), matrix(activated, m, mlp)});
+    run(stream, SwiGlu<T>{matrix<const T>(gate, m, mlp), matrix<const T>(up, m, mlp), matrix(activated.wide, m, mlp), activated.narrow});
     if (out) linear<T>(stream, m, mlp, h, activated, w.down, out + r * h, nullptr, middle);
   });
   if (mlp) return;
-  moe_forward<T>(stream, t, w.moe, n, s.normed2, s.moe, products);
+  moe_forward<T>(stream, t, w.moe, n, s.normed2.wide, s.moe, products);
   if (out) moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, out);
 }
 
@@ -127,6 +130,7 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, ks = t.key_size(), d = t.head_dim, past = cached ? cached->past() : 0;
   keep_ = keep;
+  narrow_ = stream.accelerator && w_.narrow;
 
   T* x = scratch.take<T>(n * h);
   in_ = {on_device(stream, input.ids, scratch), on_device(stream, input.segment_starts, scratch), on_device(stream, input.segment_prefix, scratch),
@@ -172,12 +176,16 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   Scratch scratch(stream);
   const size_t mlp = t.moe.experts ? 0 : t.mlp;
   T* d_activated = scratch.take<T>(n * mlp);
-  T* d_up = scratch.take<T>(n * mlp);
-  T* narrow = scratch.take<T>(n * h);
+  // what is in bf16 has memory of its own, and is else where the gradient is that it follows from
+  const auto beside = [&](T* wide, size_t count) { return narrow_ ? Operand<T>::take(count, true, scratch) : Operand<T>{wide}; };
+  const Operand<T> d_gate = beside(d_activated, n * mlp), d_up = Operand<T>::take(n * mlp, narrow_, scratch);
+  T* d_normed = scratch.take<T>(n * h);
   T* d_attended = scratch.take<T>(n * qs);
   T* d_q = scratch.take<T>(n * qs);
   T* d_k = scratch.take<T>(n * ks);
   T* d_v = scratch.take<T>(n * ks);
+  const Operand<T> d_q_product = beside(d_q, n * qs), d_k_product = beside(d_k, n * ks);
+  const Operand<T> handed = both_ways(stream, g, n * h, narrow_, scratch);
   const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
 
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
@@ -189,17 +197,18 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
       run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
                                   matrix(d_features.levels[l + 1], d_features.count, h)});
     if (t.moe.experts) {
-      moe_backward<T>(stream, t, w.moe, n, g, s.normed2, s.moe, narrow);
+      moe_backward<T>(stream, t, w.moe, n, g, s.normed2.wide, s.moe, d_normed);
     } else {
-      linear_backward<T>(stream, n, t.mlp, h, g, s.activated, w.down, nullptr, d_activated);
-      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp),
-                                    matrix<const T>(s.up, n, t.mlp), matrix(d_activated, n, t.mlp), matrix(d_up, n, t.mlp)});
-      linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, narrow);
-      linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, narrow, true);
+      linear_backward<T>(stream, n, t.mlp, h, handed, s.activated, w.down, nullptr, d_activated);
+      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp),
+                                    matrix(d_gate.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_gate.narrow, d_up.narrow});
+      linear_backward<T>(stream, n, h, t.mlp, d_gate, s.normed2, w.gate, nullptr, d_normed);
+      linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, d_normed, true);
     }
-    rms_norm_backward<T>(stream, n, h, narrow, s.middle, w.post_norm, s.rstd2, g, g);
+    rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, g, handed);
 
-    linear_backward<T>(stream, n, qs, h, g, s.attended, w.o, nullptr, d_attended);
+    Scratch inner(stream);
+    linear_backward<T>(stream, n, qs, h, handed, both_ways(stream, s.attended, n * qs, narrow_, inner), w.o, nullptr, d_attended);
     AttentionBackward<T> attention{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
                                    cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
                                    cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
@@ -210,12 +219,12 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     run(stream, attention);
     rope(stream, n, t.heads, cosine_, sine_, d_q, true);
     rope(stream, n, t.kv_heads, cosine_, sine_, d_k, true);
-    rms_norm_backward<T>(stream, n * t.heads, d, d_q, s.q, w.q_norm, s.q_rstd, nullptr, d_q);
-    rms_norm_backward<T>(stream, n * t.kv_heads, d, d_k, s.k, w.k_norm, s.k_rstd, nullptr, d_k);
-    linear_backward<T>(stream, n, h, qs, d_q, s.normed1, w.q, nullptr, narrow);
-    linear_backward<T>(stream, n, h, ks, d_k, s.normed1, w.k, nullptr, narrow, true);
-    linear_backward<T>(stream, n, h, ks, d_v, s.normed1, w.v, nullptr, narrow, true);
-    rms_norm_backward<T>(stream, n, h, narrow, s.x, w.input_norm, s.rstd1, g, g);
+    rms_norm_backward<T>(stream, n * t.heads, d, d_q, s.q, w.q_norm, s.q_rstd, nullptr, d_q_product);
+    rms_norm_backward<T>(stream, n * t.kv_heads, d, d_k, s.k, w.k_norm, s.k_rstd, nullptr, d_k_product);
+    linear_backward<T>(stream, n, h, qs, d_q_product, s.normed1, w.q, nullptr, d_normed);
+    linear_backward<T>(stream, n, h, ks, d_k_product, s.normed1, w.k, nullptr, d_normed, true);
+    linear_backward<T>(stream, n, h, ks, both_ways(stream, d_v, n * ks, narrow_, inner), s.normed1, w.v, nullptr, d_normed, true);
+    rms_norm_backward<T>(stream, n, h, d_normed, s.x, w.input_norm, s.rstd1, g, handed);
     gradients.finish();
   }
   if (visual)

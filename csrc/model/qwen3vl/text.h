@@ -7,6 +7,7 @@
 #include "gradients.h"
 #include "kv_cache.h"
 #include "moe.h"
+#include "operand.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -33,7 +34,8 @@ template <class T> struct TextLayerState {
   // results of matrix products and of attention
   T *q, *k, *v, *attended, *log_sum_exp, *middle, *gate, *up;
   // what follows from them row by row
-  T *normed1, *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *normed2, *rstd2, *activated;
+  Operand<T> normed1, normed2, activated;
+  T *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *rstd2;
   MoeState<T> moe;  // in the place of gate, up and activated where there are experts
 };
 
@@ -69,6 +71,7 @@ template <class T> class TextModel {
 
   const Config& c_;
   const Weights<T>& w_;
+  bool narrow_ = false;  // what products alone read is kept in bf16
   Keep keep_ = Keep::nothing;
   /** the input's lists where ops find them, for as long as its scratch */
   struct {

@@ -46,24 +46,26 @@ void VisionTower<T>::merge(Stream& stream, size_t patches, const Merger<T>& merg
                            MergerState<T>& s, Scratch& scratch) {
   const size_t tokens = patches / c_.vision.group(), wide = c_.vision.hidden * c_.vision.group();
   const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
-  s = {x, scratch.take<T>(tokens * wide), scratch.take<T>(rows), scratch.take<T>(rows), scratch.take<T>(tokens * wide),
-       scratch.take<T>(tokens * wide)};
+  const auto operand = [&] { return Operand<T>::take(tokens * wide, narrow_, scratch); };
+  s = {x, operand(), scratch.take<T>(rows), scratch.take<T>(rows), scratch.take<T>(tokens * wide), operand()};
   layer_norm(stream, rows, size, x, merger.norm, c_.vision.epsilon, s.normed, s.mean, s.rstd);
   linear(stream, tokens, wide, wide, s.normed, merger.fc1.weight, s.hidden, &merger.fc1.bias);
-  run(stream, GeluErf<T>{matrix<const T>(s.hidden, tokens, wide), matrix(s.activated, tokens, wide)});
+  run(stream, GeluErf<T>{matrix<const T>(s.hidden, tokens, wide), matrix(s.activated.wide, tokens, wide), s.activated.narrow});
   linear(stream, tokens, wide, c_.text.hidden, s.activated, merger.fc2.weight, out, &merger.fc2.bias);
 }
 
 template <class T>
-void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
+void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, T* dOut,
                                     const MergerState<T>& s, T* dX, Scratch& scratch) {
   const size_t tokens = patches / c_.vision.group(), wide = c_.vision.hidden * c_.vision.group();
   const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
   T* a = scratch.take<T>(tokens * wide);
   T* b = scratch.take<T>(tokens * wide);
-  linear_backward(stream, tokens, wide, c_.text.hidden, dOut, s.activated, merger.fc2.weight, &merger.fc2.bias, a);
-  run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(a, tokens, wide)});
-  linear_backward(stream, tokens, wide, wide, a, s.normed, merger.fc1.weight, &merger.fc1.bias, b);
+  const Operand<T> d_hidden = narrow_ ? Operand<T>::take(tokens * wide, true, scratch) : Operand<T>{a};
+  linear_backward(stream, tokens, wide, c_.text.hidden, both_ways(stream, dOut, tokens * c_.text.hidden, narrow_, scratch), s.activated, merger.fc2.weight,
+                  &merger.fc2.bias, a);
+  run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(d_hidden.wide, tokens, wide), d_hidden.narrow});
+  linear_backward(stream, tokens, wide, wide, d_hidden, s.normed, merger.fc1.weight, &merger.fc1.bias, b);
   // dX already holds what comes from the blocks above; where it is not wanted, the norm's own gradients still are
   layer_norm_backward<T>(stream, rows, size, b, s.x, merger.norm, s.mean, s.rstd, dX, dX ? dX : b);
 }
@@ -79,13 +81,13 @@ template <class T> void VisionTower<T>::take_products(size_t n, State& s, Scratc
 
 template <class T> void VisionTower<T>::take_rowwise(size_t n, State& s, Scratch& scratch) const {
   const auto& v = c_.vision;
-  s.normed1 = scratch.take<T>(n * v.hidden);
+  s.normed1 = Operand<T>::take(n * v.hidden, narrow_, scratch);
   s.mean1 = scratch.take<T>(n);
   s.rstd1 = scratch.take<T>(n);
-  s.normed2 = scratch.take<T>(n * v.hidden);
+  s.normed2 = Operand<T>::take(n * v.hidden, narrow_, scratch);
   s.mean2 = scratch.take<T>(n);
   s.rstd2 = scratch.take<T>(n);
-  s.activated = scratch.take<T>(n * v.mlp);
+  s.activated = Operand<T>::take(n * v.mlp, narrow_, scratch);
 }
 
 template <class T>
@@ -126,11 +128,12 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
-    T *middle = s.middle + r * h, *normed = s.normed2 + r * h, *hidden = s.hidden + r * v.mlp, *activated = s.activated + r * v.mlp;
+    T *middle = s.middle + r * h, *hidden = s.hidden + r * v.mlp;
+    const auto normed = s.normed2 + r * h, activated = s.activated + r * v.mlp;
     if (products) linear(stream, m, h, h, s.attended + r * h, w.proj.weight, middle, &w.proj.bias, s.x + r * h);
     layer_norm(stream, m, h, middle, w.norm2, v.epsilon, normed, s.mean2 + r, s.rstd2 + r);
     if (products) linear(stream, m, h, v.mlp, normed, w.fc1.weight, hidden, &w.fc1.bias);
-    run(stream, GeluTanh<T>{matrix<const T>(hidden, m, v.mlp), matrix(activated, m, v.mlp)});
+    run(stream, GeluTanh<T>{matrix<const T>(hidden, m, v.mlp), matrix(activated.wide, m, v.mlp), activated.narrow});
     if (out) linear(stream, m, v.mlp, h, activated, w.fc2.weight, out + r * h, &w.fc2.bias, middle);
   });
 }
@@ -139,6 +142,7 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   const auto& v = c_.vision;
   const size_t n = input.patches, h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
   keep_ = keep;
+  narrow_ = stream.accelerator && w_.narrow;
 
   segment_starts_ = {0};  // each temporal patch of each grid is a segment of its own
   for (size_t g = 0; g < input.grids.size(); g += 3)
@@ -208,8 +212,9 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     merge_backward(stream, n, weights.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
     gradients.finish();
   }
-  T* wide = scratch.take<T>(n * v.mlp);
-  T* narrow = scratch.take<T>(n * h);
+  T* d_activated = scratch.take<T>(n * v.mlp);
+  const Operand<T> d_hidden = narrow_ ? Operand<T>::take(n * v.mlp, true, scratch) : Operand<T>{d_activated};
+  T* d_rows = scratch.take<T>(n * h);
   T* d_qkv = scratch.take<T>(n * 3 * h);
   for (size_t b = v.depth; b-- > 0;) {
     for (size_t k = 0; k < v.taps.size(); k++) {
@@ -224,13 +229,15 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     const auto& w = weights.blocks[b];
     const auto& s = blocks_[b];
     if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
-    linear_backward(stream, n, v.mlp, h, g, s.activated, w.fc2.weight, &w.fc2.bias, wide);
-    run(stream, GeluTanhBackward<T>{matrix<const T>(wide, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(wide, n, v.mlp)});
-    linear_backward(stream, n, h, v.mlp, wide, s.normed2, w.fc1.weight, &w.fc1.bias, narrow);
-    layer_norm_backward(stream, n, h, narrow, s.middle, w.norm2, s.mean2, s.rstd2, g, g);
+    Scratch inner(stream);
+    Operand<T> handed = both_ways(stream, g, n * h, narrow_, inner);
+    linear_backward(stream, n, v.mlp, h, handed, s.activated, w.fc2.weight, &w.fc2.bias, d_activated);
+    run(stream, GeluTanhBackward<T>{matrix<const T>(d_activated, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(d_hidden.wide, n, v.mlp), d_hidden.narrow});
+    linear_backward(stream, n, h, v.mlp, d_hidden, s.normed2, w.fc1.weight, &w.fc1.bias, d_rows);
+    layer_norm_backward<T>(stream, n, h, d_rows, s.middle, w.norm2, s.mean2, s.rstd2, g, handed);
 
-    linear_backward(stream, n, h, h, g, s.attended, w.proj.weight, &w.proj.bias, narrow);
-    AttentionBackward<T> attention{cube<const T>(narrow, n, v.heads, d),
+    linear_backward(stream, n, h, h, handed, both_ways(stream, s.attended, n * h, narrow_, inner), w.proj.weight, &w.proj.bias, d_rows);
+    AttentionBackward<T> attention{cube<const T>(d_rows, n, v.heads, d),
                                    cube<const T>(s.qkv, n, v.heads, d),
                                    cube<const T>(s.qkv + h, n, v.heads, d),
                                    cube<const T>(s.qkv + 2 * h, n, v.heads, d),
@@ -249,8 +256,8 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
     rotary.row_stride = 3 * h;
     run(stream, rotary);
-    linear_backward(stream, n, h, 3 * h, d_qkv, s.normed1, w.qkv.weight, &w.qkv.bias, narrow);
-    layer_norm_backward(stream, n, h, narrow, s.x, w.norm1, s.mean1, s.rstd1, g, g);
+    linear_backward(stream, n, h, 3 * h, both_ways(stream, d_qkv, n * 3 * h, narrow_, inner), s.normed1, w.qkv.weight, &w.qkv.bias, d_rows);
+    layer_norm_backward<T>(stream, n, h, d_rows, s.x, w.norm1, s.mean1, s.rstd1, g, g);
     gradients.finish();
   }
   if (w_.lowest_block > 0) return;

@@ -5,6 +5,7 @@
 #include "../../core/arena.h"
 #include "../../core/stream.h"
 #include "gradients.h"
+#include "operand.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -23,11 +24,14 @@ template <class T> struct VisionBlockState {
   // results of matrix products and of attention
   T *qkv, *attended, *log_sum_exp, *middle, *hidden;
   // what follows from them row by row
-  T *normed1, *mean1, *rstd1, *normed2, *mean2, *rstd2, *activated;
+  Operand<T> normed1, normed2, activated;
+  T *mean1, *rstd1, *mean2, *rstd2;
 };
 template <class T> struct MergerState {
   const T* x;
-  T *normed, *mean, *rstd, *hidden, *activated;
+  Operand<T> normed;
+  T *mean, *rstd, *hidden;
+  Operand<T> activated;
 };
 
 template <class T> class VisionTower {
@@ -52,11 +56,12 @@ template <class T> class VisionTower {
   void block_forward(Stream& stream, size_t patches, const VisionBlock<T>& weights, const State& s, bool products, T* out);
   void merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
              MergerState<T>& state, Scratch& scratch);
-  void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* dOut,
+  void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, T* dOut,
                       const MergerState<T>& state, T* dX, Scratch& scratch);
 
   const Config& c_;
   const Weights<T>& w_;
+  bool narrow_ = false;  // what products alone read is kept in bf16
   Keep keep_ = Keep::nothing;
   T *cosine_ = nullptr, *sine_ = nullptr;
   std::vector<int32_t> segment_starts_, segment_prefix_;

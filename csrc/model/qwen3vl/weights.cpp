@@ -63,6 +63,18 @@ template <class T> void Weights<T>::find_lowest() {
     if (trained(layers[l])) lowest_layer = l;
 }
 
+template <class T> void Weights<T>::find_narrow() {
+  narrow = true;
+  const auto add = [&](const auto&... matrices) { ((narrow &= matrices.narrow && !matrices.adapter.rank), ...); };
+  for (const auto& l : layers) {
+    add(l.q, l.k, l.v, l.o);
+    if (!l.moe.router.size) add(l.gate, l.up, l.down);
+  }
+  for (const auto& b : blocks) add(b.qkv.weight, b.proj.weight, b.fc1.weight, b.fc2.weight);
+  add(patch.weight, merger.fc1.weight, merger.fc2.weight);
+  for (const auto& tap : deepstack) add(tap.fc1.weight, tap.fc2.weight);
+}
+
 template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<T>& parameters) {
   const Reader<T> read{parameters};
   const auto& t = config.text;
@@ -104,6 +116,7 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
   for (size_t k = 0; k < v.taps.size(); k++)
     deepstack.push_back(read.merger(visual + "deepstack_merger_list." + std::to_string(k), config, v.hidden * v.group()));
   find_lowest();
+  find_narrow();
 }
 
 template struct Weights<float>;

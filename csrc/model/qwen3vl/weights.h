@@ -94,6 +94,8 @@ template <class T> struct Weights {
   /** Where backward passes end: nothing is trained below these, and nothing at all if they are past the last layer or block. */
   size_t lowest_layer, lowest_block;
   bool vision_trained;
+  /** All matrices that layers, blocks and mergers multiply rows with are bf16 and themselves, no experts counted: on an accelerator their operands are rounded to bf16. */
+  bool narrow;
 
   /** @throws INVALID_CHECKPOINT  a name is missing or a size differs; DTYPE_MISMATCH  what is no matrix is in bf16 */
   Weights(const Config& config, const ParameterMap<T>& parameters);
@@ -104,6 +106,7 @@ template <class T> struct Weights {
 
  private:
   void find_lowest();
+  void find_narrow();
 };
 
 }  // namespace g2rpo::qwen3vl

@@ -40,9 +40,9 @@ struct BackwardErf {
 
 }  // namespace
 
-KERNEL_REAL(cuda, GeluTanh) { cuda::map<T, 1, 1>(stream, op.y.size, {{op.x.data}, {op.y.data}}, ForwardTanh{}); }
-KERNEL_REAL(cuda, GeluTanhBackward) { cuda::map<T, 2, 1>(stream, op.dX.size, {{op.dY.data, op.x.data}, {op.dX.data}}, BackwardTanh{}); }
-KERNEL_REAL(cuda, GeluErf) { cuda::map<T, 1, 1>(stream, op.y.size, {{op.x.data}, {op.y.data}}, ForwardErf{}); }
-KERNEL_REAL(cuda, GeluErfBackward) { cuda::map<T, 2, 1>(stream, op.dX.size, {{op.dY.data, op.x.data}, {op.dX.data}}, BackwardErf{}); }
+KERNEL_REAL(cuda, GeluTanh) { cuda::map_either<1, 1, T>(stream, op.x.size, {op.x.data}, {op.y.data}, {op.narrow_y}, ForwardTanh{}); }
+KERNEL_REAL(cuda, GeluTanhBackward) { cuda::map_either<2, 1, T>(stream, op.x.size, {op.dY.data, op.x.data}, {op.dX.data}, {op.narrow_dX}, BackwardTanh{}); }
+KERNEL_REAL(cuda, GeluErf) { cuda::map_either<1, 1, T>(stream, op.x.size, {op.x.data}, {op.y.data}, {op.narrow_y}, ForwardErf{}); }
+KERNEL_REAL(cuda, GeluErfBackward) { cuda::map_either<2, 1, T>(stream, op.x.size, {op.dY.data, op.x.data}, {op.dX.data}, {op.narrow_dX}, BackwardErf{}); }
 
 }  // namespace g2rpo

@@ -11,6 +11,8 @@ template <class T> struct GeluTanh {
       "x {f32|f64}[R,I] -> y {f32|f64}[R,I]";
   View<const T> x;
   View<T> y;
+  /** y in bf16, in its place: on a GPU */
+  bf16* narrow_y = nullptr;
   G2_INLINE static GeluTanh read(KernelArgs a) {
     return {a.next(), a.next()};
   }
@@ -25,6 +27,8 @@ template <class T> struct GeluTanhBackward {
   View<const T> dY;
   View<const T> x;
   View<T> dX;
+  /** dX in bf16, in its place: on a GPU */
+  bf16* narrow_dX = nullptr;
   G2_INLINE static GeluTanhBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }
@@ -38,6 +42,8 @@ template <class T> struct GeluErf {
       "x {f32|f64}[R,I] -> y {f32|f64}[R,I]";
   View<const T> x;
   View<T> y;
+  /** y in bf16, in its place: on a GPU */
+  bf16* narrow_y = nullptr;
   G2_INLINE static GeluErf read(KernelArgs a) {
     return {a.next(), a.next()};
   }
@@ -52,6 +58,8 @@ template <class T> struct GeluErfBackward {
   View<const T> dY;
   View<const T> x;
   View<T> dX;
+  /** dX in bf16, in its place: on a GPU */
+  bf16* narrow_dX = nullptr;
   G2_INLINE static GeluErfBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }

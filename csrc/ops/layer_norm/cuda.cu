@@ -5,14 +5,15 @@ namespace g2rpo {
 
 namespace {
 
-template <class T> struct Arguments {
+template <class T, class Y> struct Arguments {
   const T *x, *weight, *bias;
   T epsilon;
   size_t rows, width;
-  T *y, *mean, *rstd;
+  Y* y;
+  T *mean, *rstd;
 };
 
-template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) forward(Arguments<T> a) {
+template <class T, class Rows, class Y> __global__ void __launch_bounds__(Rows::kBlock) forward(Arguments<T, Y> a) {
   __shared__ T shared[2][1][32];
   const size_t row = Rows::row(), at = row * a.width;
   if (row >= a.rows) return;
@@ -34,7 +35,7 @@ template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) f
     auto v = x.at(j, i);
     const auto weight = cuda::load<Rows::W>(a.weight + i), bias = cuda::load<Rows::W>(a.bias + i);
     for (int w = 0; w < Rows::W; w++) v.x[w] = fma(weight.x[w], (v.x[w] - mean) * rstd, bias.x[w]);
-    cuda::store<Rows::W>(a.y + at + i, v);
+    cuda::store_as<Rows::W>(a.y + at + i, v);
   });
   if (Rows::lane() == 0) a.mean[row] = mean, a.rstd[row] = rstd;
 }
@@ -43,6 +44,7 @@ template <class T> struct Gradients {
   const T *dY, *x, *weight, *mean, *rstd, *residual;
   size_t rows, width, together;
   T *dX, *weight_partials, *bias_partials;  // no partials: null, both
+  bf16* narrow_dX;
 };
 
 /** A block to `together` rows: dX, and its shares of dWeight and dBias, from one look at a row. */
@@ -77,7 +79,9 @@ template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) b
         const auto added = residual.at(j, i);
         for (int w = 0; w < Rows::W; w++) d.x[w] += added.x[w];
       }
-      cuda::store<Rows::W>(a.dX + at + i, d);
+      if (a.dX) cuda::store<Rows::W>(a.dX + at + i, d);
+      if constexpr (sizeof(T) == 4)
+        if (a.narrow_dX) cuda::store_as<Rows::W>(a.narrow_dX + at + i, d);
       if (!a.weight_partials) return;
       weights.add(j, i, [&](int w, T sum) { return fma(g.x[w], (v.x[w] - mean) * rstd, sum); });
       biases.add(j, i, [&](int w, T sum) { return sum + g.x[w]; });
@@ -95,9 +99,14 @@ KERNEL_REAL(cuda, LayerNorm) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "layer_norm: D must be at least 1; got 0");
   const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  const Arguments<T> a{op.x.data, op.weight.data, op.bias.data, static_cast<T>(op.epsilon), rows, width, op.y.data, op.mean.data, op.rstd.data};
-  cuda::with_row_team<T>(width, cuda::aligned(a.x, a.weight, a.bias, a.y), [&]<class Rows>(Rows) {
-    cuda::launch(stream, forward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, a);
+  cuda::with_row_team<T>(width, cuda::aligned(op.x.data, op.weight.data, op.bias.data, op.y.data, op.narrow_y), [&]<class Rows>(Rows) {
+    const auto start = [&]<class Y>(Y* y) {
+      const Arguments<T, Y> a{op.x.data, op.weight.data, op.bias.data, static_cast<T>(op.epsilon), rows, width, y, op.mean.data, op.rstd.data};
+      cuda::launch(stream, forward<T, Rows, Y>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, a);
+    };
+    if constexpr (sizeof(T) == 4)
+      if (op.narrow_y) return start(op.narrow_y);
+    start(op.y.data);
   });
 }
 
@@ -106,12 +115,12 @@ KERNEL_REAL(cuda, LayerNormBackward) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "layer_norm_backward: D must be at least 1; got 0");
   const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  const bool wide = cuda::aligned(op.dY.data, op.x.data, op.weight.data, op.residual.data, op.dX.data), summed = op.dWeight || op.dBias;
+  const bool wide = cuda::aligned(op.dY.data, op.x.data, op.weight.data, op.residual.data, op.dX.data, op.narrow_dX), summed = op.dWeight || op.dBias;
   cuda::with_row_team<T>(width, wide, [&]<class Rows>(Rows) {
     const size_t together = cuda::rows_together(rows, Rows::kRows), blocks = (rows + together - 1) / together;
     cuda::Temporary<T> weights(stream, summed ? blocks * width : 0), biases(stream, summed ? blocks * width : 0);
     const Gradients<T> a{op.dY.data, op.x.data, op.weight.data, op.mean.data, op.rstd.data, op.residual.data, rows, width, together,
-                         op.dX.data, summed ? weights.get() : nullptr, summed ? biases.get() : nullptr};
+                         op.dX.data, summed ? weights.get() : nullptr, summed ? biases.get() : nullptr, op.narrow_dX};
     cuda::launch(stream, backward<T, Rows>, static_cast<unsigned>(blocks), Rows::kBlock, a);
     if (op.dWeight) cuda::add_partials<T>(stream, weights.get(), blocks, width, op.dWeight.data);
     if (op.dBias) cuda::add_partials<T>(stream, biases.get(), blocks, width, op.dBias.data);

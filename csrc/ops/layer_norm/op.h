@@ -17,6 +17,8 @@ template <class T> struct LayerNorm {
   View<T> y;
   View<T> mean;
   View<T> rstd;
+  /** y in bf16, in its place: on a GPU */
+  bf16* narrow_y = nullptr;
   G2_INLINE static LayerNorm read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -38,6 +40,8 @@ template <class T> struct LayerNormBackward {
   View<T> dWeight;
   View<T> dBias;
   View<T> dX;
+  /** dX once more in bf16, or alone: on a GPU */
+  bf16* narrow_dX = nullptr;
   G2_INLINE static LayerNormBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

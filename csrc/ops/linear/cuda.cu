@@ -8,11 +8,11 @@ namespace {
 constexpr size_t kRows = 64;  // of a partial sum
 
 /** partials[b][j] = Σ over rows [b · kRows, (b + 1) · kRows) of dY. */
-template <class T> __global__ void column_sums(const T* dY, size_t m, size_t n, T* partials) {
+template <class T, class D> __global__ void column_sums(const D* dY, size_t m, size_t n, T* partials) {
   const size_t j = cuda::global_index(), begin = blockIdx.y * kRows;
   if (j >= n) return;
   T sum = 0;
-  for (size_t r = begin; r < m && r < begin + kRows; r++) sum += dY[r * n + j];
+  for (size_t r = begin; r < m && r < begin + kRows; r++) sum += cuda::widened(dY[r * n + j]);
   partials[blockIdx.y * n + j] = sum;
 }
 
@@ -29,30 +29,46 @@ template <class T> __global__ void add_sums(const T* partials, size_t count, siz
 KERNEL_WEIGHT(cuda, Linear) {
   if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
-  cuda::multiply(stream, cuda::ProductOf<T, W>{.m = m, .n = n, .k = k, .a = op.x.data, .b = op.weight.data, .a_along = true, .b_along = true,
-                                               .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
+  const auto multiply = [&]<class A>(const A* x) {
+    cuda::multiply(stream, cuda::ProductOf<A, W>{.m = m, .n = n, .k = k, .a = x, .b = op.weight.data, .a_along = true, .b_along = true,
+                                                 .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
+  };
+  if constexpr (sizeof(W) == 2)
+    if (op.narrow_x) return multiply(op.narrow_x);
+  multiply(op.x.data);
 }
 
 KERNEL_WEIGHT(cuda, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
-  cuda::multiply(stream, cuda::ProductOf<T, W>{.m = m, .n = k, .k = n, .a = op.dY.data, .b = op.weight.data, .a_along = true, .b_along = false,
-                                               .c = op.dX.data, .accumulate = op.accumulate});
+  const auto multiply = [&]<class A>(const A* dY) {
+    cuda::multiply(stream, cuda::ProductOf<A, W>{.m = m, .n = k, .k = n, .a = dY, .b = op.weight.data, .a_along = true, .b_along = false,
+                                                 .c = op.dX.data, .accumulate = op.accumulate});
+  };
+  if constexpr (sizeof(W) == 2)
+    if (op.narrow_dY) return multiply(op.narrow_dY);
+  multiply(op.dY.data);
 }
 
 KERNEL_REAL(cuda, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
   if (op.dWeight) {
-    const auto multiply_as = [&]<class P>(P) {
-      cuda::multiply(stream, P{.m = n, .n = k, .k = m, .a = op.dY.data, .b = op.x.data, .a_along = false, .b_along = false, .c = op.dWeight.data, .accumulate = true});
+    const auto multiply_as = [&]<class P>(P, const auto* dY, const auto* x) {
+      cuda::multiply(stream, P{.m = n, .n = k, .k = m, .a = dY, .b = x, .a_along = false, .b_along = false, .c = op.dWeight.data, .accumulate = true});
     };
-    if constexpr (sizeof(T) == 4)
-      if (op.in_bf16) multiply_as(cuda::TensorProduct<T, T>{});
-    if (sizeof(T) != 4 || !op.in_bf16) multiply_as(cuda::Product<T>{});
+    if constexpr (sizeof(T) == 4) {
+      if (op.narrow_dY) multiply_as(cuda::TensorProduct<bf16, bf16>{}, op.narrow_dY, op.narrow_x);
+      else if (op.in_bf16) multiply_as(cuda::TensorProduct<T, T>{}, op.dY.data, op.x.data);
+      else multiply_as(cuda::Product<T>{}, op.dY.data, op.x.data);
+    } else {
+      multiply_as(cuda::Product<T>{}, op.dY.data, op.x.data);
+    }
   }
   if (!op.dBias || m * n == 0) return;
   const unsigned count = cuda::blocks_for(m, kRows);
   cuda::Temporary<T> partials(stream, count * n);
-  cuda::launch(stream, column_sums<T>, dim3(cuda::blocks_for(n), count), cuda::kThreads, op.dY.data, m, n, partials.get());
+  const auto sums = [&]<class D>(const D* dY) { cuda::launch(stream, column_sums<T, D>, dim3(cuda::blocks_for(n), count), cuda::kThreads, dY, m, n, partials.get()); };
+  if (op.dY.data || sizeof(T) != 4) sums(op.dY.data);
+  else if constexpr (sizeof(T) == 4) sums(op.narrow_dY);
   cuda::launch(stream, add_sums<T>, cuda::blocks_for(n), cuda::kThreads, partials.get(), count, n, op.dBias.data);
 }
 

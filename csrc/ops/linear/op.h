@@ -19,6 +19,8 @@ template <class T, class W = T> struct Linear {
   // For calls from C++:
   /** the weight as an earlier call left it in its `pack_to`; so many rows need not pack it anew */
   const T* packed = nullptr;
+  /** x in bf16, in its place: on a GPU whose weight is bf16 */
+  const bf16* narrow_x = nullptr;
   /** nothing but the weight is looked at: it is laid out here; holds packed_weight_size(N, K) elements */
   T* pack_to = nullptr;
   G2_INLINE static Linear read(KernelArgs a) {
@@ -41,6 +43,8 @@ template <class T, class W = T> struct LinearBackwardInput {
   View<T> dX;
   /** dX += instead of dX = */
   bool accumulate = false;
+  /** dY in bf16, in its place: on a GPU whose weight is bf16 */
+  const bf16* narrow_dY = nullptr;
   G2_INLINE static LinearBackwardInput read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }
@@ -58,6 +62,8 @@ template <class T> struct LinearBackwardWeight {
   View<T> dBias;
   /** operands may be rounded to bf16: those of a policy whose weights are (a GPU's tensor cores want them so, the CPU stays exact) */
   bool in_bf16 = false;
+  /** both operands in bf16, in their place: on a GPU */
+  const bf16 *narrow_dY = nullptr, *narrow_x = nullptr;
   G2_INLINE static LinearBackwardWeight read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};
   }

@@ -5,8 +5,8 @@ namespace g2rpo {
 
 namespace {
 
-template <class T, class Rows>
-__global__ void __launch_bounds__(Rows::kBlock) forward(const T* x, const T* weight, T epsilon, size_t rows, size_t width, T* y, T* rstd) {
+template <class T, class Rows, class Y>
+__global__ void __launch_bounds__(Rows::kBlock) forward(const T* x, const T* weight, T epsilon, size_t rows, size_t width, Y* y, T* rstd) {
   __shared__ T shared[2][1][32];
   const size_t row = Rows::row();
   if (row >= rows) return;
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(Rows::kBlock) forward(const T* x, const T* wei
     auto v = in.at(j, i);
     const auto factor = cuda::load<Rows::W>(weight + i);
     for (int w = 0; w < Rows::W; w++) v.x[w] = factor.x[w] * (v.x[w] * r);
-    cuda::store<Rows::W>(y + row * width + i, v);
+    cuda::store_as<Rows::W>(y + row * width + i, v);
   });
   if (Rows::lane() == 0) rstd[row] = r;
 }
@@ -31,6 +31,7 @@ template <class T> struct Gradients {
   const T *dY, *x, *weight, *rstd, *residual;
   size_t rows, width, together;
   T *dX, *partials;
+  bf16* narrow_dX;
 };
 
 /** A block to `together` rows: dX, and its share of dWeight, from one look at a row. */
@@ -60,7 +61,9 @@ template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) b
         const auto added = residual.at(j, i);
         for (int w = 0; w < Rows::W; w++) d.x[w] += added.x[w];
       }
-      cuda::store<Rows::W>(a.dX + at + i, d);
+      if (a.dX) cuda::store<Rows::W>(a.dX + at + i, d);
+      if constexpr (sizeof(T) == 4)
+        if (a.narrow_dX) cuda::store_as<Rows::W>(a.narrow_dX + at + i, d);
       if (a.partials) sums.add(j, i, [&](int w, T sum) { return fma(g.x[w], v.x[w] * rstd, sum); });
     });
   }
@@ -74,8 +77,13 @@ KERNEL_REAL(cuda, RmsNorm) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm: D must be at least 1; got 0");
   const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  cuda::with_row_team<T>(width, cuda::aligned(op.x.data, op.weight.data, op.y.data), [&]<class Rows>(Rows) {
-    cuda::launch(stream, forward<T, Rows>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, op.x.data, op.weight.data, op.epsilon, rows, width, op.y.data, op.rstd.data);
+  cuda::with_row_team<T>(width, cuda::aligned(op.x.data, op.weight.data, op.y.data, op.narrow_y), [&]<class Rows>(Rows) {
+    const auto start = [&]<class Y>(Y* y) {
+      cuda::launch(stream, forward<T, Rows, Y>, cuda::blocks_for(rows, Rows::kRows), Rows::kBlock, op.x.data, op.weight.data, op.epsilon, rows, width, y, op.rstd.data);
+    };
+    if constexpr (sizeof(T) == 4)
+      if (op.narrow_y) return start(op.narrow_y);
+    start(op.y.data);
   });
 }
 
@@ -84,12 +92,12 @@ KERNEL_REAL(cuda, RmsNormBackward) {
   if (width == 0) return fail(stream, "INVALID_ARGUMENT", "rms_norm_backward: D must be at least 1; got 0");
   const size_t rows = op.x.size / width;
   if (rows == 0) return;
-  const bool wide = cuda::aligned(op.dY.data, op.x.data, op.weight.data, op.residual.data, op.dX.data);
+  const bool wide = cuda::aligned(op.dY.data, op.x.data, op.weight.data, op.residual.data, op.dX.data, op.narrow_dX);
   cuda::with_row_team<T>(width, wide, [&]<class Rows>(Rows) {
     const size_t together = cuda::rows_together(rows, Rows::kRows), blocks = (rows + together - 1) / together;
     cuda::Temporary<T> partials(stream, op.dWeight ? blocks * width : 0);
     const Gradients<T> a{op.dY.data, op.x.data, op.weight.data, op.rstd.data, op.residual.data,
-                         rows, width, together, op.dX.data, op.dWeight ? partials.get() : nullptr};
+                         rows, width, together, op.dX.data, op.dWeight ? partials.get() : nullptr, op.narrow_dX};
     cuda::launch(stream, backward<T, Rows>, static_cast<unsigned>(blocks), Rows::kBlock, a);
     if (op.dWeight) cuda::add_partials<T>(stream, partials.get(), blocks, width, op.dWeight.data);
   });

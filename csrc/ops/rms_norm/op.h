@@ -14,6 +14,8 @@ template <class T> struct RmsNorm {
   double epsilon;
   View<T> y;
   View<T> rstd;
+  /** y in bf16, in its place: on a GPU */
+  bf16* narrow_y = nullptr;
   G2_INLINE static RmsNorm read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -33,6 +35,8 @@ template <class T> struct RmsNormBackward {
   View<const T> residual;
   View<T> dWeight;
   View<T> dX;
+  /** dX once more in bf16, or alone: on a GPU */
+  bf16* narrow_dX = nullptr;
   G2_INLINE static RmsNormBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

@@ -14,11 +14,23 @@ struct Round {
   }
 };
 
+constexpr size_t kEach = 8 * cuda::kThreads;  // elements to a block
+
+template <int W> __global__ void round_one(const float* values, size_t count, bf16* rounded) {
+  const size_t begin = blockIdx.x * kEach, end = begin + kEach < count ? begin + kEach : count;
+  cuda::map_tensor<W>(Round{}, 0, begin, end, values, rounded);
+}
+
 }  // namespace
 
 KERNEL(cuda, RoundBf16) {
   if (!lists_agree(stream, op.kName, "rounded", op.rounded, op.values)) return;
-  cuda::map_lists(stream, Round{}, op.values, op.rounded);
+  if (op.values.size != 1) return cuda::map_lists(stream, Round{}, op.values, op.rounded);
+  // no lists have to be on the device first
+  const auto values = op.values[0];
+  if (values.size == 0) return;
+  const bool wide = cuda::aligned(values.data, op.rounded[0].data);
+  cuda::launch(stream, wide ? round_one<cuda::kWide<float>> : round_one<1>, cuda::blocks_for(values.size, kEach), cuda::kThreads, values.data, values.size, op.rounded[0].data);
 }
 
 }  // namespace g2rpo

@@ -21,12 +21,10 @@ struct Backward {
 
 }  // namespace
 
-KERNEL_REAL(cuda, SwiGlu) {
-  cuda::map<T, 2, 1>(stream, op.y.size, {{op.gate.data, op.up.data}, {op.y.data}}, Forward{});
-}
+KERNEL_REAL(cuda, SwiGlu) { cuda::map_either<2, 1, T>(stream, op.gate.size, {op.gate.data, op.up.data}, {op.y.data}, {op.narrow_y}, Forward{}); }
 
 KERNEL_REAL(cuda, SwiGluBackward) {
-  cuda::map<T, 3, 2>(stream, op.dY.size, {{op.dY.data, op.gate.data, op.up.data}, {op.dGate.data, op.dUp.data}}, Backward{});
+  cuda::map_either<3, 2, T>(stream, op.dY.size, {op.dY.data, op.gate.data, op.up.data}, {op.dGate.data, op.dUp.data}, {op.narrow_dGate, op.narrow_dUp}, Backward{});
 }
 
 }  // namespace g2rpo

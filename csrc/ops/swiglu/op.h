@@ -12,6 +12,8 @@ template <class T> struct SwiGlu {
   View<const T> gate;
   View<const T> up;
   View<T> y;
+  /** y in bf16, in its place: on a GPU */
+  bf16* narrow_y = nullptr;
   G2_INLINE static SwiGlu read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }
@@ -29,6 +31,8 @@ template <class T> struct SwiGluBackward {
   View<const T> up;
   View<T> dGate;
   View<T> dUp;
+  /** both in bf16, in their place: on a GPU */
+  bf16 *narrow_dGate = nullptr, *narrow_dUp = nullptr;
   G2_INLINE static SwiGluBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};
   }
