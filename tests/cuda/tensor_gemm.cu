@@ -30,7 +30,8 @@ struct Case {
   cuda::BlasProduct by_blas(DType type) {
     const bool narrow = type == DType::bf16;
     return {type, m, n, k, narrow ? static_cast<const void*>(a_narrow.at(Side::device)) : a.at(Side::device),
-            narrow ? static_cast<const void*>(b_narrow.at(Side::device)) : b.at(Side::device), a_along, b_along, c.at(Side::device), more};
+            narrow ? static_cast<const void*>(b_narrow.at(Side::device)) : b.at(Side::device), a_along, b_along, c.at(Side::device), DType::f32,
+            more ? bias.at(Side::device) : nullptr, more ? c.at(Side::device) : nullptr};
   }
 
   /** What C must become, with or without the bias, of operands as they are or rounded. */
@@ -80,7 +81,7 @@ void tensor_gemm(Harness& h) {
     pipelined("tensor_pipeline, small tiles", with, cuda::SmallTile{}), pipelined("tensor_pipeline, large tiles", with, cuda::LargeTile{});
     if (!cuda::blas_found().loaded) return;
     for (const DType type : {DType::bf16, DType::f32})
-      compare(h, with.name(type == DType::f32 ? "cuBLASLt f32" : "cuBLASLt bf16"), with, with.wanted(false, type == DType::bf16),
+      compare(h, with.name(type == DType::f32 ? "cuBLASLt f32" : "cuBLASLt bf16"), with, with.wanted(true, type == DType::bf16),
               [&](Stream& s) { cuda::multiply_by_blas(s, with.by_blas(type)); });
   };
   for (const bool a_along : {true, false})

@@ -90,16 +90,12 @@ template <class A> void multiply_few(Stream& stream, const TensorProduct<A, bf16
   launch(stream, kernel, blocks_for(p.n, 8 * kFewColumns), 256u, p, p.k % 8 == 0 && aligned(p.a, p.b));
 }
 
-/** C becomes what the product is added to. */
-__global__ void begin_sums(Product<float> p) {
-  const size_t i = global_index();
-  if (i < p.m * p.n) put(p, i / p.n, i % p.n, 0.0f);
-}
-
-void multiply_by_blas(Stream& stream, const TensorProduct<bf16, bf16>& p) {
-  const bool in_place = p.residual == p.c && !p.bias && !p.accumulate;
-  if ((p.bias || p.residual) && !in_place) launch(stream, begin_sums, blocks_for(p.m * p.n), kThreads, p.written());
-  multiply_by_blas(stream, BlasProduct{DType::bf16, p.m, p.n, p.k, p.a, p.b, p.a_along, p.b_along, p.c, p.accumulate || p.bias || p.residual});
+/** Of operands in bf16. */
+template <class A, class B> BlasProduct by_blas(const TensorProduct<A, B>& p) {
+  BlasProduct product{DType::bf16, p.m, p.n, p.k, p.a, p.b, p.a_along, p.b_along, p.c};
+  if (p.narrow_c) product.c = p.narrow_c, product.c_type = DType::bf16;
+  product.bias = p.bias, product.added = p.accumulate ? p.c : p.residual;
+  return product;
 }
 
 /** An operand as bf16: itself, or a copy that lives for the launch. */
@@ -124,14 +120,21 @@ void round_elements(Stream& stream, const float* from, size_t count, bf16* to) {
 
 template <class A, class B> void multiply(Stream& stream, const TensorProduct<A, B>& p) {
   if (p.m == 0 || p.n == 0) return;
+  const bool few = std::is_same_v<B, bf16> && p.m <= kFewRows && p.a_along && p.b_along, whole = by_blas(p).whole() && p.k > 0;
+  if (p.narrow_c && (few || !whole || !has_blas(stream))) {
+    const Temporary<float> c(stream, p.m * p.n);
+    TensorProduct<A, B> wide = p;
+    wide.c = c.get(), wide.narrow_c = nullptr;
+    multiply(stream, wide);
+    return round_elements(stream, c.get(), p.m * p.n, p.narrow_c);
+  }
   if constexpr (std::is_same_v<B, bf16>)
-    if (p.m <= kFewRows && p.a_along && p.b_along) return multiply_few(stream, p);
-  const BlasProduct shape{DType::bf16, p.m, p.n, p.k, p.a, p.b, p.a_along, p.b_along, p.c, false};
-  if (!shape.whole() || p.k == 0) return tensor_multiply(stream, p);
+    if (few) return multiply_few(stream, p);
+  if (!whole) return tensor_multiply(stream, p);
   const Narrow<A> a(stream, p.a, p.m * p.k);
   const Narrow<B> b(stream, p.b, p.n * p.k);
-  const TensorProduct<bf16, bf16> narrow{p.m, p.n, p.k, a.get(), b.get(), p.a_along, p.b_along, p.c, p.bias, p.residual, p.accumulate};
-  if (has_blas(stream)) multiply_by_blas(stream, narrow);
+  const TensorProduct<bf16, bf16> narrow{p.m, p.n, p.k, a.get(), b.get(), p.a_along, p.b_along, p.c, p.bias, p.residual, p.accumulate, p.narrow_c};
+  if (has_blas(stream)) multiply_by_blas(stream, by_blas(narrow));
   else multiply_pipelined(stream, narrow);
 }
 template void multiply(Stream&, const TensorProduct<float, bf16>&);

@@ -103,10 +103,14 @@ struct Plan {
       : operation(l.destroy_operation, "describing a product", l.create_operation, lt::kComputeF32, lt::kF32),
         b(l.destroy_layout, "describing B", l.create_layout, type(p), p.b_along ? p.k : p.n, p.b_along ? p.n : p.k, static_cast<int64_t>(p.b_along ? p.k : p.n)),
         a(l.destroy_layout, "describing A", l.create_layout, type(p), p.a_along ? p.k : p.m, p.a_along ? p.m : p.k, static_cast<int64_t>(p.a_along ? p.k : p.m)),
-        c(l.destroy_layout, "describing C", l.create_layout, lt::kF32, p.n, p.m, static_cast<int64_t>(p.n)) {
+        c(l.destroy_layout, "describing C", l.create_layout, p.c_type == DType::bf16 ? lt::kBf16 : lt::kF32, p.n, p.m, static_cast<int64_t>(p.n)) {
     const int32_t transposed = lt::kTransposed;
     if (p.b_along) check_blas(l.set_operation(operation, lt::transposed_a, &transposed, sizeof transposed), "transposing B");
     if (!p.a_along) check_blas(l.set_operation(operation, lt::transposed_b, &transposed, sizeof transposed), "transposing A");
+    if (p.bias) {
+      check_blas(l.set_operation(operation, lt::epilogue, &lt::kAddBias, sizeof lt::kAddBias), "adding a bias");
+      add_bias(l, p.bias);
+    }
     const Owned preference(l.destroy_preference, "asking for an algorithm", l.create_preference);
     const auto prefer = [&]<class T>(int attribute, T value) { check_blas(l.set_preference(preference, attribute, &value, sizeof value), "asking for an algorithm"); };
     prefer(lt::workspace_bytes, static_cast<uint64_t>(workspace));
@@ -120,6 +124,7 @@ struct Plan {
     check_blas(best.status, "choosing an algorithm");
     algorithm = best.algorithm;
   }
+  void add_bias(const lt::Library& l, const float* bias) const { check_blas(l.set_operation(operation, lt::bias_pointer, &bias, sizeof bias), "adding a bias"); }
   static int type(const BlasProduct& p) { return p.type == DType::bf16 ? lt::kBf16 : lt::kF32; }
 };
 
@@ -135,22 +140,25 @@ class Blas {
 
   void multiply(cudaStream_t stream, const BlasProduct& p) {
     const auto& l = loaded().library;
-    const std::array<size_t, 5> shape{p.m, p.n, p.k, static_cast<size_t>(p.type), size_t{p.a_along} * 2 + p.b_along};
+    const Shape shape{p.m, p.n, p.k, static_cast<size_t>(p.type), static_cast<size_t>(p.c_type), size_t{p.a_along} * 4 + size_t{p.b_along} * 2 + (p.bias != nullptr)};
     const Plan& plan = plans_.try_emplace(shape, l, handle_, kMemory, p).first->second;
-    const float alpha = 1, beta = p.accumulate ? 1 : 0;
-    check_blas(l.multiply(handle_, plan.operation, &alpha, p.b, plan.b, p.a, plan.a, &beta, p.c, plan.c, p.c, plan.c, &plan.algorithm, memory_, kMemory, stream), "multiplying");
+    if (p.bias) plan.add_bias(l, p.bias);
+    const float alpha = 1, beta = p.added ? 1 : 0;
+    check_blas(l.multiply(handle_, plan.operation, &alpha, p.b, plan.b, p.a, plan.a, &beta, p.added ? p.added : p.c, plan.c, p.c, plan.c, &plan.algorithm, memory_, kMemory, stream), "multiplying");
   }
 
  private:
   static constexpr size_t kMemory = size_t{32} << 20;  // what NVIDIA advises for compute capability 9.0
   Owned handle_;
   void* memory_ = nullptr;
-  std::map<std::array<size_t, 5>, Plan> plans_;
+  using Shape = std::array<size_t, 6>;
+  std::map<Shape, Plan> plans_;
 };
 
 bool BlasProduct::whole() const {
   const size_t piece = 16 / size_of(type);
-  return (a_along ? k : m) % piece == 0 && (b_along ? k : n) % piece == 0 && n % 4 == 0 && aligned(a, b, c);
+  return (a_along ? k : m) % piece == 0 && (b_along ? k : n) % piece == 0 && n % (16 / size_of(c_type)) == 0 &&
+         aligned(static_cast<const char*>(a), static_cast<const char*>(b), static_cast<const char*>(c), bias, added);
 }
 
 const BlasFound& blas_found() { return loaded().found; }

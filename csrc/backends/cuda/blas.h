@@ -13,14 +13,18 @@ struct BlasFound {
 };
 const BlasFound& blas_found();
 
-/** C = A·B or C += A·B by rows as Product, A and B both f32 or both bf16, their products added in f32. */
+/**
+ * C = A·B + bias + added by rows as Product, A and B both f32 or both bf16, their products added in f32. C is f32, or bf16 where there is neither
+ * bias nor anything `added`.
+ */
 struct BlasProduct {
   DType type;
   size_t m, n, k;
   const void *a, *b;
   bool a_along, b_along;
-  float* c;
-  bool accumulate;
+  void* c;
+  DType c_type = DType::f32;
+  const float *bias = nullptr, *added = nullptr;  // `added` may be c
 
   /** Rows of all three matrices are made of pieces of 16 bytes and begin at such: what the library is asked for. */
   bool whole() const;

@@ -17,7 +17,8 @@ using Preference = void*;  // what an algorithm may do
 constexpr int kF32 = 0, kBf16 = 14;  // cudaDataType_t
 constexpr int kComputeF32 = 68;      // cublasComputeType_t; operands of f32 stay f32
 constexpr int32_t kTransposed = 1;   // cublasOperation_t
-enum OperationAttribute : int { transposed_a = 3, transposed_b = 4 };
+enum OperationAttribute : int { transposed_a = 3, transposed_b = 4, epilogue = 7, bias_pointer = 8 };
+constexpr uint32_t kAddBias = 4;     // cublasLtEpilogue_t: to every column
 enum PreferenceAttribute : int { workspace_bytes = 1, reduction_schemes = 3, alignment_a = 5, alignment_b = 6, alignment_c = 7, alignment_d = 8 };
 /** Parts of k are added in the order of blocks where `in_place`, else from memory of their own, in an order that is always the same. */
 enum ReductionScheme : uint32_t { in_place = 1, compute_type = 2 };

@@ -16,6 +16,7 @@ template <class A, class B> struct TensorProduct {
   float* c;
   const float *bias = nullptr, *residual = nullptr;
   bool accumulate = false;
+  bf16* narrow_c = nullptr;  // C rounded, in its place: of a product to which nothing is added (bf16_gemm.h)
 
   __host__ __device__ Product<float> written() const { return {m, n, k, nullptr, nullptr, a_along, b_along, c, bias, residual, accumulate}; }
 };

@@ -40,8 +40,9 @@ template <class T, class F> void with_pack(size_t width, bool aligned, F&& start
   else start(std::integral_constant<int, 1>{});
 }
 
-/** What an elementwise kernel reads and writes; an output may be an input. Of f32 all outputs may be rounded to bf16. */
+/** What an elementwise kernel reads and writes; an output may be an input. Arithmetic on bf16 is in f32, and of f32 all outputs may be rounded to bf16. */
 template <class T, int I, int O, class U = T> struct Arrays {
+  using Real = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
   const T* in[I];
   U* out[O];
 };
@@ -49,10 +50,11 @@ template <class T, int I, int O, class U = T> struct Arrays {
 constexpr int kPacks = 2;  // that a thread has under way at a time
 
 template <int W, class T, int I, int O, class U, class F> __device__ void map_pack(const Pack<T, W> (&in)[I], const Arrays<T, I, O, U>& a, size_t i, const F& f) {
-  Pack<T, W> out[O];
+  using Real = typename Arrays<T, I, O, U>::Real;
+  Pack<Real, W> out[O];
   for (int w = 0; w < W; w++) {
-    T x[I], y[O];
-    for (int k = 0; k < I; k++) x[k] = in[k].x[w];
+    Real x[I], y[O];
+    for (int k = 0; k < I; k++) x[k] = widened(in[k].x[w]);
     f(x, y);
     for (int k = 0; k < O; k++) out[k].x[w] = y[k];
   }

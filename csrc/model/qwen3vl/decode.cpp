@@ -144,7 +144,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
       }
       linear(stream, n, h, t.mlp, normed, w.gate, s.gate);
       linear(stream, n, h, t.mlp, normed, w.up, s.up);
-      run(stream, SwiGlu<T>{matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp), matrix(s.gate, n, t.mlp)});
+      run(stream, SwiGlu<T>{matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp), matrix(s.gate.wide, n, t.mlp)});
       linear<T>(stream, n, t.mlp, h, s.gate, w.down, x, nullptr, s.middle);
     }
     rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);

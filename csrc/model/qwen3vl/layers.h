@@ -10,7 +10,7 @@
 #include "../../ops/lora/op.h"
 #include "../../ops/rms_norm/op.h"
 #include "../../ops/round_bf16/op.h"
-#include "operand.h"
+#include "rows.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -67,8 +67,8 @@ template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block,
 }
 
 /** Rows as others read them and, if so it is to be, rounded for products. */
-template <class T> Operand<T> both_ways(Stream& stream, T* x, size_t count, bool narrow, Scratch& scratch) {
-  Operand<T> rows{x};
+template <class T> Rows<T> both_ways(Stream& stream, T* x, size_t count, bool narrow, Scratch& scratch) {
+  Rows<T> rows{x};
   if (!narrow) return rows;
   rows.narrow = scratch.take<bf16>(count);
   const RawView from{x, count}, to{rows.narrow, count};
@@ -78,11 +78,11 @@ template <class T> Operand<T> both_ways(Stream& stream, T* x, size_t count, bool
 
 /** y[rows, out] = x[rows, in]·Wᵀ (+ bias) (+ residual). */
 template <class T>
-void linear(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Operand<const T>> x, const Parameter<T>& weight, T* y,
-            const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
+void linear(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Rows<const T>> x, const Parameter<T>& weight,
+            std::type_identity_t<Rows<T>> y, const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
   with_values(weight, [&]<class W>(const W* values) {
-    Linear<T, W> op{matrix(x.wide, rows, in), matrix(values, out, in), {}, {}, matrix(y, rows, out)};
-    op.narrow_x = x.narrow;
+    Linear<T, W> op{matrix(x.wide, rows, in), matrix(values, out, in), {}, {}, matrix(y.wide, rows, out)};
+    op.narrow_x = x.narrow, op.narrow_y = y.narrow;
     if (bias) op.bias = vector<const T>(bias->weight, out);
     if (residual) op.residual = matrix(residual, rows, out);
     op.packed = weight.packed;
@@ -107,8 +107,8 @@ template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>
 
 /** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. Of dY and x both are narrow or neither; dY may be there both ways. */
 template <class T>
-void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Operand<const T>> dY, std::type_identity_t<Operand<const T>> x,
-                     const Parameter<T>& weight, const Parameter<T>* bias, T* dX, bool accumulate = false) {
+void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Rows<const T>> dY, std::type_identity_t<Rows<const T>> x,
+                     const Parameter<T>& weight, const Parameter<T>* bias, std::type_identity_t<Rows<T>> dX, bool accumulate = false) {
   if (weight.gradient || (bias && bias->gradient)) {
     LinearBackwardWeight<T> op{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix(weight.gradient, out, in), {}};
     op.narrow_dY = dY.narrow, op.narrow_x = x.narrow;
@@ -120,17 +120,17 @@ void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, std::ty
     run(stream, LoraBackward<T>{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix<const T>(lora.a, lora.rank, in),
                                 matrix<const T>(lora.b, out, lora.rank), matrix(lora.dA, lora.rank, in),
                                 matrix(lora.dB, out, lora.rank), lora.scale});
-  if (!dX) return;
+  if (!dX.wide && !dX.narrow) return;
   with_values(weight, [&]<class W>(const W* values) {
-    LinearBackwardInput<T, W> op{matrix(dY.wide, rows, out), matrix(values, out, in), matrix(dX, rows, in)};
-    op.narrow_dY = dY.narrow;
+    LinearBackwardInput<T, W> op{matrix(dY.wide, rows, out), matrix(values, out, in), matrix(dX.wide, rows, in)};
+    op.narrow_dY = dY.narrow, op.narrow_dX = dX.narrow;
     op.accumulate = accumulate;
     run(stream, op);
   });
 }
 
 template <class T>
-void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parameter<T>& weight, double epsilon, std::type_identity_t<Operand<T>> y, T* rstd) {
+void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parameter<T>& weight, double epsilon, std::type_identity_t<Rows<T>> y, T* rstd) {
   run(stream, RmsNorm<T>{matrix(x, rows, size), vector<const T>(weight.weight, size), epsilon, matrix(y.wide, rows, size),
                          vector(rstd, rows), y.narrow});
 }
@@ -138,7 +138,7 @@ void rms_norm(Stream& stream, size_t rows, size_t size, const T* x, const Parame
 /** dX = residual + gradient; dX may be the residual or dY, and may be wanted both ways. */
 template <class T>
 void rms_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Parameter<T>& weight,
-                       const T* rstd, const T* residual, std::type_identity_t<Operand<T>> dX) {
+                       const T* rstd, const T* residual, std::type_identity_t<Rows<T>> dX) {
   RmsNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(weight.weight, size),
                         vector(rstd, rows), {}, vector(weight.gradient, size), matrix(dX.wide, rows, size), dX.narrow};
   if (residual) op.residual = matrix(residual, rows, size);
@@ -146,7 +146,7 @@ void rms_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, co
 }
 
 template <class T>
-void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affine<T>& norm, double epsilon, std::type_identity_t<Operand<T>> y, T* mean,
+void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affine<T>& norm, double epsilon, std::type_identity_t<Rows<T>> y, T* mean,
                 T* rstd) {
   run(stream, LayerNorm<T>{matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
                            vector<const T>(norm.bias.weight, size), epsilon, matrix(y.wide, rows, size), vector(mean, rows),
@@ -155,7 +155,7 @@ void layer_norm(Stream& stream, size_t rows, size_t size, const T* x, const Affi
 
 template <class T>
 void layer_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Affine<T>& norm,
-                         const T* mean, const T* rstd, const T* residual, std::type_identity_t<Operand<T>> dX) {
+                         const T* mean, const T* rstd, const T* residual, std::type_identity_t<Rows<T>> dX) {
   LayerNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
                           vector(mean, rows), vector(rstd, rows), {}, vector(norm.weight.gradient, size),
                           vector(norm.bias.gradient, size), matrix(dX.wide, rows, size), dX.narrow};

@@ -33,7 +33,7 @@ void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosi
   run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
 }
 
-template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch, size_t past) const {
+template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch, size_t past, bool narrow) const {
   const auto& t = c_.text;
   const size_t ks = t.key_size();
   s.q = scratch.take<T>(n * t.query_size());
@@ -43,23 +43,22 @@ template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch&
   s.log_sum_exp = scratch.take<T>(n * t.heads);
   s.middle = scratch.take<T>(n * t.hidden);
   if (t.moe.experts) return s.moe.take_products(t.moe, n, scratch);
-  s.gate = scratch.take<T>(n * t.mlp);
-  s.up = scratch.take<T>(n * t.mlp);
+  for (auto* wide : {&s.gate, &s.up}) *wide = Rows<T>::take(n * t.mlp, narrow, scratch);
 }
 
 template <class T> void TextModel<T>::take_rowwise(size_t n, State& s, Scratch& scratch, size_t past) const {
   const auto& t = c_.text;
   const size_t ks = t.key_size();
-  s.normed1 = Operand<T>::take(n * t.hidden, narrow_, scratch);
+  s.normed1 = Rows<T>::take(n * t.hidden, narrow_, scratch);
   s.rstd1 = scratch.take<T>(n);
   s.q_rstd = scratch.take<T>(n * t.heads);
   s.k_rstd = scratch.take<T>(n * t.kv_heads);
   s.q_roped = scratch.take<T>(n * t.query_size());
   s.k_roped = scratch.take<T>((past + n) * ks) + past * ks;
-  s.normed2 = Operand<T>::take(n * t.hidden, narrow_ && !t.moe.experts, scratch);
+  s.normed2 = Rows<T>::take(n * t.hidden, narrow_ && !t.moe.experts, scratch);
   s.rstd2 = scratch.take<T>(n);
   if (t.moe.experts) return s.moe.take_rowwise(t.moe, n, scratch);
-  s.activated = Operand<T>::take(n * t.mlp, narrow_, scratch);
+  s.activated = Rows<T>::take(n * t.mlp, narrow_, scratch);
 }
 
 template <class T>
@@ -110,13 +109,12 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
     if (products) linear<T>(stream, m, qs, h, s.attended + r * qs, w.o, middle, nullptr, s.x + r * h);
     rms_norm(stream, m, h, middle, w.post_norm, t.epsilon, normed, s.rstd2 + r);
     if (!mlp) return;
-    T *gate = s.gate + r * mlp, *up = s.up + r * mlp;
-    const auto activated = s.activated + r * mlp;
+    const auto gate = s.gate + r * mlp, up = s.up + r * mlp, activated = s.activated + r * mlp;
     if (products) {
       linear(stream, m, h, mlp, normed, w.gate, gate);
       linear(stream, m, h, mlp, normed, w.up, up);
     }
-    run(stream, SwiGlu<T>{matrix<const T>(gate, m, mlp), matrix<const T>(up, m, mlp), matrix(activated.wide, m, mlp), activated.narrow});
+    run(stream, SwiGlu<T>{matrix<const T>(gate.wide, m, mlp), matrix<const T>(up.wide, m, mlp), matrix(activated.wide, m, mlp), gate.narrow, up.narrow, activated.narrow});
     if (out) linear<T>(stream, m, mlp, h, activated, w.down, out + r * h, nullptr, middle);
   });
   if (mlp) return;
@@ -144,7 +142,7 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   rope_table(stream, input.positions, cosine_, sine_);
 
   State shared{};  // where what is not kept is written, layer after layer
-  if (keep < Keep::products) take_products(n, shared, scratch, past);
+  if (keep < Keep::products) take_products(n, shared, scratch, past, narrow_);
   if (keep < Keep::everything) take_rowwise(n, shared, scratch, past);
   T* other = keep == Keep::nothing ? scratch.take<T>(n * h) : nullptr;
 
@@ -153,7 +151,7 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
     const auto& w = w_.layers[l];
     State s = shared;
     s.x = x;
-    if (keep >= Keep::products) take_products(n, s, scratch, past);
+    if (keep >= Keep::products) take_products(n, s, scratch, past, narrow_);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch, past);
     if (past) cached->load(stream, l, s.k_roped - past * ks, s.v - past * ks);
     if (other) std::swap(x, other);
@@ -175,17 +173,16 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch(stream);
   const size_t mlp = t.moe.experts ? 0 : t.mlp;
-  T* d_activated = scratch.take<T>(n * mlp);
+  const auto d_activated = Rows<T>::take(n * mlp, narrow_, scratch), d_up = Rows<T>::take(n * mlp, narrow_, scratch);
   // what is in bf16 has memory of its own, and is else where the gradient is that it follows from
-  const auto beside = [&](T* wide, size_t count) { return narrow_ ? Operand<T>::take(count, true, scratch) : Operand<T>{wide}; };
-  const Operand<T> d_gate = beside(d_activated, n * mlp), d_up = Operand<T>::take(n * mlp, narrow_, scratch);
+  const auto beside = [&](T* wide, size_t count) { return narrow_ ? Rows<T>::take(count, true, scratch) : Rows<T>{wide}; };
   T* d_normed = scratch.take<T>(n * h);
   T* d_attended = scratch.take<T>(n * qs);
   T* d_q = scratch.take<T>(n * qs);
   T* d_k = scratch.take<T>(n * ks);
   T* d_v = scratch.take<T>(n * ks);
-  const Operand<T> d_q_product = beside(d_q, n * qs), d_k_product = beside(d_k, n * ks);
-  const Operand<T> handed = both_ways(stream, g, n * h, narrow_, scratch);
+  const Rows<T> d_q_product = beside(d_q, n * qs), d_k_product = beside(d_k, n * ks);
+  const Rows<T> handed = both_ways(stream, g, n * h, narrow_, scratch);
   const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
 
   for (size_t l = t.layers; l-- > w_.lowest_layer;) {
@@ -200,9 +197,10 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
       moe_backward<T>(stream, t, w.moe, n, g, s.normed2.wide, s.moe, d_normed);
     } else {
       linear_backward<T>(stream, n, t.mlp, h, handed, s.activated, w.down, nullptr, d_activated);
-      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated, n, t.mlp), matrix<const T>(s.gate, n, t.mlp), matrix<const T>(s.up, n, t.mlp),
-                                    matrix(d_gate.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_gate.narrow, d_up.narrow});
-      linear_backward<T>(stream, n, h, t.mlp, d_gate, s.normed2, w.gate, nullptr, d_normed);
+      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated.wide, n, t.mlp), matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp),
+                                    matrix(d_activated.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_activated.narrow, s.gate.narrow, s.up.narrow,
+                                    d_activated.narrow, d_up.narrow});
+      linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, d_normed);
       linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, d_normed, true);
     }
     rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, g, handed);

@@ -7,7 +7,7 @@
 #include "gradients.h"
 #include "kv_cache.h"
 #include "moe.h"
-#include "operand.h"
+#include "rows.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -32,9 +32,10 @@ template <class T> struct VisualFeatures {
 template <class T> struct TextLayerState {
   T* x;
   // results of matrix products and of attention
-  T *q, *k, *v, *attended, *log_sum_exp, *middle, *gate, *up;
+  T *q, *k, *v, *attended, *log_sum_exp, *middle;
+  Rows<T> gate, up;
   // what follows from them row by row
-  Operand<T> normed1, normed2, activated;
+  Rows<T> normed1, normed2, activated;
   T *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *rstd2;
   MoeState<T> moe;  // in the place of gate, up and activated where there are experts
 };
@@ -60,8 +61,8 @@ template <class T> class TextModel {
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
   void rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const;
   void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
-  /** Room for the results of a layer's matrix products and of attention; before its values there is room for those of `past` rows. */
-  void take_products(size_t rows, State& s, Scratch& scratch, size_t past = 0) const;
+  /** Room for the results of a layer's matrix products and of attention, some of them in bf16 if `narrow`; before its values there is room for those of `past` rows. */
+  void take_products(size_t rows, State& s, Scratch& scratch, size_t past = 0, bool narrow = false) const;
 
  private:
   /** For what follows from them, and the keys of `past` rows. */

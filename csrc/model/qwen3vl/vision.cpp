@@ -46,7 +46,7 @@ void VisionTower<T>::merge(Stream& stream, size_t patches, const Merger<T>& merg
                            MergerState<T>& s, Scratch& scratch) {
   const size_t tokens = patches / c_.vision.group(), wide = c_.vision.hidden * c_.vision.group();
   const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
-  const auto operand = [&] { return Operand<T>::take(tokens * wide, narrow_, scratch); };
+  const auto operand = [&] { return Rows<T>::take(tokens * wide, narrow_, scratch); };
   s = {x, operand(), scratch.take<T>(rows), scratch.take<T>(rows), scratch.take<T>(tokens * wide), operand()};
   layer_norm(stream, rows, size, x, merger.norm, c_.vision.epsilon, s.normed, s.mean, s.rstd);
   linear(stream, tokens, wide, wide, s.normed, merger.fc1.weight, s.hidden, &merger.fc1.bias);
@@ -61,7 +61,7 @@ void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger
   const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
   T* a = scratch.take<T>(tokens * wide);
   T* b = scratch.take<T>(tokens * wide);
-  const Operand<T> d_hidden = narrow_ ? Operand<T>::take(tokens * wide, true, scratch) : Operand<T>{a};
+  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(tokens * wide, true, scratch) : Rows<T>{a};
   linear_backward(stream, tokens, wide, c_.text.hidden, both_ways(stream, dOut, tokens * c_.text.hidden, narrow_, scratch), s.activated, merger.fc2.weight,
                   &merger.fc2.bias, a);
   run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(d_hidden.wide, tokens, wide), d_hidden.narrow});
@@ -81,13 +81,13 @@ template <class T> void VisionTower<T>::take_products(size_t n, State& s, Scratc
 
 template <class T> void VisionTower<T>::take_rowwise(size_t n, State& s, Scratch& scratch) const {
   const auto& v = c_.vision;
-  s.normed1 = Operand<T>::take(n * v.hidden, narrow_, scratch);
+  s.normed1 = Rows<T>::take(n * v.hidden, narrow_, scratch);
   s.mean1 = scratch.take<T>(n);
   s.rstd1 = scratch.take<T>(n);
-  s.normed2 = Operand<T>::take(n * v.hidden, narrow_, scratch);
+  s.normed2 = Rows<T>::take(n * v.hidden, narrow_, scratch);
   s.mean2 = scratch.take<T>(n);
   s.rstd2 = scratch.take<T>(n);
-  s.activated = Operand<T>::take(n * v.mlp, narrow_, scratch);
+  s.activated = Rows<T>::take(n * v.mlp, narrow_, scratch);
 }
 
 template <class T>
@@ -213,7 +213,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     gradients.finish();
   }
   T* d_activated = scratch.take<T>(n * v.mlp);
-  const Operand<T> d_hidden = narrow_ ? Operand<T>::take(n * v.mlp, true, scratch) : Operand<T>{d_activated};
+  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(n * v.mlp, true, scratch) : Rows<T>{d_activated};
   T* d_rows = scratch.take<T>(n * h);
   T* d_qkv = scratch.take<T>(n * 3 * h);
   for (size_t b = v.depth; b-- > 0;) {
@@ -230,7 +230,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     const auto& s = blocks_[b];
     if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
     Scratch inner(stream);
-    Operand<T> handed = both_ways(stream, g, n * h, narrow_, inner);
+    Rows<T> handed = both_ways(stream, g, n * h, narrow_, inner);
     linear_backward(stream, n, v.mlp, h, handed, s.activated, w.fc2.weight, &w.fc2.bias, d_activated);
     run(stream, GeluTanhBackward<T>{matrix<const T>(d_activated, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(d_hidden.wide, n, v.mlp), d_hidden.narrow});
     linear_backward(stream, n, h, v.mlp, d_hidden, s.normed2, w.fc1.weight, &w.fc1.bias, d_rows);

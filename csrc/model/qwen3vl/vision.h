@@ -5,7 +5,7 @@
 #include "../../core/arena.h"
 #include "../../core/stream.h"
 #include "gradients.h"
-#include "operand.h"
+#include "rows.h"
 #include "weights.h"
 
 namespace g2rpo::qwen3vl {
@@ -24,14 +24,14 @@ template <class T> struct VisionBlockState {
   // results of matrix products and of attention
   T *qkv, *attended, *log_sum_exp, *middle, *hidden;
   // what follows from them row by row
-  Operand<T> normed1, normed2, activated;
+  Rows<T> normed1, normed2, activated;
   T *mean1, *rstd1, *mean2, *rstd2;
 };
 template <class T> struct MergerState {
   const T* x;
-  Operand<T> normed;
+  Rows<T> normed;
   T *mean, *rstd, *hidden;
-  Operand<T> activated;
+  Rows<T> activated;
 };
 
 template <class T> class VisionTower {

@@ -30,8 +30,10 @@ KERNEL_WEIGHT(cuda, Linear) {
   if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
   const auto multiply = [&]<class A>(const A* x) {
-    cuda::multiply(stream, cuda::ProductOf<A, W>{.m = m, .n = n, .k = k, .a = x, .b = op.weight.data, .a_along = true, .b_along = true,
-                                                 .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data});
+    cuda::ProductOf<A, W> p{.m = m, .n = n, .k = k, .a = x, .b = op.weight.data, .a_along = true, .b_along = true,
+                            .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data};
+    if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_y;
+    cuda::multiply(stream, p);
   };
   if constexpr (sizeof(W) == 2)
     if (op.narrow_x) return multiply(op.narrow_x);
@@ -41,8 +43,9 @@ KERNEL_WEIGHT(cuda, Linear) {
 KERNEL_WEIGHT(cuda, LinearBackwardInput) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
   const auto multiply = [&]<class A>(const A* dY) {
-    cuda::multiply(stream, cuda::ProductOf<A, W>{.m = m, .n = k, .k = n, .a = dY, .b = op.weight.data, .a_along = true, .b_along = false,
-                                                 .c = op.dX.data, .accumulate = op.accumulate});
+    cuda::ProductOf<A, W> p{.m = m, .n = k, .k = n, .a = dY, .b = op.weight.data, .a_along = true, .b_along = false, .c = op.dX.data, .accumulate = op.accumulate};
+    if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_dX;
+    cuda::multiply(stream, p);
   };
   if constexpr (sizeof(W) == 2)
     if (op.narrow_dY) return multiply(op.narrow_dY);

@@ -21,6 +21,8 @@ template <class T, class W = T> struct Linear {
   const T* packed = nullptr;
   /** x in bf16, in its place: on a GPU whose weight is bf16 */
   const bf16* narrow_x = nullptr;
+  /** y in bf16, in its place: there too, without bias and residual */
+  bf16* narrow_y = nullptr;
   /** nothing but the weight is looked at: it is laid out here; holds packed_weight_size(N, K) elements */
   T* pack_to = nullptr;
   G2_INLINE static Linear read(KernelArgs a) {
@@ -45,6 +47,8 @@ template <class T, class W = T> struct LinearBackwardInput {
   bool accumulate = false;
   /** dY in bf16, in its place: on a GPU whose weight is bf16 */
   const bf16* narrow_dY = nullptr;
+  /** dX in bf16, in its place: there too, and nothing is added to */
+  bf16* narrow_dX = nullptr;
   G2_INLINE static LinearBackwardInput read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
   }

@@ -21,10 +21,16 @@ struct Backward {
 
 }  // namespace
 
-KERNEL_REAL(cuda, SwiGlu) { cuda::map_either<2, 1, T>(stream, op.gate.size, {op.gate.data, op.up.data}, {op.y.data}, {op.narrow_y}, Forward{}); }
+KERNEL_REAL(cuda, SwiGlu) {
+  const size_t n = op.gate.size;
+  if (op.narrow_y) cuda::map<bf16, 2, 1>(stream, n, {{op.narrow_gate, op.narrow_up}, {op.narrow_y}}, Forward{});
+  else cuda::map<T, 2, 1>(stream, n, {{op.gate.data, op.up.data}, {op.y.data}}, Forward{});
+}
 
 KERNEL_REAL(cuda, SwiGluBackward) {
-  cuda::map_either<3, 2, T>(stream, op.dY.size, {op.dY.data, op.gate.data, op.up.data}, {op.dGate.data, op.dUp.data}, {op.narrow_dGate, op.narrow_dUp}, Backward{});
+  const size_t n = op.dY.size;
+  if (op.narrow_dY) cuda::map<bf16, 3, 2>(stream, n, {{op.narrow_dY, op.narrow_gate, op.narrow_up}, {op.narrow_dGate, op.narrow_dUp}}, Backward{});
+  else cuda::map<T, 3, 2>(stream, n, {{op.dY.data, op.gate.data, op.up.data}, {op.dGate.data, op.dUp.data}}, Backward{});
 }
 
 }  // namespace g2rpo

@@ -12,7 +12,8 @@ template <class T> struct SwiGlu {
   View<const T> gate;
   View<const T> up;
   View<T> y;
-  /** y in bf16, in its place: on a GPU */
+  /** all three in bf16, in their place: on a GPU */
+  const bf16 *narrow_gate = nullptr, *narrow_up = nullptr;
   bf16* narrow_y = nullptr;
   G2_INLINE static SwiGlu read(KernelArgs a) {
     return {a.next(), a.next(), a.next()};
@@ -31,7 +32,8 @@ template <class T> struct SwiGluBackward {
   View<const T> up;
   View<T> dGate;
   View<T> dUp;
-  /** both in bf16, in their place: on a GPU */
+  /** all five in bf16, in their place: on a GPU; dGate may be dY */
+  const bf16 *narrow_dY = nullptr, *narrow_gate = nullptr, *narrow_up = nullptr;
   bf16 *narrow_dGate = nullptr, *narrow_dUp = nullptr;
   G2_INLINE static SwiGluBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};

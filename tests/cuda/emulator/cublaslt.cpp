@@ -1,6 +1,7 @@
 // In the place of cuBLASLt where there is no GPU: what it is asked for is checked and computed on the CPU, as its documentation has it, so that
 // layouts, transposes and sizes are known to be right before a device sees them. Loaded as the library is (csrc/backends/cuda/blas.cu).
 #include "../../../csrc/backends/cuda/cublaslt.h"
+#include "../../../csrc/core/dtype.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,8 @@ namespace {
 
 struct OperationHeld {
   int32_t transposed_a = 0, transposed_b = 0;
+  uint32_t epilogue = 1;  // none
+  const float* bias = nullptr;
 };
 struct LayoutHeld {
   int type;
@@ -65,8 +68,11 @@ EXPORT Status cublasLtMatmulDescCreate(Operation* operation, int compute, int sc
 }
 EXPORT Status cublasLtMatmulDescDestroy(Operation operation) { return delete static_cast<OperationHeld*>(operation), 0; }
 EXPORT Status cublasLtMatmulDescSetAttribute(Operation operation, int attribute, const void* value, size_t bytes) {
-  if (bytes != sizeof(int32_t) || (attribute != transposed_a && attribute != transposed_b)) return kInvalid;
   auto& o = held<OperationHeld>(operation);
+  if (bytes != (attribute == bias_pointer ? sizeof(void*) : sizeof(int32_t))) return kInvalid;
+  if (attribute == bias_pointer) return o.bias = *static_cast<const float* const*>(value), 0;
+  if (attribute == epilogue) return o.epilogue = *static_cast<const uint32_t*>(value), 0;
+  if (attribute != transposed_a && attribute != transposed_b) return kInvalid;
   (attribute == transposed_a ? o.transposed_a : o.transposed_b) = *static_cast<const int32_t*>(value);
   return 0;
 }
@@ -92,7 +98,7 @@ EXPORT Status cublasLtMatmulPreferenceSetAttribute(Preference preference, int at
 EXPORT Status cublasLtMatmulAlgoGetHeuristic(Handle, Operation, Layout, Layout, Layout c, Layout d, Preference preference, int wanted, Heuristic* results, int* found) {
   const auto& p = held<PreferenceHeld>(preference);
   must((p.schemes & ~static_cast<uint32_t>(compute_type)) == 0, "parts of k are to be added in a fixed order");
-  must(wanted == 1 && c == d, "one algorithm that works in place is wanted");
+  must(wanted == 1 && c == d, "one algorithm whose C and result lie alike is wanted");
   results[0] = {};
   results[0].algorithm.data[0] = kChosen;
   results[0].algorithm.data[1] = p.workspace;
@@ -108,14 +114,18 @@ EXPORT Status cublasLtMatmul(Handle, Operation operation, const void* alpha, con
   const auto& o = held<OperationHeld>(operation);
   const Operand left{a, held<LayoutHeld>(a_layout), o.transposed_a == kTransposed}, right{b, held<LayoutHeld>(b_layout), o.transposed_b == kTransposed};
   const auto& out = held<LayoutHeld>(d_layout);
-  if (left.columns() != right.rows() || left.rows() != out.rows || right.columns() != out.columns || c != d || c_layout != d_layout || out.type != kF32) return kInvalid;
+  if (left.columns() != right.rows() || left.rows() != out.rows || right.columns() != out.columns || c_layout != d_layout) return kInvalid;
+  must(out.type == kF32 || (*static_cast<const float*>(beta) == 0 && o.epilogue == 1), "what is added is f32 as the result is");
+  must(o.epilogue == 1 || (o.epilogue == kAddBias && o.bias), "an epilogue is a bias, which is there");
   for (uint64_t j = 0; j < out.columns; j++)
     for (uint64_t i = 0; i < out.rows; i++) {
       float sum = 0;
       for (uint64_t k = 0; k < left.columns(); k++) sum += left.at(i, k) * right.at(k, j);
-      float& to = static_cast<float*>(d)[j * static_cast<uint64_t>(out.leading) + i];
       const float factor = *static_cast<const float*>(beta);
-      to = *static_cast<const float*>(alpha) * sum + (factor == 0 ? 0 : factor * to);
+      sum = *static_cast<const float*>(alpha) * sum + (factor == 0 ? 0 : factor * element(c, out, i, j)) + (o.epilogue == kAddBias ? o.bias[i] : 0);
+      const uint64_t to = j * static_cast<uint64_t>(out.leading) + i;
+      if (out.type == kF32) static_cast<float*>(d)[to] = sum;
+      else static_cast<uint16_t*>(d)[to] = g2rpo::narrow(sum).bits;
     }
   return 0;
 }
