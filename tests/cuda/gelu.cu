@@ -24,6 +24,17 @@ template <class T, template <class> class Forward, template <class> class Backwa
     h.close(name, y, kTolerance<T>);
     h.on_both<Backward<T>>(backward);
     h.close(back, dX, kTolerance<T>);
+    if constexpr (sizeof(T) == 4) {
+      auto narrow_y = zeros<bf16>(n), narrow_dX = zeros<bf16>(n);
+      auto y_in_bf16 = forward(Side::device);
+      y_in_bf16.y = {}, y_in_bf16.narrow_y = narrow_y.at(Side::device);
+      h.on_device(y_in_bf16);
+      h.rounds(name + " in bf16", y, narrow_y);
+      auto dX_in_bf16 = backward(Side::device);
+      dX_in_bf16.dX = {}, dX_in_bf16.narrow_dX = narrow_dX.at(Side::device);
+      h.on_device(dX_in_bf16);
+      h.rounds(back + " in bf16", dX, narrow_dX);
+    }
     if (n > 10000) h.repeats<Backward<T>, T>(back, dX, backward);
   };
   test(0, false), test(1, false), test(33, false), test(2050, false), test(20003, false), test(3000, false, 1);

@@ -128,6 +128,24 @@ class Harness {
     expect(!failure.code, std::string(Op::kName) + ": " + failure.message);
   }
 
+  /** Runs an op on the device alone. */
+  template <class Op> void on_device(const Op& op) {
+    run_call([&](Stream& s) { entry<Op>(Backend::cuda)->run(s, &op); });
+  }
+  /** The device has left the same bits in both. */
+  template <class T> void same(const std::string& name, const Array<T>& a, const Array<T>& b) {
+    const auto left = a.download(), right = b.download();
+    expect(std::memcmp(left.data(), right.data(), left.size() * sizeof(T)) == 0, name + ": not the same bits");
+  }
+  /** What the device has left in `narrow` is what it has left in `wide`, rounded. */
+  template <class T> void rounds(const std::string& name, const Array<T>& wide, const Array<bf16>& narrow) {
+    const auto from = wide.download();
+    const auto got = narrow.download();
+    size_t wrong = 0;
+    for (size_t i = 0; i < from.size(); i++) wrong += g2rpo::narrow(static_cast<float>(from[i])).bits != got[i].bits;
+    expect(wrong == 0, name + ": " + std::to_string(wrong) + " of " + std::to_string(from.size()) + " are not rounded to the nearest bf16");
+  }
+
   /** Both fail with the code, and in the same words unless those of the CPU name numbers that the device does not hand over. */
   template <class Op> void both_refuse(const std::string& name, const char* code, const std::function<Op(Side)>& make, bool same_words = true) {
     std::string words[2];

@@ -33,6 +33,17 @@ template <class T> void layer_norm(Harness& h) {
     h.close(typed<T>("layer_norm_backward") + size + ": dX", dX, kTolerance<T>);
     h.close(typed<T>("layer_norm_backward") + size + ": dWeight", dWeight, 10 * kTolerance<T>);  // a sum over all rows
     h.close(typed<T>("layer_norm_backward") + size + ": dBias", dBias, 10 * kTolerance<T>);
+    if constexpr (sizeof(T) == 4) {
+      auto narrow_y = zeros<bf16>(rows * width), narrow_dX = zeros<bf16>(rows * width);
+      auto y_in_bf16 = forward(Side::device);
+      y_in_bf16.y = {}, y_in_bf16.narrow_y = narrow_y.at(Side::device);
+      h.on_device(y_in_bf16);
+      h.rounds(typed<T>("layer_norm") + size + ": y in bf16", y, narrow_y);
+      auto both = backward(Side::device);
+      both.narrow_dX = narrow_dX.at(Side::device);
+      h.on_device(both);
+      h.rounds(typed<T>("layer_norm_backward") + size + ": dX both ways", dX, narrow_dX);
+    }
     if (rows > 100) h.repeats<LayerNormBackward<T>, T>(typed<T>("layer_norm_backward") + size, dWeight, backward);
   };
   test(0, 8, false), test(1, 1, false), test(5, 33, false), test(300, 64, false), test(40, 1024, false), test(40, 1152, false), test(40, 1152, false, 1, false), test(20, 1152, false, 0, true, false);

@@ -67,6 +67,43 @@ template <class T, class W = T> void linear(Harness& h, const std::string& how =
     h.on_both<Weight>(of_weight);
     h.close(name("linear_backward_weight") + ": dWeight", dWeight, tolerance);
     h.close(name("linear_backward_weight") + ": dBias", dBias, tolerance);
+    if constexpr (sizeof(W) == 2) {
+      constexpr Side d = Side::device;
+      const auto narrowed = [](const Array<T>& from) {
+        std::vector<bf16> values;
+        for (const T value : from.host()) values.push_back(narrow(value));
+        return Array<bf16>(std::move(values));
+      };
+      auto narrow_x = narrowed(x), narrow_dY = narrowed(dY), narrow_y = zeros<bf16>(m * n), narrow_dX = zeros<bf16>(m * k);
+      auto again = zeros<T>(m * n), dX_again = zeros<T>(m * k);
+      Forward y_of = forward(false, nullptr)(d);
+      h.on_device(y_of);
+      y_of.narrow_x = narrow_x.at(d), y_of.y = again.view(d, m, n);
+      h.on_device(y_of);
+      h.same(name("linear") + ", x in bf16", y, again);
+      y_of.narrow_y = narrow_y.at(d);
+      h.on_device(y_of);
+      h.rounds(name("linear") + ", y in bf16", y, narrow_y);
+      Input dX_of = input(false)(d);
+      h.on_device(dX_of);
+      dX_of.narrow_dY = narrow_dY.at(d), dX_of.dX = dX_again.view(d, m, k);
+      h.on_device(dX_of);
+      h.same(name("linear_backward_input") + ", dY in bf16", dX, dX_again);
+      dX_of.narrow_dX = narrow_dX.at(d);
+      h.on_device(dX_of);
+      h.rounds(name("linear_backward_input") + ", dX in bf16", dX, narrow_dX);
+      auto dWeight_again = zeros<T>(n * k), dBias_again = zeros<T>(n);
+      dWeight.upload(), dBias.upload(), std::copy(dWeight.host().begin(), dWeight.host().end(), dWeight_again.at(Side::host));
+      std::copy(dBias.host().begin(), dBias.host().end(), dBias_again.at(Side::host));
+      dWeight_again.upload(), dBias_again.upload();
+      Weight dW_of = of_weight(d);
+      h.on_device(dW_of);
+      dW_of.dY.data = nullptr, dW_of.narrow_dY = narrow_dY.at(d), dW_of.narrow_x = narrow_x.at(d);
+      dW_of.dWeight = dWeight_again.view(d, n, k), dW_of.dBias = dBias_again.view(d);
+      h.on_device(dW_of);
+      h.same(name("linear_backward_weight") + ", both in bf16", dWeight, dWeight_again);
+      h.same(name("linear_backward_weight") + ", both in bf16: dBias", dBias, dBias_again);
+    }
     if (m > 2000) h.repeats<Weight, T>(name("linear_backward_weight"), dWeight, of_weight);
     if (m > 2000) h.repeats<Forward, T>(name("linear"), y, forward(true, &residual));
   };

@@ -31,6 +31,35 @@ template <class T> void swiglu(Harness& h) {
   if (sizeof(T) == 4 && h.timed()) test(4096 * 2048, true), test(8192 * 6144, true), test(65536 * 2048, true);
 }
 
-const Registered registered("swiglu", [](Harness& h) { swiglu<float>(h), swiglu<double>(h); });
+/** Of operands in bf16 what the same numbers in f32 give, rounded. */
+void in_bf16(Harness& h) {
+  const auto test = [&](size_t n) {
+    constexpr Side d = Side::device;
+    auto gate = rounded_for<bf16>(randoms<float>(n, 1, 4)), up = rounded_for<bf16>(randoms<float>(n, 2)), dY = rounded_for<bf16>(randoms<float>(n, 3));
+    auto narrow_gate = random_weights<bf16, float>(n, 1, 4), narrow_up = random_weights<bf16, float>(n, 2), narrow_dY = random_weights<bf16, float>(n, 3);
+    auto y = zeros<float>(n), dGate = zeros<float>(n), dUp = zeros<float>(n);
+    auto narrow_y = zeros<bf16>(n), narrow_dUp = zeros<bf16>(n);
+    SwiGlu<float> forward{gate.view(d, n, 1), up.view(d, n, 1), y.view(d, n, 1)};
+    h.on_device(forward);
+    forward.narrow_gate = narrow_gate.at(d), forward.narrow_up = narrow_up.at(d), forward.narrow_y = narrow_y.at(d);
+    const std::string size = " in bf16 " + std::to_string(n);
+    SwiGluBackward<float> backward{dY.view(d, n, 1), gate.view(d, n, 1), up.view(d, n, 1), dGate.view(d, n, 1), dUp.view(d, n, 1)};
+    h.on_device(backward);
+    backward.narrow_dY = narrow_dY.at(d), backward.narrow_gate = narrow_gate.at(d), backward.narrow_up = narrow_up.at(d);
+    backward.narrow_dGate = narrow_dY.at(d), backward.narrow_dUp = narrow_dUp.at(d);
+    if (h.timed() && n > 1000000) {
+      h.time_call("swiglu" + size, 6.0 * static_cast<double>(n), [&](Stream& s) { run(s, forward); });
+      h.time_call("swiglu_backward" + size, 10.0 * static_cast<double>(n), [&](Stream& s) { run(s, backward); });
+      return;
+    }
+    h.on_device(forward), h.on_device(backward);
+    h.rounds("swiglu" + size, y, narrow_y);
+    h.rounds("swiglu_backward" + size + ": dGate in the place of dY", dGate, narrow_dY), h.rounds("swiglu_backward" + size + ": dUp", dUp, narrow_dUp);
+  };
+  test(0), test(1), test(2050), test(100003);
+  if (h.timed()) test(8192 * 6144);
+}
+
+const Registered registered("swiglu", [](Harness& h) { swiglu<float>(h), swiglu<double>(h), in_bf16(h); });
 
 }  // namespace

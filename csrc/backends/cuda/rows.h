@@ -43,6 +43,8 @@ template <class T, class Rows> class Row {
     if constexpr (Rows::V > 0)
       if (from) Rows::each(width, [&](int j, size_t i) { held_[j] = load<Rows::W>(from + i); });
   }
+  /** That of a thread, zeros where the row has no element for it. */
+  __device__ Pack<T, Rows::W>& held(int j) { return held_[j]; }
   __device__ Pack<T, Rows::W> at(int j, size_t i) const {
     if constexpr (Rows::V > 0) return held_[j];
     else return load<Rows::W>(from_ + i);

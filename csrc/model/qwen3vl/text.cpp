@@ -33,6 +33,25 @@ void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosi
   run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
 }
 
+template <class T>
+void TextModel<T>::norm_heads(Stream& stream, size_t first, size_t rows, size_t heads, const T* x, const Parameter<T>& norm, T* y, T* rstd) const {
+  const size_t d = c_.text.head_dim, n = rows * heads;
+  const T *cosine = cosine_ + first * d / 2, *sine = sine_ + first * d / 2;
+  RmsNorm<T> op{matrix(x, n, d), vector<const T>(norm.weight, d), c_.text.epsilon, matrix(y, n, d), vector(rstd, n)};
+  if (stream.accelerator) op.turn = {cosine, sine, heads};
+  run(stream, op);
+  if (!stream.accelerator) rope(stream, rows, heads, cosine, sine, y, false);
+}
+
+template <class T>
+void TextModel<T>::norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const {
+  const size_t d = c_.text.head_dim, n = rows * heads;
+  if (!stream.accelerator) rope(stream, rows, heads, cosine_, sine_, dY, true);
+  RmsNormBackward<T> op{matrix<const T>(dY, n, d), matrix(x, n, d), vector<const T>(norm.weight, d), vector(rstd, n), {}, vector(norm.gradient, d), matrix(dX.wide, n, d), dX.narrow};
+  if (stream.accelerator) op.turn = {cosine_, sine_, heads};
+  run(stream, op);
+}
+
 template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch& scratch, size_t past, bool narrow) const {
   const auto& t = c_.text;
   const size_t ks = t.key_size();
@@ -88,11 +107,8 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
       linear(stream, m, h, ks, normed, w.k, k);
       linear(stream, m, h, ks, normed, w.v, s.v + r * ks);
     }
-    rms_norm(stream, m * t.heads, d, q, w.q_norm, t.epsilon, q_roped, s.q_rstd + r * t.heads);
-    rms_norm(stream, m * t.kv_heads, d, k, w.k_norm, t.epsilon, k_roped, s.k_rstd + r * t.kv_heads);
-    const T *cosine = cosine_ + r * d / 2, *sine = sine_ + r * d / 2;
-    rope(stream, m, t.heads, cosine, sine, q_roped, false);
-    rope(stream, m, t.kv_heads, cosine, sine, k_roped, false);
+    norm_heads(stream, r, m, t.heads, q, w.q_norm, q_roped, s.q_rstd + r * t.heads);
+    norm_heads(stream, r, m, t.kv_heads, k, w.k_norm, k_roped, s.k_rstd + r * t.kv_heads);
   });
   if (products) {
     Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),
@@ -215,10 +231,8 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
                                    cube(d_v, n, t.kv_heads, d)};
     attention.in_bf16 = w.q.narrow != nullptr;
     run(stream, attention);
-    rope(stream, n, t.heads, cosine_, sine_, d_q, true);
-    rope(stream, n, t.kv_heads, cosine_, sine_, d_k, true);
-    rms_norm_backward<T>(stream, n * t.heads, d, d_q, s.q, w.q_norm, s.q_rstd, nullptr, d_q_product);
-    rms_norm_backward<T>(stream, n * t.kv_heads, d, d_k, s.k, w.k_norm, s.k_rstd, nullptr, d_k_product);
+    norm_heads_backward(stream, n, t.heads, d_q, s.q, w.q_norm, s.q_rstd, d_q_product);
+    norm_heads_backward(stream, n, t.kv_heads, d_k, s.k, w.k_norm, s.k_rstd, d_k_product);
     linear_backward<T>(stream, n, h, qs, d_q_product, s.normed1, w.q, nullptr, d_normed);
     linear_backward<T>(stream, n, h, ks, d_k_product, s.normed1, w.k, nullptr, d_normed, true);
     linear_backward<T>(stream, n, h, ks, both_ways(stream, d_v, n * ks, narrow_, inner), s.normed1, w.v, nullptr, d_normed, true);

@@ -67,6 +67,9 @@ template <class T> class TextModel {
  private:
   /** For what follows from them, and the keys of `past` rows. */
   void take_rowwise(size_t rows, State& s, Scratch& scratch, size_t past) const;
+  /** y [rows, heads, head_dim] = x normed and turned; and the gradient of it, for which dY may be overwritten. `first` is the first row. */
+  void norm_heads(Stream& stream, size_t first, size_t rows, size_t heads, const T* x, const Parameter<T>& norm, T* y, T* rstd) const;
+  void norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const;
   /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
   void layer_forward(Stream& stream, size_t rows, const TextLayer<T>& weights, const State& s, bool products, T* out, size_t past = 0);
 

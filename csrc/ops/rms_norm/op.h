@@ -3,6 +3,12 @@
 
 namespace g2rpo {
 
+/** Angles by which rows are turned that are heads, `heads` of a token each: cosine and sine [tokens, D / 2] (see Rotary). None where there are no heads. */
+template <class T> struct HeadTurn {
+  const T *cosine = nullptr, *sine = nullptr;
+  size_t heads = 0;
+};
+
 /** y = w · x / √(mean x² + ε), row by row; rstd is the reciprocal root. */
 template <class T> struct RmsNorm {
   using Real = T;
@@ -16,6 +22,8 @@ template <class T> struct RmsNorm {
   View<T> rstd;
   /** y in bf16, in its place: on a GPU */
   bf16* narrow_y = nullptr;
+  /** y is turned in the end, and then not in bf16: on a GPU */
+  HeadTurn<T> turn{};
   G2_INLINE static RmsNorm read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -37,6 +45,8 @@ template <class T> struct RmsNormBackward {
   View<T> dX;
   /** dX once more in bf16, or alone: on a GPU */
   bf16* narrow_dX = nullptr;
+  /** dY is of a y that was turned, and need not stay what it is: on a GPU */
+  HeadTurn<T> turn{};
   G2_INLINE static RmsNormBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
