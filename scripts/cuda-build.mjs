@@ -1,5 +1,5 @@
 // `npm run build:cuda`: the backend for NVIDIA GPUs, as a library beside the addon, where it is looked for (lib/runtime/native.ts). Compiled for the
-// GPUs of this machine, or for those that CMAKE_CUDA_ARCHITECTURES lists (as 90 or 80;90); no GPU is needed to build it.
+// GPUs of this machine, or for those that CMAKE_CUDA_ARCHITECTURES lists (as 90a or 80;90a); no GPU is needed to build it.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = join(root, 'build', 'cuda');
-const USUAL = ['80', '90', '100']; // A100, H100 and H200, B200
+const USUAL = ['80', '90a', '100']; // A100, H100 and H200 with all their instructions, B200
 
 const answerOf = (command, ...args) => {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
@@ -30,9 +30,12 @@ function architectures(nvcc) {
   const { CMAKE_CUDA_ARCHITECTURES: asked } = process.env;
   if (asked) return asked;
   const here = answerOf('nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader')?.match(/^\d+\.\d+$/gm);
-  if (here) return [...new Set(here.map((version) => version.replace('.', '')))].join(';');
+  if (here) return [...new Set(here.map((version) => version.replace('.', '').replace(/^90$/, '90a')))].join(';');
   const known = answerOf(nvcc, '--list-gpu-arch')?.match(/(?<=compute_)\d+$/gm) ?? [];
-  return USUAL.filter((each) => known.includes(each)).join(';') || stop(`${nvcc} knows none of ${USUAL.join(', ')}`);
+  return (
+    USUAL.filter((each) => known.includes(each.replace('a', ''))).join(';') ||
+    stop(`${nvcc} knows none of ${USUAL.join(', ')}`)
+  );
 }
 
 const nvcc = compiler();

@@ -28,6 +28,7 @@ export G2RPO_CUDA_LIBRARY="$PWD/build/cuda/g2rpo-cuda.so"
 
 build() {
   local architecture=${CUDA_ARCHITECTURE:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)}
+  [[ $architecture != 90 ]] || architecture=90a  # instructions of warpgroups are there for it alone
   local generator=()
   ! command -v ninja >/dev/null || generator=(-G Ninja)
   cmake -S . -B build/cuda "${generator[@]}" -DG2RPO_CUDA=ON -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CUDA_ARCHITECTURES=$architecture" >/dev/null

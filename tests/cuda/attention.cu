@@ -37,8 +37,8 @@ template <class T> Tolerance tolerance_of(bool in_bf16, size_t width) {
   return {kTolerance<T>, kTolerance<T>, 4 * kTolerance<T>};
 }
 
-template <class T> void attention(Harness& h, bool in_bf16) {
-  const auto named = [&](const char* op) { return typed<T>(op) + (in_bf16 ? " in bf16 " : " "); };
+template <class T> void attention(Harness& h, bool in_bf16, const std::string& by = "") {
+  const auto named = [&](const char* op) { return typed<T>(op) + (in_bf16 ? " in bf16" : "") + by + " "; };
   const auto operand = [&](size_t n, unsigned seed, size_t width) {
     if (!in_bf16) return Operand<T>{randoms<T>(n, seed), randoms<T>(n, seed)};
     auto known = rounded_for<bf16>(randoms<T>(n, seed));
@@ -191,6 +191,7 @@ template <class T> void attention(Harness& h, bool in_bf16) {
     test("8 x 1024, 32 of 8 heads of 128", std::vector<Segment>(8, {1024}), 32, 8, 128, true, true);
     test("8 prompts of 600, 8 responses of 128 each", behind(8, 600, 8, 128), 32, 8, 128, true, true);
     if (in_bf16) {
+      test("8 x 1024, 16 of 8 heads of 128", std::vector<Segment>(8, {1024}), 16, 8, 128, true, true);
       test("4 x 2048, 32 of 8 heads of 128", std::vector<Segment>(4, {2048}), 32, 8, 128, true, true);
       test("1 x 8192, 32 of 8 heads of 128", {{8192}}, 32, 8, 128, true, true);
       test("8 prompts of 512, 8 responses of 256 each", behind(8, 512, 8, 256), 32, 8, 128, true, true);
@@ -200,6 +201,9 @@ template <class T> void attention(Harness& h, bool in_bf16) {
   }
 }
 
-const Registered registered("attention", [](Harness& h) { attention<float>(h, false), attention<double>(h, false), attention<float>(h, true); });
+const Registered registered("attention", [](Harness& h) {
+  attention<float>(h, false), attention<double>(h, false);
+  h.with_and_without_warpgroups([&](const std::string& by) { attention<float>(h, true, by); });
+});
 
 }  // namespace

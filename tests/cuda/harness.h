@@ -107,6 +107,18 @@ class Harness {
     queue_.wants_blas = true;
     if (cuda::has_blas(device_)) call(", cuBLASLt");
   }
+  /** call() if the device has products of warpgroups. */
+  void with_warpgroups(const std::function<void()>& call) {
+    if (cuda::has_warpgroups(device_)) call();
+    else std::printf("ok    no products of warpgroups here\n");
+  }
+  /** call(what to add to names), with kernels of warpgroups where they are there, and without them. */
+  void with_and_without_warpgroups(const std::function<void(const std::string&)>& call) {
+    with_warpgroups([&] { call(", warpgroups"); });
+    queue_.wants_warpgroups = false;
+    call("");
+    queue_.wants_warpgroups = true;
+  }
 
   /** Times are wanted too; of f64 kernels they are not. */
   bool timed() const { return timed_; }

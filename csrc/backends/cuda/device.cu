@@ -38,6 +38,29 @@ void check(cudaError_t status, const char* doing) {
               std::string("cuda: ") + doing + ": " + cudaGetErrorString(status));
 }
 
+namespace {
+int attribute(cudaDeviceAttr wanted) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "looking for a device");
+  check(cudaDeviceGetAttribute(&value, wanted, device), "looking for a device");
+  return value;
+}
+}  // namespace
+
+unsigned processors() {
+  static const int count = attribute(cudaDevAttrMultiProcessorCount);  // of the one device that a process has
+  return static_cast<unsigned>(count);
+}
+
+bool has_warpgroups([[maybe_unused]] const Stream& stream) {
+#ifdef G2RPO_WARPGROUPS
+  static const bool there = attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+  return there && stream.queue->wants_warpgroups;
+#else
+  return false;
+#endif
+}
+
 Refusal refusal(Stream& stream, const char* code, decltype(DeviceQueue::Reason::message) message) {
   auto& q = *stream.queue;
   q.reasons.push_back({code, std::move(message)});

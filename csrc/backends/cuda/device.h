@@ -28,7 +28,7 @@ struct DeviceQueue {
   unsigned long long* refused = nullptr;
   std::vector<Reason> reasons;  // by their number
   std::shared_ptr<cuda::Blas> blas;  // since the first product by cuBLASLt
-  bool wants_blas = true;
+  bool wants_blas = true, wants_warpgroups = true;
 
   DeviceQueue();
   ~DeviceQueue();
@@ -56,6 +56,11 @@ template <class... P, class... A>
 void launch(Stream& stream, void (*kernel)(P...), dim3 grid, dim3 block, const A&... args) {
   launch_shared(stream, kernel, grid, block, 0, args...);
 }
+
+/** How many multiprocessors the device has. */
+unsigned processors();
+/** Whether kernels of ptx/warpgroup.cuh run here: the device is of compute capability 9.0 and code was compiled for 90a. */
+bool has_warpgroups(const Stream& stream);
 
 /** Waits for all that was enqueued; what a kernel refused becomes the stream's failure. */
 void wait(Stream& stream);

@@ -5,6 +5,8 @@
 #include "tensor_backward.cuh"
 #include "tensor_forward.cuh"
 #include "tiles.cuh"
+#include "warpgroup_backward.cuh"
+#include "warpgroup_forward.cuh"
 
 namespace g2rpo {
 
@@ -264,6 +266,22 @@ template <class Op> TensorArguments tensor_arguments(const Op& op, const Shape& 
   return a;
 }
 
+void forward_by_warpgroups(Stream& stream, const Attention<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
+  with_tensor_width(s.width, [&]<int Width>() {
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryParts::side, rising, known);
+    if (s.rows * s.segments == 0) return;
+    const Plan plan{op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    const RowsInPanels<Width> panels{plan};
+    const RoundedHeads<Width, RowsInPanels<Width>> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels), value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
+    const Counters counters(stream);
+    // rows are those of keys; nothing is touched of queries that are not there
+    const WarpgroupForward a{op.query.data - s.keys_before * s.query_stride, key.get(), value.get(), counters.zeros(), counters.taken(0), {plan, s},
+                             static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E), op.output.data - s.keys_before * s.heads * s.width,
+                             op.logSumExp.data - s.keys_before * s.heads};
+    cuda::launch_shared(stream, forward_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, WarpgroupForward::bytes<Width>(), a);
+  });
+}
+
 void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
   TensorArguments a = tensor_arguments(op, s);
   a.out = op.output.data - s.keys_before * s.heads * s.width, a.log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
@@ -279,6 +297,31 @@ void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s,
   });
 }
 
+void backward_by_warpgroups(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
+  with_tensor_width(s.width, [&]<int Width>() {
+    const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryParts::side, rising, known);
+    if (s.rows * s.segments == 0) return;
+    const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, KeyPass<Width>::keys, rising, known);
+    const Plan plan{op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
+    using Panels = RowsInPanels<Width>;
+    const Panels panels{plan};
+    const RoundedHeads<Width, Panels> query(stream, op.query.data, s.query_stride, s.rows, s.heads, s.group, s.width, panels);
+    const RoundedHeads<Width, Panels> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
+    const RoundedHeads<Width, Panels> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
+    const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
+    const cuda::Temporary<float4> numbers(stream, s.rows * s.heads);
+    cuda::launch(stream, round_d_output<Width, Panels>, static_cast<unsigned>(s.rows), 256u, panels, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
+                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
+    const Counters counters(stream);
+    WarpgroupBackward a{query.get(), key.get(), value.get(), d_output.get(), counters.zeros(), numbers.get(), counters.taken(0), {plan, s},
+                        {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments}, static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E),
+                        op.dQuery.data, op.dKey.data, op.dValue.data};
+    cuda::launch_shared(stream, queries_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, QueryPass<Width>::bytes, a);
+    a.taken = counters.taken(1);
+    cuda::launch_shared(stream, keys_on_warpgroups<Width>, staying_blocks(keys.bound * s.key_heads), unsigned{kWarpgroupThreads}, KeyPass<Width>::bytes, a);
+  });
+}
+
 void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
   TensorArguments a = tensor_arguments(op, s);
   a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data;
@@ -291,7 +334,7 @@ void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const 
     const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
     const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
     const cuda::Temporary<float2> numbers(stream, s.rows * s.heads);
-    cuda::launch(stream, round_d_output<Width>, static_cast<unsigned>(s.rows), 256u, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
+    cuda::launch(stream, round_d_output<Width, RowsInOrder<Width>>, static_cast<unsigned>(s.rows), 256u, RowsInOrder<Width>{}, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
                  static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
     a.query = query.get(), a.key = key.get(), a.value = value.get(), a.d_output = d_output.get(), a.numbers = numbers.get();
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
@@ -314,7 +357,8 @@ KERNEL_REAL(cuda, Attention) {
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself")};
   s.keys_before = op.keys_before;
   if constexpr (std::is_same_v<T, float>)
-    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.output.data)) return forward_in_bf16(stream, op, s, rising, known);
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.output.data))
+      return cuda::has_warpgroups(stream) ? forward_by_warpgroups(stream, op, s, rising, known) : forward_in_bf16(stream, op, s, rising, known);
   Arguments<T> a{};
   // rows are those of keys; nothing is touched of queries that are not there
   a.query = op.query.data - s.keys_before * s.query_stride, a.key = op.key.data, a.value = op.value.data;
@@ -339,7 +383,7 @@ KERNEL_REAL(cuda, AttentionBackward) {
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
   if constexpr (std::is_same_v<T, float>)
     if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.output.data, op.dQuery.data, op.dKey.data, op.dValue.data))
-      return backward_in_bf16(stream, op, s, rising, known);
+      return cuda::has_warpgroups(stream) ? backward_by_warpgroups(stream, op, s, rising, known) : backward_in_bf16(stream, op, s, rising, known);
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
   Arguments<T> a{};
   a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;

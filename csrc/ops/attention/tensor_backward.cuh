@@ -17,15 +17,16 @@ template <int Width> struct KeyTile {
 };
 
 /** dOutput as bf16 as round_heads leaves it, and the numbers of its queries; sixteen threads to a head, a block to a row. */
-template <int Width>
-__global__ void round_d_output(const float* d_output, const float* output, const float* log_sum_exp, unsigned heads, unsigned group, unsigned width, uint4* to, float2* numbers) {
+template <int Width, class Layout>
+__global__ void round_d_output(Layout layout, const float* d_output, const float* output, const float* log_sum_exp, unsigned heads, unsigned group, unsigned width, uint4* to,
+                               typename Layout::Number* numbers) {
   constexpr unsigned pieces = Width / 8, sharing = 16;
   const size_t row = blockIdx.x, rows = gridDim.x;
-  const unsigned piece = threadIdx.x % sharing;
+  const unsigned piece = threadIdx.x % sharing, counted = static_cast<unsigned>(row - layout.first(row)) * group;
   for (unsigned first = 0; first < heads; first += blockDim.x / sharing) {
     const unsigned head = first + threadIdx.x / sharing;
     const bool there = head < heads && 8 * piece < width;
-    const size_t from = (row * heads + head) * width + 8 * piece, at = (head / group * rows + row) * group + head % group;
+    const size_t from = (row * heads + head) * width + 8 * piece, query = row * group + head % group;
     const uint4 rounded = there ? rounded_piece(d_output + from) : uint4{0, 0, 0, 0};
     float dot = 0;
     if (there) {
@@ -36,8 +37,8 @@ __global__ void round_d_output(const float* d_output, const float* output, const
     }
     dot = cuda::warp_sum<sharing>(dot);
     if (head >= heads) continue;
-    if (piece < pieces) to[at * pieces + piece] = rounded;
-    if (piece == 0) numbers[at] = {log_sum_exp[row * heads + head] * static_cast<float>(kLog2E), dot};
+    if (piece < pieces) to[layout.at(head / group, rows * group, query, counted + head % group, piece)] = rounded;
+    if (piece == 0) numbers[head / group * rows * group + query] = {log_sum_exp[row * heads + head] * static_cast<float>(kLog2E), dot};
   }
 }
 

@@ -153,13 +153,22 @@ __device__ inline uint4 rounded_piece(const float* from) {
   return {cuda::pack_bf16(low.x[0], low.x[1]), cuda::pack_bf16(low.x[2], low.x[3]), cuda::pack_bf16(high.x[0], high.x[1]), cuda::pack_bf16(high.x[2], high.x[3])};
 }
 
-/** Heads [rows][heads][width] as TensorArguments has them; a block to a row. */
-template <int Width> __global__ void round_heads(const float* from, size_t stride, size_t rows, unsigned heads, unsigned group, unsigned width, uint4* to) {
+/** Where heads that were rounded lie, as TensorArguments has them: a piece of the `query`-th of `all` queries (or keys) of key head g. */
+template <int Width> struct RowsInOrder {
+  using Number = float2;
+  /** The row that `counted` begins with for that one. */
+  __device__ size_t first(size_t) const { return 0; }
+  __device__ size_t at(size_t g, size_t all, size_t query, unsigned, unsigned piece) const { return (g * all + query) * (Width / 8) + piece; }
+};
+
+/** Heads [rows][heads][width] as a layout wants them; a block to a row. */
+template <int Width, class Layout> __global__ void round_heads(Layout layout, const float* from, size_t stride, size_t rows, unsigned heads, unsigned group, unsigned width, uint4* to) {
   constexpr unsigned pieces = Width / 8;
   const size_t row = blockIdx.x;
+  const auto counted = static_cast<unsigned>(row - layout.first(row)) * group;
   for (unsigned i = threadIdx.x; i < heads * pieces; i += blockDim.x) {
     const unsigned head = i / pieces, piece = i % pieces;
-    to[((head / group * rows + row) * group + head % group) * pieces + piece] =
+    to[layout.at(head / group, rows * group, row * group + head % group, counted + head % group, piece)] =
         8 * piece < width ? rounded_piece(from + row * stride + head * width + 8 * piece) : uint4{0, 0, 0, 0};
   }
 }
@@ -176,11 +185,12 @@ template <class F> void with_tensor_width(size_t width, F&& f) {
 }
 
 /** Operands of a call as bf16, until its launches are done. */
-template <int Width> class RoundedHeads {
+template <int Width, class Layout = RowsInOrder<Width>> class RoundedHeads {
  public:
-  RoundedHeads(Stream& stream, const float* from, size_t stride, size_t rows, size_t heads, size_t group, size_t width) : held_(stream, rows * heads * Width / 8) {
+  RoundedHeads(Stream& stream, const float* from, size_t stride, size_t rows, size_t heads, size_t group, size_t width, Layout layout = {})
+      : held_(stream, rows * heads * Width / 8) {
     if (rows > 0)
-      cuda::launch(stream, round_heads<Width>, static_cast<unsigned>(rows), 128u, from, stride, rows, static_cast<unsigned>(heads), static_cast<unsigned>(group),
+      cuda::launch(stream, round_heads<Width, Layout>, static_cast<unsigned>(rows), 128u, layout, from, stride, rows, static_cast<unsigned>(heads), static_cast<unsigned>(group),
                    static_cast<unsigned>(width), held_.get());
   }
   const uint4* get() const { return held_.get(); }

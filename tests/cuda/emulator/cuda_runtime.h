@@ -80,6 +80,9 @@ int devices();
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
 void block_barrier();
+/** For what waits by looking again and again: others go on; they have to say that something moved, or the block is given up. */
+void wait_a_turn();
+void moved();
 /** Every lane of the calling warp hands over `size` bytes and gets those of all: [32][size]. Lanes that have ended are not waited for. */
 const unsigned char* warp_exchange(const void* mine, size_t size);
 unsigned lane();
@@ -259,8 +262,11 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 4, cudaSuccess; }
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr wanted, int) {
+  *value = wanted == cudaDevAttrMultiProcessorCount ? 4 : wanted == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  return cudaSuccess;
+}
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 struct emulated_pool;
 using cudaMemPool_t = emulated_pool*;

@@ -99,7 +99,7 @@ struct Block {
   std::vector<std::unique_ptr<Fiber>> fibers;  // kept from block to block
   std::vector<Warp> warps;
   std::vector<unsigned> order;
-  unsigned alive = 0, arrived = 0, generation = 0;
+  unsigned alive = 0, arrived = 0, generation = 0, moves = 0;
   Fiber* current = nullptr;
   Context scheduler;
   const std::function<void()>* thread = nullptr;
@@ -155,7 +155,7 @@ void run_block(unsigned threads, dim3 shape) {
   }
   std::shuffle(block.order.begin(), block.order.end(), block.shuffle);
   while (block.alive) {
-    const unsigned before = block.generation, alive = block.alive;
+    const unsigned before = block.generation, alive = block.alive, moves = block.moves;
     bool moved = false;
     for (const unsigned i : block.order) {
       Fiber& f = *block.fibers[i];
@@ -167,7 +167,7 @@ void run_block(unsigned threads, dim3 shape) {
       go(block.scheduler, f.context);
       moved |= warp.generation != generation || warp.arrived + block.arrived != arrived;
     }
-    if (!moved && block.generation == before && block.alive == alive && alive) {
+    if (!moved && block.generation == before && block.alive == alive && block.moves == moves && alive) {
       std::fprintf(stderr, "emulator: the threads of a block wait for each other for ever\n");
       std::abort();
     }
@@ -258,6 +258,9 @@ void block_barrier() {
   release_block();
   while (block.generation == generation) give_way();
 }
+
+void wait_a_turn() { give_way(); }
+void moved() { block.moves++; }
 
 const unsigned char* warp_exchange(const void* mine, size_t size) {
   if (size > kHanded) std::abort();
