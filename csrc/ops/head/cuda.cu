@@ -21,6 +21,7 @@ constexpr size_t kSide = 128;                // tokens of a chunk are made of so
 constexpr unsigned kFolding = 512;           // threads that fold the logits of a token
 constexpr int kEach = kSlice / kFolding;     // logits that one of them keeps, so that they are read once
 constexpr unsigned kUnderWay = 4;            // packs of weights to a thread
+constexpr unsigned kJoining = 64;            // tokens of a block that joins slices: every multiprocessor has some
 
 /** How the weight of a logit, in [0, 1], is held. */
 template <class T, class H> struct Weights {
@@ -233,8 +234,8 @@ template <class T, class W, bool Backward> struct Problem {
                      held.get(), vocabulary);
       });
     }
-    cuda::launch(stream, finish<T>, cuda::blocks_for(count), cuda::kThreads, first, count, slices, chunk, scale, targets + first, known(), log_probs, entropy,
-                 log_sum_exp, range, finite);
+    cuda::launch(stream, finish<T>, cuda::blocks_for(count, kJoining), kJoining, first, count, slices, chunk, scale, targets + first, known(), log_probs,
+                 entropy, log_sum_exp, range, finite);
   }
 
   /** Gradients of the same tokens, which have just been measured; the lists begin at the first. */

@@ -91,7 +91,7 @@ template <class T> __device__ Found<T> join(const Arguments<T>& a, const Found<T
   return all;
 }
 
-/** A block to a row. */
+/** A block to a row: a warp is enough where nothing is to be filtered. */
 template <class T> __global__ void __launch_bounds__(kBlock) choose(Arguments<T> a, const Found<T>* found) {
   __shared__ Shared<T> shared;
   __shared__ Found<T> joined;
@@ -152,7 +152,8 @@ KERNEL_REAL(cuda, Sample) {
                        cuda::refusal(stream, "NON_FINITE", [](size_t row, const auto& values) -> std::string { return RowMessage(Sample<T>::kName, row, values[0]).text; })};
   cuda::Temporary<Found<T>> found(stream, rows * parts);
   if (parts > 0) cuda::launch(stream, scan_parts<T>, static_cast<unsigned>(rows * parts), kScanning, a, found.get());
-  cuda::launch_shared(stream, choose<T>, static_cast<unsigned>(rows), kBlock, filtered && !greedy ? sizeof(List<T>) : 0, a, found.get());
+  const bool joins = greedy || (a.plain && !a.allowed);  // the largest logit has a weight
+  cuda::launch_shared(stream, choose<T>, static_cast<unsigned>(rows), joins ? 32u : kBlock, filtered && !greedy ? sizeof(List<T>) : 0, a, found.get());
 }
 
 }  // namespace g2rpo
