@@ -45,12 +45,14 @@ void gaussian_advantage(Harness& h) {
                                 {"0 to 1499", mixed},
                                 {"1025 to 8192", {1025, 8192, 0, 3, 4097, 8191}},
                                 {"100,000 and 70,001", {100000, 70001}},
-                                {"infinities", {8, 100, 5000}, 0, true},
+                                {"long ones between others", {9, 9000, 0, 40, 8193, 8192, 20000, 1}},
+                                {"infinities", {8, 100, 5000, 9001, 8200}, 0, true},
                                 {"near rewards tied, 0 to 1499", mixed, 0.1000001},
                                 {"near rewards tied, small", ragged, 0.1000001},
                                 {"near rewards tied, 20 and 33", {20, 33, 32, 8, 9, 7}, 0.1000001},
                                 {"near rewards tied, 1365 in 3", {1365, 1366, 1365}, 1e-9},
-                                {"near rewards tied, infinities", {8, 1, 3000}, 1e-9, true}};
+                                {"near rewards tied, infinities", {8, 1, 3000, 8500}, 1e-9, true},
+                                {"near rewards tied, long", {8193, 30, 10000}, 0.1000001}};
   for (const auto& c : cases) {
     const size_t n = std::accumulate(c.sizes.begin(), c.sizes.end(), size_t{0});
     auto x = rewards(n, 7, c.infinite);
@@ -79,7 +81,7 @@ void gaussian_advantage(Harness& h) {
     h.both_refuse<GaussianAdvantage>("a tolerance below 0", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), -1, out.view(s)}; });
   }
   if (!h.timed()) return;
-  for (const auto& [count, size] : std::vector<std::pair<size_t, size_t>>{{65536, 8}, {1048576, 16}, {65536, 64}, {1024, 1024}, {1, 1048576}}) {
+  for (const auto& [count, size] : std::vector<std::pair<size_t, size_t>>{{65536, 8}, {1048576, 16}, {65536, 64}, {1024, 1024}, {1, 1048576}, {13, 80000}}) {
     const size_t n = count * size;
     auto x = rewards(n, 7);
     Array<int32_t> starts(starts_of(std::vector<size_t>(count, size)));

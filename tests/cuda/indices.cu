@@ -54,6 +54,7 @@ template <class T, class W = T> void embedding(Harness& h) {
     if (n > 100) h.repeats<EmbeddingBackward<T>, T>(typed<T>("embedding_backward") + size, dTable, backward);
   };
   test(0, 5, 8, 0, false), test(1, 1, 1, 0, false), test(33, 7, 33, 0, false), test(65, 1, 4, 0, false), test(300, 50, 64, 0, false), test(1000, 2050, 128, 0.5, false), test(70, 10, 2050, 0.9, false);
+  test(2050, 300, 4, 0.1, false), test(9000, 70, 4, 0.3, false);  // keys that are compared, and that are sorted digit by digit
   auto table = zeros<W>(12);
   auto x = zeros<T>(16);
   Array<int32_t> bad(std::vector<int32_t>{0, 2, 3, -2});

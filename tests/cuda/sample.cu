@@ -51,6 +51,10 @@ template <class T> void sample(Harness& h) {
   test(6, 2050, {.top_k = 20}, false), test(6, 500, {.top_k = 20, .whole = true}, false), test(2, 33, {.top_k = 33}, false), test(4, 100, {.top_k = 99, .banned = true}, false);
   test(6, 2050, {.top_p = 0.9}, false), test(6, 500, {.top_p = 0.5, .whole = true}, false), test(4, 300, {.top_p = 1e-9, .whole = true}, false), test(4, 300, {.top_p = 0.999999}, false);
   test(6, 1000, {.temperature = 0.8, .top_k = 50, .top_p = 0.8, .penalty = 1.2, .banned = true, .whole = true}, false), test(4, 300, {.penalty = 0.7}, false);
+  // several parts of a row; more ids near the top than are listed; none that is allowed weighs anything beside those that are banned
+  test(4, 20000, {}, false), test(2, 16385, {.temperature = 0}, false), test(2, 20000, {.top_k = 50, .top_p = 0.95}, false), test(2, 20000, {.temperature = 0.7, .top_p = 0.9}, false);
+  test(2, 20000, {.top_p = 0.7, .whole = true}, false), test(2, 20000, {.top_k = 9000}, false), test(2, 12000, {.temperature = 0.002, .banned = true}, false);
+  test(2, 20000, {.top_k = 9000, .top_p = 0.999, .whole = true}, false), test(2, 9000, {.temperature = 3, .top_p = 0.99}, false);
 
   const double infinity = HUGE_VAL, nan = std::nan("");
   auto tokens = zeros<int32_t>(2), keys = zeros<int32_t>(8);
@@ -74,6 +78,7 @@ template <class T> void sample(Harness& h) {
   });
   if (sizeof(T) == 4 && h.timed()) {
     test(64, 151936, {}, true), test(512, 151936, {}, true), test(64, 151936, {.temperature = 0}, true), test(512, 151936, {.temperature = 0.7, .top_k = 20, .top_p = 0.8}, true);
+    test(64, 151936, {.temperature = 0.7, .top_k = 20, .top_p = 0.8}, true), test(512, 151936, {.top_p = 0.9}, true), test(1, 151936, {}, true);
   }
 }
 

@@ -82,7 +82,7 @@ template <class T, class F = T> void move_rows(Stream& stream, const RowMove<T, 
 /** k = 0…count−1 by key, equals in the order of k. */
 struct SortedKeys {
   SortedKeys(Stream& stream, size_t count) : keys(stream, count), order(stream, count), count(count) {}
-  /** Sorts keys below `bound`, which may be changed meanwhile. */
+  /** Sorts keys that are not negative and below `bound`, which may be changed meanwhile. */
   void sort(Stream& stream, int32_t* unsorted, size_t bound);
 
   Temporary<int32_t> keys, order;
@@ -111,8 +111,7 @@ struct Pieces {
   __device__ bool goes_on(size_t last) const { return last + 1 < count && keys[last + 1] == keys[last]; }
 };
 
-template <class T, int W> __device__ void add_pack(T* to, const Pack<T, W>& sum) {
-  auto held = load<W>(to);
+template <class T, int W> __device__ void add_pack(T* to, Pack<T, W> held, const Pack<T, W>& sum) {
   for (int w = 0; w < W; w++) held.x[w] += sum.x[w];
   store<W>(to, held);
 }
@@ -126,13 +125,14 @@ template <class T, int W> __global__ void add_pieces(Pieces p, RowAdditions<T> a
   Pack<T, W> sum{};
   bool whole = p.begins(begin);
   for (size_t at = begin; at < end; at += kAhead) {
-    Pack<T, W> ahead[kAhead] = {};
+    Pack<T, W> ahead[kAhead] = {}, held[kAhead] = {};  // held: what the row has that a place is the last of
     T share[kAhead] = {};
     for (int i = 0; i < kAhead; i++) {
       if (at + i >= end || p.keys[at + i] == p.none) continue;
       const size_t k = static_cast<size_t>(p.order[at + i]);
       ahead[i] = load<W>(a.from + (a.source ? static_cast<size_t>(a.source[k]) : k / a.each) * a.width + column);
       share[i] = a.shares ? a.shares[k] : T(1);
+      if (at + i + 1 == end || p.keys[at + i + 1] != p.keys[at + i]) held[i] = load<W>(a.to + static_cast<size_t>(p.keys[at + i]) * a.width + column);
     }
     for (int i = 0; i < kAhead; i++) {
       const size_t place = at + i;
@@ -141,7 +141,7 @@ template <class T, int W> __global__ void add_pieces(Pieces p, RowAdditions<T> a
       const bool last = place + 1 == end;
       if (!last && p.keys[place + 1] == p.keys[place]) continue;
       const bool on = last && p.goes_on(place);
-      if (whole && !on) add_pack(a.to + static_cast<size_t>(p.keys[place]) * a.width + column, sum);
+      if (whole && !on) add_pack(a.to + static_cast<size_t>(p.keys[place]) * a.width + column, held[i], sum);
       else store<W>((whole ? beginnings : rests) + blockIdx.x * a.width + column, sum);
       sum = {}, whole = true;
     }
@@ -161,7 +161,8 @@ template <class T, int W> __global__ void add_rests(Pieces p, RowAdditions<T> a,
     for (int w = 0; w < W; w++) sum.x[w] += rest.x[w];
     last = piece * kPiece + kPiece - 1;
   } while (last < p.count && p.keys[last] == key && p.goes_on(last));
-  add_pack(a.to + static_cast<size_t>(key) * a.width + column, sum);
+  T* const to = a.to + static_cast<size_t>(key) * a.width + column;
+  add_pack(to, load<W>(to), sum);
 }
 
 /** The additions to a row are made in the order of k, in pieces that their number alone decides. `keys`: targets, `rows` for none. */

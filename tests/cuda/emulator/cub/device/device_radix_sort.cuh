@@ -1,4 +1,4 @@
-// In the place of CUB's: the same results, by the CPU. Keys are not negative.
+// In the place of CUB's: the same results, by the CPU. Whole numbers are not negative.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -14,7 +14,10 @@ struct DeviceRadixSort {
     return emulated_work([=] {
       std::vector<int> order(static_cast<size_t>(n));
       std::iota(order.begin(), order.end(), 0);
-      const auto digits = [&](int i) { return static_cast<uint64_t>(keys[i]) << (64 - end_bit) >> (64 - end_bit) >> first_bit; };
+      const auto digits = [&](int i) {
+        if constexpr (std::is_floating_point_v<K>) return keys[i];  // by all of their bits, zeros of both signs being equal
+        else return static_cast<uint64_t>(keys[i]) << (64 - end_bit) >> (64 - end_bit) >> first_bit;
+      };
       std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return digits(a) < digits(b); });
       for (int i = 0; i < n; i++) sorted[i] = keys[order[static_cast<size_t>(i)]], sorted_values[i] = values[order[static_cast<size_t>(i)]];
       return cudaSuccess;
