@@ -24,32 +24,33 @@ template <class T> __global__ void add_sums(const T* partials, size_t count, siz
   dBias[j] += sum;
 }
 
+template <class T, class W, class A> void multiply(Stream& stream, const Linear<T, W>& op, const A* x) {
+  cuda::ProductOf<A, W> p{.m = op.x.dim[0], .n = op.weight.dim[0], .k = op.weight.dim[1], .a = x, .b = op.weight.data, .a_along = true, .b_along = true,
+                          .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data};
+  if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_y;
+  cuda::multiply(stream, p);
+}
+
+template <class T, class W, class A> void multiply(Stream& stream, const LinearBackwardInput<T, W>& op, const A* dY) {
+  cuda::ProductOf<A, W> p{.m = op.dY.dim[0], .n = op.weight.dim[1], .k = op.dY.dim[1], .a = dY, .b = op.weight.data, .a_along = true, .b_along = false,
+                          .c = op.dX.data, .accumulate = op.accumulate};
+  if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_dX;
+  cuda::multiply(stream, p);
+}
+
 }  // namespace
 
 KERNEL_WEIGHT(cuda, Linear) {
   if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
-  const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
-  const auto multiply = [&]<class A>(const A* x) {
-    cuda::ProductOf<A, W> p{.m = m, .n = n, .k = k, .a = x, .b = op.weight.data, .a_along = true, .b_along = true,
-                            .c = op.y.data, .bias = op.bias.data, .residual = op.residual.data};
-    if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_y;
-    cuda::multiply(stream, p);
-  };
   if constexpr (sizeof(W) == 2)
-    if (op.narrow_x) return multiply(op.narrow_x);
-  multiply(op.x.data);
+    if (op.narrow_x) return multiply(stream, op, op.narrow_x);
+  multiply(stream, op, op.x.data);
 }
 
 KERNEL_WEIGHT(cuda, LinearBackwardInput) {
-  const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.weight.dim[1];
-  const auto multiply = [&]<class A>(const A* dY) {
-    cuda::ProductOf<A, W> p{.m = m, .n = k, .k = n, .a = dY, .b = op.weight.data, .a_along = true, .b_along = false, .c = op.dX.data, .accumulate = op.accumulate};
-    if constexpr (sizeof(W) == 2) p.narrow_c = op.narrow_dX;
-    cuda::multiply(stream, p);
-  };
   if constexpr (sizeof(W) == 2)
-    if (op.narrow_dY) return multiply(op.narrow_dY);
-  multiply(op.dY.data);
+    if (op.narrow_dY) return multiply(stream, op, op.narrow_dY);
+  multiply(stream, op, op.dY.data);
 }
 
 KERNEL_REAL(cuda, LinearBackwardWeight) {
