@@ -45,7 +45,8 @@ template <class T> void patch_rows(Harness& h) {
     const size_t width = 3 * sizes.times * sizes.patch * sizes.patch;
     auto rows = zeros<T>(shown.patches * width);
     const std::function<PatchRows<T>(Side)> make = [&](Side s) {
-      return PatchRows<T>{shown.list(s), shown.grids.view(s, all.size(), 3), values.view(s, 3, 256), rows.view(s, shown.patches, width), static_cast<int32_t>(sizes.patch), static_cast<int32_t>(sizes.merge)};
+      return PatchRows<T>{shown.list(s), shown.grids.view(s, all.size(), 3), values.view(s, 3, 256), rows.view(s, shown.patches, width),
+                          static_cast<int32_t>(sizes.patch), static_cast<int32_t>(sizes.merge)};
     };
     const std::string name = typed<T>("patch_rows") + what;
     if (timing) return h.time<PatchRows<T>>(name, static_cast<double>(shown.bytes + shown.patches * width * sizeof(T)), make);
@@ -60,7 +61,8 @@ template <class T> void patch_rows(Harness& h) {
   test(" of three frames at a time", {{4, 3, 6}, {1, 6, 3}}, {4, 3, 3}, 0, false);
   test(" of an odd patch", {{1, 4, 2}, {3, 2, 2}}, {5, 2, 2}, 0, false);
   test(" of 300 pictures", std::vector<Shown>(300, {1, 2, 2}), {4, 2, 2}, 0, false);
-  const auto refuse = [&](const char* what, const std::vector<Shown>& all, std::vector<int32_t> sides, size_t patches, size_t width, int32_t patch, int32_t merge, const char* code) {
+  const auto refuse = [&](const char* what, const std::vector<Shown>& all, std::vector<int32_t> sides, size_t patches, size_t width, int32_t patch,
+                          int32_t merge, const char* code) {
     Pixels shown(all, {4, 2, 2});
     Array<int32_t> grids(std::move(sides));
     auto rows = zeros<T>(patches * width);
@@ -69,10 +71,14 @@ template <class T> void patch_rows(Harness& h) {
     });
   };
   const std::vector<Shown> two{{1, 2, 4}, {1, 2, 2}};
-  refuse(" of odd sides", two, {1, 2, 4, 1, 3, 2}, 12, 96, 4, 2, "INVALID_ARGUMENT"), refuse(" of too many patches", two, {1, 2, 4, 1, 2, 4}, 12, 96, 4, 2, "INVALID_ARGUMENT");
-  refuse(" of too few patches", two, {1, 2, 2, 1, 2, 2}, 12, 96, 4, 2, "INVALID_ARGUMENT"), refuse(" of patch 0", two, {1, 2, 4, 1, 2, 2}, 12, 96, 0, 2, "INVALID_ARGUMENT");
-  refuse(" of merge 0", two, {1, 2, 4, 1, 2, 2}, 12, 96, 4, 0, "INVALID_ARGUMENT"), refuse(" of rows of another width", two, {1, 2, 4, 1, 2, 2}, 12, 95, 4, 2, "SHAPE_MISMATCH");
-  refuse(" of a picture too few", two, {1, 2, 4}, 8, 96, 4, 2, "SHAPE_MISMATCH"), refuse(" of frames too few", two, {1, 2, 4, 2, 2, 2}, 16, 96, 4, 2, "SHAPE_MISMATCH");
+  refuse(" of odd sides", two, {1, 2, 4, 1, 3, 2}, 12, 96, 4, 2, "INVALID_ARGUMENT");
+  refuse(" of too many patches", two, {1, 2, 4, 1, 2, 4}, 12, 96, 4, 2, "INVALID_ARGUMENT");
+  refuse(" of too few patches", two, {1, 2, 2, 1, 2, 2}, 12, 96, 4, 2, "INVALID_ARGUMENT");
+  refuse(" of patch 0", two, {1, 2, 4, 1, 2, 2}, 12, 96, 0, 2, "INVALID_ARGUMENT");
+  refuse(" of merge 0", two, {1, 2, 4, 1, 2, 2}, 12, 96, 4, 0, "INVALID_ARGUMENT");
+  refuse(" of rows of another width", two, {1, 2, 4, 1, 2, 2}, 12, 95, 4, 2, "SHAPE_MISMATCH");
+  refuse(" of a picture too few", two, {1, 2, 4}, 8, 96, 4, 2, "SHAPE_MISMATCH");
+  refuse(" of frames too few", two, {1, 2, 4, 2, 2, 2}, 16, 96, 4, 2, "SHAPE_MISMATCH");
   refuse(" of frames too many", {{1, 2, 4}, {3, 2, 2}}, {1, 2, 4, 1, 2, 2}, 12, 96, 4, 2, "SHAPE_MISMATCH");
   if (sizeof(T) == 4 && h.timed()) {
     test(" of 8 pictures of 512 x 512", std::vector<Shown>(8, {1, 32, 32}), {16, 2, 2}, 0, true);

@@ -19,7 +19,8 @@ __global__ void count_frames(Sources s, size_t patches, PatchSize patch, cuda::R
   const size_t k = cuda::global_index();
   if (k >= s.grids.count || !s.grids.fit(patches)) return;
   const int32_t *grid = s.grids.grids + 3 * k, t = grid[0], h = grid[1], w = grid[2];
-  const size_t bytes = s.pixels[k].size, frame = kChannels * patch.side * patch.side * static_cast<size_t>(h) * static_cast<size_t>(w), frames = bytes / frame;
+  const size_t frame = kChannels * patch.side * patch.side * static_cast<size_t>(h) * static_cast<size_t>(w);
+  const size_t bytes = s.pixels[k].size, frames = bytes / frame;
   s.frames[k] = frames;
   if (bytes % frame == 0 && (frames + patch.times - 1) / patch.times == static_cast<size_t>(t)) return;
   s.frames[k] = 0;
@@ -34,7 +35,8 @@ template <int W> struct alignas(W % 4 == 0 ? 4 : 1) Bytes {
 };
 
 /** A block writes kRows rows; a thread takes W neighbours of a line of pixels at a time, of all channels and times. */
-template <class T, int W> __global__ void __launch_bounds__(cuda::kThreads) write_rows(Sources s, const float* values, size_t patches, PatchSize patch, T* rows) {
+template <class T, int W>
+__global__ void __launch_bounds__(cuda::kThreads) write_rows(Sources s, const float* values, size_t patches, PatchSize patch, T* rows) {
   __shared__ float table[kChannels * 256];
   if (!s.grids.fit(patches)) return;
   for (unsigned i = threadIdx.x; i < kChannels * 256; i += blockDim.x) table[i] = values[i];
@@ -54,7 +56,8 @@ template <class T, int W> __global__ void __launch_bounds__(cuda::kThreads) writ
     Bytes<W> bytes{};
     for (size_t time = 0; time < patch.times; time++, to += area) {
       const size_t frame = at.frame * patch.times + time;
-      if (frame < frames) bytes = *reinterpret_cast<const Bytes<W>*>(from + kChannels * frame * static_cast<size_t>(at.h) * side * stride);  // else the last one again
+      // else the last one again
+      if (frame < frames) bytes = *reinterpret_cast<const Bytes<W>*>(from + kChannels * frame * static_cast<size_t>(at.h) * side * stride);
       for (unsigned c = 0; c < kChannels; c++) {
         cuda::Pack<T, W> v;
         for (int w = 0; w < W; w++) v.x[w] = table[256 * c + bytes.x[kChannels * w + c]];
@@ -88,7 +91,8 @@ KERNEL_REAL(cuda, PatchRows) {
                }));
   constexpr int W = sizeof(T) == 4 ? 4 : 1;  // f64 is for judging by
   const bool wide = words && cuda::aligned(op.rows.data) && patch.side % W == 0;
-  cuda::launch(stream, wide ? write_rows<T, W> : write_rows<T, 1>, cuda::blocks_for(patches, kRows), cuda::kThreads, sources, op.values.data, patches, patch, op.rows.data);
+  cuda::launch(stream, wide ? write_rows<T, W> : write_rows<T, 1>, cuda::blocks_for(patches, kRows), cuda::kThreads, sources, op.values.data, patches, patch,
+               op.rows.data);
 }
 
 }  // namespace g2rpo

@@ -32,7 +32,8 @@ template <class T> __device__ Taps<T> taps_of(const cuda::Grids& g, int32_t side
           {(1 - y.share) * (1 - x.share), (1 - y.share) * x.share, y.share * (1 - x.share), y.share * x.share}};
 }
 
-template <class T, class Rows> __global__ void __launch_bounds__(Rows::kBlock) add_table(cuda::Grids g, int32_t side, const T* table, size_t patches, size_t width, T* x) {
+template <class T, class Rows>
+__global__ void __launch_bounds__(Rows::kBlock) add_table(cuda::Grids g, int32_t side, const T* table, size_t patches, size_t width, T* x) {
   const size_t p = Rows::row();
   if (p >= patches || !g.fit(patches)) return;
   const Taps<T> taps = taps_of<T>(g, side, p);
