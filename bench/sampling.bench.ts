@@ -16,7 +16,8 @@ export default async function samplingBench(sizes: ModelSize[]): Promise<void> {
       const prompts = Array.from({ length: PROMPTS }, () => promptOf(policy, { visual, text: 16 }));
       const apart = prompts.flatMap((prompt) => Array<typeof prompt>(ROLLOUTS).fill(prompt));
       await peer?.ask({
-        load: writeSequences(
+        load: await writeSequences(
+          policy,
           dir,
           'prompts',
           prompts.map((prompt) => ({ prompt })),

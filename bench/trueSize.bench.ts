@@ -58,7 +58,7 @@ export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
       await update(lent, size, { inBackward: true });
       const sequences = sequencesOf(lent, size);
       lent.dispose();
-      await besidePeer(dir, folder, size, sequences);
+      await besidePeer(lent, dir, folder, size, sequences);
     } finally {
       rmSync(dir, { recursive: true });
     }
@@ -108,14 +108,20 @@ function sequencesOf(policy: Policy, size: TrueSize): Sequence[] {
 }
 
 /** The same update by transformers, where `G2RPO_PEER_PYTHON` names a Python that has it: in bf16, AdamW fused, moments as narrow as its weights. */
-async function besidePeer(dir: string, folder: string, size: TrueSize, sequences: Sequence[]): Promise<void> {
+async function besidePeer(
+  processors: Pick<Policy, 'imageProcessor'>,
+  dir: string,
+  folder: string,
+  size: TrueSize,
+  sequences: Sequence[],
+): Promise<void> {
   const { peerPython, device = 'cpu' } = environment();
   if (peerPython === undefined) return;
   const { count, visual, text, response } = shapeOf(size);
   const recompute = TRAINING[size].recompute === 'none' ? [] : ['--recompute'];
   const script = fileURLToPath(new URL('./peers/policy.py', import.meta.url));
   const peer = await startLinePeer<Ready>(peerPython, [script, folder, '--device', device, '--dtype', 'bfloat16', ...recompute]); // prettier-ignore
-  await peer.ask({ load: writeSequences(dir, 'sequences', sequences), responses: response });
+  await peer.ask({ load: await writeSequences(processors, dir, 'sequences', sequences), responses: response });
   let peakBytes = 0;
   const time = await timed(async () => ({ peakBytes } = await peer.ask<{ peakBytes: number }>({ work: 'update' })));
   peer.close();

@@ -36,7 +36,7 @@ async function besidePeer(
   const batch = packSequences(policy, sequences);
   if (peer) {
     const { logProbs } = await peer.ask<{ logProbs: number }>({
-      load: writeSequences(dir, 'update', sequences),
+      load: await writeSequences(policy, dir, 'update', sequences),
       responses: RESPONSE,
     });
     const own = (await policy.forward(batch)).logProbs;

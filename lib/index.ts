@@ -21,6 +21,7 @@ export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
 export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
 export { loraBackward, loraMerge } from './kernels/lora.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
+export { patchRows } from './kernels/patchRows.ts';
 export { KL_KINDS, policyLoss as policyLossKernel, POLICY_LOSS_KINDS } from './kernels/policyLoss.ts';
 export { positionEmbedding, positionEmbeddingBackward } from './kernels/positionEmbedding.ts';
 export { rmsNorm, rmsNormBackward } from './kernels/rmsNorm.ts';

@@ -10,10 +10,11 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = 'build/emulated';
 const kernels =
   'adamw attention contracts embedding ema expertLinear expertSwiglu gaussianAdvantage gelu layerNorm linear lora ' +
-  'policyLoss rmsNorm rotary roundBf16 router segmentStatistics squaredNorm swiglu visualSplice';
+  'patchRows policyLoss rmsNorm rotary roundBf16 router segmentStatistics squaredNorm swiglu visualSplice';
 const quick = [
   ...kernels.split(' ').map((name) => `tests/kernels/${name}.test.ts`),
   'tests/model/qwen3vl/policyGolden.test.ts',
+  'tests/model/qwen3vl/shownPixels.test.ts',
   'tests/runtime/device.test.ts',
   'tests/runtime/deviceFaults.test.ts',
   'tests/train/steps.test.ts',

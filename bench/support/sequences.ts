@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EncodedPrompt } from '../../lib/model/qwen3vl/encodePrompt.ts';
-import type { Policy, PatchRows, PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
+import type { ProcessedImage } from '../../lib/model/qwen3vl/imageProcessor.ts';
+import type { Policy, PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
 import { positionsOf } from '../../lib/model/qwen3vl/positions.ts';
 import type { Group } from '../../lib/rollout/group.ts';
 import { packSlices } from '../../lib/rollout/packBatch.ts';
@@ -26,14 +27,15 @@ export function promptOf({ config, tokenizer }: Policy, { visual, text }: Prompt
   const tokens = Array.from({ length: text - (visual ? 2 : 0) }, () => Math.floor(random() * (tokenizer.size - 40)));
   const shown = [ids.visionStart, ...Array<number>(visual).fill(ids.image), ids.visionEnd];
   const inputIds = Int32Array.from(visual ? [...shown, ...tokens] : tokens);
-  const picture: PatchRows = {
-    rows: Float32Array.from({ length: side ** 2 * 3 * 2 * config.vision.patch ** 2 }, () => 2 * random() - 1),
-    gridThw: [1, side, side],
+  const height = side * config.vision.patch;
+  const picture: ProcessedImage = {
+    pixels: Uint8Array.from({ length: 3 * height ** 2 }, () => 256 * random()),
+    ...{ height, width: height, gridThw: [1, side, side], visualTokens: visual },
   };
   return {
     inputIds,
     ...positionsOf(inputIds, { images: visual ? [picture.gridThw] : [], videos: [] }, config),
-    images: (visual ? [picture] : []) as unknown as EncodedPrompt['images'],
+    images: visual ? [picture] : [],
     visualRows: Int32Array.from({ length: visual }, (_, i) => i + 1),
   };
 }
@@ -60,14 +62,15 @@ export function packSequences(policy: Policy, sequences: readonly Sequence[], sh
 }
 
 /** The same sequences, all of one length, for a peer: a JSON file, and the pixels behind each other in f32. @returns its path */
-export function writeSequences(
+export async function writeSequences(
+  { imageProcessor }: Pick<Policy, 'imageProcessor'>,
   dir: string,
   name: string,
   sequences: readonly { prompt: EncodedPrompt; response?: Int32Array }[],
 ) {
   const path = join(dir, `${name}.json`);
-  const images = sequences.flatMap(({ prompt }) => prompt.images as unknown as PatchRows[]);
-  writeFileSync(`${path}.f32`, Buffer.concat(images.map(({ rows }) => Buffer.from(rows.buffer))));
+  const images = sequences.flatMap(({ prompt }) => prompt.images);
+  writeFileSync(`${path}.f32`, await imageProcessor.rows(images));
   const ids = sequences.map(({ prompt, response }) => [...prompt.inputIds, ...(response ?? [])]);
   writeFileSync(path, JSON.stringify({ ids, grids: images.map(({ gridThw }) => gridThw) }));
   return path;

@@ -1,5 +1,6 @@
 // Reading what the policy is given, and handing back what it found.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -60,11 +61,47 @@ template <class T> Napi::Value typed(Napi::Env env, const std::vector<T>& v) {
   return Napi::TypedArrayOf<T>::New(env, v.size(), buffer, 0);
 }
 
-/** A packed batch with its pixels, where kernels find them. */
+/** A packed batch with its pictures and videos, where kernels find them. */
 template <class T> struct OwnedBatch {
   qwen3vl::Batch<T> batch;
-  BufferRef pixels;
+  std::vector<BufferRef> pixels;
+
+  /** A copy of them that lives as long as this. */
+  template <class E> const E* keep(const E* elements, size_t count, const Device& device) {
+    pixels.push_back(std::make_shared<Buffer>(DTypeOf<E>::value, count, device.accelerator()));
+    pixels.back()->fill(elements);
+    return static_cast<const E*>(pixels.back()->data);
+  }
 };
+
+/** A list of { pixels u8, values f32[3, 256] }, of frames, or { rows f32 }. */
+template <class T> void read_shown(const Napi::Object& o, const qwen3vl::Config& c, const Device& device, OwnedBatch<T>& to) {
+  auto& [shown, grids] = to.batch.vision;
+  grids = array<int32_t>(o, "grids");
+  const auto given = object(o, "shown").As<Napi::Array>();
+  if (grids.size() != 3 * size_t{given.Length()}) throw Error("SHAPE_MISMATCH", "grids must be [shown, 3]");
+  std::vector<std::pair<const float*, const float*>> tables;  // of values: as they came, and where they are kept
+  for (uint32_t k = 0; k < given.Length(); k++) {
+    const auto one = given.Get(k).As<Napi::Object>();
+    qwen3vl::Shown<T> s;
+    if (one.Has("rows")) {
+      const auto rows = elements_of<float>(member(one, "rows"), "rows");
+      if (rows.size() != qwen3vl::patches_of(grids.data() + 3 * k) * c.vision.patch_size()) throw Error("SHAPE_MISMATCH", "rows must be those of their grid");
+      if constexpr (__is_same(T, float)) s.rows = to.keep(rows.data(), rows.size(), device);
+      else s.rows = to.keep(std::vector<T>(rows.begin(), rows.end()).data(), rows.size(), device);
+    } else {
+      const auto frames = elements_of<uint8_t>(member(one, "pixels"), "pixels");
+      const auto values = elements_of<float>(member(one, "values"), "values");
+      if (values.size() != 3 * 256) throw Error("SHAPE_MISMATCH", "values must be f32[3, 256]");
+      auto table = std::find_if(tables.begin(), tables.end(), [&](const auto& each) { return each.first == values.data(); });
+      if (table == tables.end()) table = tables.insert(table, {values.data(), to.keep(values.data(), values.size(), device)});
+      s.values = table->second;
+      s.frames = to.keep(frames.data(), frames.size(), device);
+      s.bytes = frames.size();
+    }
+    shown.push_back(s);
+  }
+}
 
 template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o, const qwen3vl::Config& c, const Device& device) {
   auto b = std::make_shared<OwnedBatch<T>>();
@@ -77,14 +114,7 @@ template <class T> std::shared_ptr<OwnedBatch<T>> batch_of(const Napi::Object& o
   text.visual_source = array<int32_t>(o, "visualSource");
   b->batch.target_rows = array<int32_t>(o, "targetRows");
   b->batch.target_ids = array<int32_t>(o, "targetIds");
-  b->batch.vision.grids = array<int32_t>(o, "grids");
-  const std::span<const T> pixels = elements_of<T>(member(o, "pixels"), "pixels");
-  b->batch.vision.patches = pixels.size() / c.vision.patch_size;
-  if (pixels.size() % c.vision.patch_size || b->batch.vision.grids.size() % 3)
-    throw Error("SHAPE_MISMATCH", "pixels must be rows of " + std::to_string(c.vision.patch_size) + ", grids rows of 3");
-  b->pixels = std::make_shared<Buffer>(DTypeOf<T>::value, pixels.size(), device.accelerator());
-  b->pixels->fill(pixels.data());
-  b->batch.vision.pixels = static_cast<const T*>(b->pixels->data);
+  read_shown(o, c, device, *b);
   // the rows that features fill have no embedding
   for (int32_t r : text.visual_rows)
     if (r >= 0 && static_cast<size_t>(r) < text.ids.size()) text.ids[static_cast<size_t>(r)] = -1;

@@ -70,31 +70,10 @@ Napi::Value resize_bicubic(const Napi::CallbackInfo& info) {
   });
 }
 
-/** flattenPatches(pixels, height, width, patch, merge, temporalPatch, [mean × 3, std × 3]): Promise<ArrayBuffer> */
-Napi::Value flatten_patches(const Napi::CallbackInfo& info) {
-  const host::ImageSize size{size_at(info, 1, "height"), size_at(info, 2, "width")};
-  const int64_t patch = size_at(info, 3, "patch"), merge = size_at(info, 4, "merge"), times = size_at(info, 5, "temporalPatch");
-  if (size.height % (patch * merge) || size.width % (patch * merge))
-    throw Error("SHAPE_MISMATCH", "height and width must be multiples of patch * merge = " + std::to_string(patch * merge) +
-                                      "; got " + std::to_string(size.height) + " and " + std::to_string(size.width));
-  const auto given = info[6].As<Napi::Array>();
-  host::Normalisation normalisation;
-  for (uint32_t c = 0; c < 3; ++c) {
-    normalisation.mean[c] = given.Get(c).As<Napi::Number>().FloatValue();
-    normalisation.std[c] = given.Get(c + 3).As<Napi::Number>().FloatValue();
-  }
-  return HostJob::start(info.Env(), [pixels = pixels_at(info, size), size, patch, merge, times, normalisation] {
-    std::vector<char> out(sizeof(float) * static_cast<size_t>(size.height * size.width * 3 * times));
-    host::flatten_patches(pixels->data(), size, patch, merge, times, normalisation, reinterpret_cast<float*>(out.data()));
-    return out;
-  });
-}
-
 }  // namespace
 
 void register_host(Napi::Env env, Napi::Object exports) {
   exports["resizeBicubic"] = Napi::Function::New<guarded_call<resize_bicubic>>(env);
-  exports["flattenPatches"] = Napi::Function::New<guarded_call<flatten_patches>>(env);
 }
 
 }  // namespace g2rpo::binding

@@ -19,9 +19,8 @@ Config config_of(const Napi::Object& o) {
     c.text.moe = {count(m, "experts"), count(m, "active"), count(m, "mlp"), member(m, "normalise").ToBoolean()};
   }
   for (uint32_t i = 0; i < 3; i++) c.text.section[i] = section.Get(i).As<Napi::Number>().Int32Value();
-  c.vision = {count(v, "depth"), count(v, "hidden"), count(v, "heads"),     count(v, "mlp"),
-              3 * count(v, "temporalPatch") * count(v, "patch") * count(v, "patch"),
-              count(v, "merge"), count(v, "positions"), {}, 1e-6};
+  c.vision = {count(v, "depth"),         count(v, "hidden"), count(v, "heads"),     count(v, "mlp"), count(v, "patch"),
+              count(v, "temporalPatch"), count(v, "merge"),  count(v, "positions"), {},              1e-6};
   const auto taps = member(v, "taps").As<Napi::Array>();
   for (uint32_t i = 0; i < taps.Length(); i++) c.vision.taps.push_back(taps.Get(i).As<Napi::Number>().Int32Value());
   c.tied = member(o, "tied").ToBoolean();

@@ -18,19 +18,4 @@ struct ImageSize {
  */
 void resize_bicubic(const uint8_t* in, ImageSize from, uint8_t* out, ImageSize to);
 
-/** How pixels become numbers: v = x / 255, then (v - mean) / std, each step rounded to fp32. */
-struct Normalisation {
-  float mean[3];
-  float std[3];
-};
-
-/**
- * The rows of a picture whose sides are multiples of merge * patch: one row per patch, merge * merge patches of a visual
- * token in a row, content (channel, time, y, x). A still picture is repeated along time.
- *
- *   row ((R * columns + C) * merge + r) * merge + c is the patch at (R * merge + r, C * merge + c)
- */
-void flatten_patches(const uint8_t* pixels, ImageSize size, int64_t patch, int64_t merge, int64_t times,
-                     const Normalisation& normalisation, float* rows);
-
 }  // namespace g2rpo::host

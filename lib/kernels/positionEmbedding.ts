@@ -1,27 +1,5 @@
 import { defineKernel, i32, integer, real } from './defineKernel.ts';
-
-/** A patch: its number in merge order, its row and column in a frame of h × w. */
-interface Patch {
-  index: number;
-  row: number;
-  column: number;
-  h: number;
-  w: number;
-}
-
-/** All patches of all grids in merge order: frame by frame, block by block of merge × merge, row by row inside a block. */
-function* patchesOf(grids: Int32Array, merge: number): Generator<Patch> {
-  let index = 0;
-  for (let i = 0; i < grids.length; i += 3) {
-    const [t, h, w] = grids.subarray(i, i + 3) as unknown as [number, number, number];
-    for (let frame = 0; frame < t; frame++)
-      for (let blockRow = 0; blockRow < h / merge; blockRow++)
-        for (let blockColumn = 0; blockColumn < w / merge; blockColumn++)
-          for (let inRow = 0; inRow < merge; inRow++)
-            for (let inColumn = 0; inColumn < merge; inColumn++)
-              yield { index: index++, row: blockRow * merge + inRow, column: blockColumn * merge + inColumn, h, w };
-  }
-}
+import { patchesOf, type Patch } from './patches.ts';
 
 /** Calls tap(row of the table, share) for the four neighbours of a patch on a table of the given side. */
 function neighbours({ row, column, h, w }: Patch, side: number, tap: (row: number, share: number) => void): void {

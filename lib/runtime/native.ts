@@ -94,19 +94,12 @@ export interface Native {
     newHeight: number,
     newWidth: number,
   ): Promise<ArrayBuffer>;
-  /** u8[height, width, 3] to f32[patches, 3 · temporalPatch · patch²]; mean and standard deviation of three channels each */
-  flattenPatches(
-    pixels: Uint8Array,
-    height: number,
-    width: number,
-    patch: number,
-    merge: number,
-    temporalPatch: number,
-    meanAndStd: number[],
-  ): Promise<ArrayBuffer>;
 }
 
-/** A packed batch as csrc/binding/policy.cpp reads it; reals in the policy's variant. */
+/** A picture or video: frames u8[frames, height, width, 3] and what their bytes become, f32[3, 256]; or rows of patches. */
+export type NativeShown = { pixels: Uint8Array; values: Float32Array } | { rows: Float32Array };
+
+/** A packed batch as csrc/binding/arguments.h reads it. All of it is copied at the call. */
 export interface NativeBatch {
   inputIds: Int32Array;
   positionIds: Int32Array;
@@ -116,7 +109,8 @@ export interface NativeBatch {
   visualSource: Int32Array;
   targetRows: Int32Array;
   targetIds: Int32Array;
-  pixels: Float32Array | Float64Array;
+  shown: NativeShown[];
+  /** [shown, 3] */
   grids: Int32Array;
 }
 

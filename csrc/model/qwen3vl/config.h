@@ -22,10 +22,12 @@ struct TextConfig {
 };
 
 struct VisionConfig {
-  size_t depth, hidden, heads, mlp, patch_size, merge, positions;
+  size_t depth, hidden, heads, mlp, patch, temporal_patch, merge, positions;
   std::vector<int32_t> taps;  // blocks whose output feeds a deepstack merger
   double epsilon = 1e-6;      // fixed in the architecture
   size_t head_dim() const { return hidden / heads; }
+  /** numbers of a patch */
+  size_t patch_size() const { return 3 * temporal_patch * patch * patch; }
   /** patches of one visual token */
   size_t group() const { return merge * merge; }
 };

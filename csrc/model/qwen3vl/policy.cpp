@@ -23,15 +23,13 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
   for (size_t z = 1; z < b.text.segment_starts.size(); z++)
     if (b.text.segment_starts[z] < b.text.segment_starts[z - 1]) refuse("segmentStarts must rise from 0 to S");
   if (b.text.segment_prefix.size() + 1 != b.text.segment_starts.size()) refuse("segmentPrefix must hold one entry per segment");
-  size_t patches = 0;
+  if (b.vision.grids.size() != 3 * b.vision.shown.size()) refuse("there must be a grid for each picture and video");
   for (size_t g = 0; g < b.vision.grids.size(); g += 3) {
     const auto m = static_cast<int32_t>(c_.vision.merge);
     const int32_t t = b.vision.grids[g], h = b.vision.grids[g + 1], w = b.vision.grids[g + 2];
     if (t < 1 || h < m || w < m || h % m || w % m || t > 65536 || h > 65536 || w > 65536)
       refuse("a grid must be (t, h, w) with h and w multiples of " + std::to_string(m));
-    patches += static_cast<size_t>(t) * static_cast<size_t>(h) * static_cast<size_t>(w);
   }
-  if (patches != b.vision.patches) refuse("the grids hold " + std::to_string(patches) + " patches, the pixels " + std::to_string(b.vision.patches));
   const auto features = static_cast<int32_t>(b.vision.tokens(c_.vision));
   if (b.text.visual_rows.size() != b.text.visual_source.size()) refuse("visualRows and visualSource must be as long as each other");
   std::vector<bool> visual(b.text.rows());
@@ -53,7 +51,7 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
 template <class T>
 T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch) {
   VisualFeatures<T> features;
-  if (batch.vision.patches) {
+  if (!batch.vision.shown.empty()) {
     vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
     features = {batch.vision.tokens(c_.vision), vision_.levels};
   }
@@ -97,7 +95,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
   T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *losses = scratch.take<T>(n), *d_normed = scratch.take<T>(n * h);
   int32_t* clipped = scratch.take<int32_t>(n);
-  const bool visual = batch.vision.patches && w_.vision_trained;
+  const bool visual = !batch.vision.shown.empty() && w_.vision_trained;
   VisualFeatures<T> d_features;
   if (visual) {
     d_features.count = batch.vision.tokens(c_.vision);

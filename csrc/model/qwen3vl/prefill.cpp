@@ -76,24 +76,12 @@ VisualFeatures<T> Engine<T>::features_of(Stream& stream, const std::vector<Chunk
     for (const auto& picture : chunk.group->request.prompt.pictures) {
       if (start_of(picture.get()) != shown.end()) continue;
       shown.emplace_back(picture.get(), tower.tokens(v));
-      tower.patches += picture->patches();
+      tower.shown.push_back(picture->shown);
       tower.grids.insert(tower.grids.end(), picture->grid, picture->grid + 3);
     }
   }
   VisualFeatures<T> features{tower.tokens(v), {}};
-  if (tower.patches) {
-    // pictures that came together lie together
-    const T* end = shown[0].first->pixels;
-    for (const auto& [picture, start] : shown) end = end == picture->pixels ? end + picture->patches() * v.patch_size : nullptr;
-    tower.pixels = shown[0].first->pixels;
-    if (!end) {
-      T* pixels = scratch.take<T>(tower.patches * v.patch_size);
-      tower.pixels = pixels;
-      for (const auto& [picture, start] : shown) {
-        copy(stream, pixels, picture->pixels, picture->patches() * v.patch_size);
-        pixels += picture->patches() * v.patch_size;
-      }
-    }
+  if (!tower.shown.empty()) {
     vision_.forward(stream, tower, Keep::nothing, scratch);
     features.levels = vision_.levels;
   }

@@ -13,11 +13,9 @@ std::vector<Prompt<T>> prompts_of(const Batch<T>& batch, std::shared_ptr<const v
 
   std::vector<std::shared_ptr<const Picture<T>>> pictures;
   std::vector<size_t> picture_of, feature_of;  // of every feature: its picture, and its row there
-  const T* pixels = batch.vision.pixels;
   for (size_t g = 0; g < batch.vision.grids.size(); g += 3) {
-    auto picture = std::make_shared<Picture<T>>(Picture<T>{pixels, owner, {}});
+    auto picture = std::make_shared<Picture<T>>(Picture<T>{batch.vision.shown[g / 3], owner, {}});
     for (size_t i = 0; i < 3; i++) picture->grid[i] = batch.vision.grids[g + i];
-    pixels += picture->patches() * vision.patch_size;
     for (size_t f = 0; f < picture->patches() / vision.group(); f++) {
       picture_of.push_back(pictures.size());
       feature_of.push_back(f);

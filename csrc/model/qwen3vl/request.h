@@ -31,12 +31,12 @@ template <class T> struct Generation {
   Stop stop;
 };
 
-/** Patches of a picture or video; prompts that show the same one share it. */
+/** A picture or video; prompts that show the same one share it. */
 template <class T> struct Picture {
-  const T* pixels;                    // [patches, patch_size], held by …
+  Shown<T> shown;                     // held by …
   std::shared_ptr<const void> owner;
   int32_t grid[3];                    // (t, h, w) in patches
-  size_t patches() const { return static_cast<size_t>(grid[0]) * static_cast<size_t>(grid[1]) * static_cast<size_t>(grid[2]); }
+  size_t patches() const { return patches_of(grid); }
 };
 
 template <class T> struct Prompt {

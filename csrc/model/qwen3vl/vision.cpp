@@ -5,6 +5,7 @@
 
 #include "../../ops/attention/op.h"
 #include "../../ops/gelu/op.h"
+#include "../../ops/patch_rows/op.h"
 #include "../../ops/position_embedding/op.h"
 #include "../../ops/rotary/op.h"
 #include "layers.h"
@@ -138,9 +139,28 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
   });
 }
 
+template <class T> void VisionTower<T>::write_rows(Stream& stream, const VisionInput<T>& input, T* rows) {
+  const auto& v = c_.vision;
+  const size_t count = input.shown.size();
+  for (size_t k = 0, end; k < count; k = end) {  // those whose bytes become the same numbers together
+    const auto& first = input.shown[k];
+    std::vector<RawView> frames;
+    size_t patches = 0;
+    for (end = k; end < count && (end == k || (first.values && input.shown[end].values == first.values)); end++) {
+      frames.push_back({const_cast<uint8_t*>(input.shown[end].frames), input.shown[end].bytes});
+      patches += patches_of(input.grids.data() + 3 * end);
+    }
+    if (first.rows) copy(stream, rows, first.rows, patches * v.patch_size());
+    else
+      run(stream, PatchRows<T>{{frames.data(), frames.size()}, matrix(in_.grids.data + 3 * k, frames.size(), 3), matrix(first.values, 3, 256),
+                               matrix(rows, patches, v.patch_size()), static_cast<int32_t>(v.patch), static_cast<int32_t>(v.merge)});
+    rows += patches * v.patch_size();
+  }
+}
+
 template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch) {
   const auto& v = c_.vision;
-  const size_t n = input.patches, h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
+  const size_t n = input.patches(), h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
   keep_ = keep;
   narrow_ = stream.accelerator && w_.narrow;
 
@@ -165,7 +185,12 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   }
 
   T* x = scratch.take<T>(n * h);
-  linear(stream, n, v.patch_size, h, input.pixels, w_.patch.weight, x, &w_.patch.bias);
+  {
+    Scratch inner(stream);
+    T* rows = inner.take<T>(n * v.patch_size());
+    write_rows(stream, input, rows);
+    linear(stream, n, v.patch_size(), h, rows, w_.patch.weight, x, &w_.patch.bias);
+  }
   run(stream, PositionEmbedding<T>{in_.grids,
                                    matrix<const T>(w_.positions.weight, v.positions, h), matrix(x, n, h),
                                    static_cast<int32_t>(v.merge)});
@@ -198,11 +223,50 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
   merge(stream, n, w_.merger, false, x, levels[0], merger_, scratch);
 }
 
+template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n, const VisionBlock<T>& w, const State& s, T* dX) {
+  const auto& v = c_.vision;
+  const size_t h = v.hidden, d = v.head_dim();
+  Scratch scratch(stream);
+  T* d_activated = scratch.take<T>(n * v.mlp);
+  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(n * v.mlp, true, scratch) : Rows<T>{d_activated};
+  T* d_rows = scratch.take<T>(n * h);
+  T* d_qkv = scratch.take<T>(n * 3 * h);
+  const Rows<T> handed = both_ways(stream, dX, n * h, narrow_, scratch);
+  if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
+  linear_backward(stream, n, v.mlp, h, handed, s.activated, w.fc2.weight, &w.fc2.bias, d_activated);
+  run(stream, GeluTanhBackward<T>{matrix<const T>(d_activated, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(d_hidden.wide, n, v.mlp), d_hidden.narrow});
+  linear_backward(stream, n, h, v.mlp, d_hidden, s.normed2, w.fc1.weight, &w.fc1.bias, d_rows);
+  layer_norm_backward<T>(stream, n, h, d_rows, s.middle, w.norm2, s.mean2, s.rstd2, dX, handed);
+
+  linear_backward(stream, n, h, h, handed, both_ways(stream, s.attended, n * h, narrow_, scratch), w.proj.weight, &w.proj.bias, d_rows);
+  AttentionBackward<T> attention{cube<const T>(d_rows, n, v.heads, d),
+                                 cube<const T>(s.qkv, n, v.heads, d),
+                                 cube<const T>(s.qkv + h, n, v.heads, d),
+                                 cube<const T>(s.qkv + 2 * h, n, v.heads, d),
+                                 cube<const T>(s.attended, n, v.heads, d),
+                                 matrix<const T>(s.log_sum_exp, n, v.heads),
+                                 in_.segment_starts,
+                                 in_.segment_prefix,
+                                 false,
+                                 1 / std::sqrt(static_cast<double>(d)),
+                                 cube(d_qkv, n, v.heads, d),
+                                 cube(d_qkv + h, n, v.heads, d),
+                                 cube(d_qkv + 2 * h, n, v.heads, d)};
+  attention.query_stride = attention.key_stride = 3 * h;
+  attention.in_bf16 = w.qkv.weight.narrow != nullptr;
+  run(stream, attention);
+  Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
+  rotary.row_stride = 3 * h;
+  run(stream, rotary);
+  linear_backward(stream, n, h, 3 * h, both_ways(stream, d_qkv, n * 3 * h, narrow_, scratch), s.normed1, w.qkv.weight, &w.qkv.bias, d_rows);
+  layer_norm_backward<T>(stream, n, h, d_rows, s.x, w.norm1, s.mean1, s.rstd1, dX, dX);
+}
+
 template <class T>
 void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, Weights<T>& weights,
                               GradientSink<T>* sink) {
   const auto& v = c_.vision;
-  const size_t n = input.patches, h = v.hidden, d = v.head_dim();
+  const size_t n = input.patches(), h = v.hidden;
   Scratch scratch(stream);
   T* g = scratch.take<T>(n * h);
   clear(stream, g, n * h);
@@ -212,10 +276,6 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     merge_backward(stream, n, weights.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
     gradients.finish();
   }
-  T* d_activated = scratch.take<T>(n * v.mlp);
-  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(n * v.mlp, true, scratch) : Rows<T>{d_activated};
-  T* d_rows = scratch.take<T>(n * h);
-  T* d_qkv = scratch.take<T>(n * 3 * h);
   for (size_t b = v.depth; b-- > 0;) {
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
@@ -226,38 +286,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
     }
     if (b < w_.lowest_block) continue;
     const LentGradients<T> gradients(stream, sink, weights.blocks[b]);
-    const auto& w = weights.blocks[b];
-    const auto& s = blocks_[b];
-    if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
-    Scratch inner(stream);
-    Rows<T> handed = both_ways(stream, g, n * h, narrow_, inner);
-    linear_backward(stream, n, v.mlp, h, handed, s.activated, w.fc2.weight, &w.fc2.bias, d_activated);
-    run(stream, GeluTanhBackward<T>{matrix<const T>(d_activated, n, v.mlp), matrix<const T>(s.hidden, n, v.mlp), matrix(d_hidden.wide, n, v.mlp), d_hidden.narrow});
-    linear_backward(stream, n, h, v.mlp, d_hidden, s.normed2, w.fc1.weight, &w.fc1.bias, d_rows);
-    layer_norm_backward<T>(stream, n, h, d_rows, s.middle, w.norm2, s.mean2, s.rstd2, g, handed);
-
-    linear_backward(stream, n, h, h, handed, both_ways(stream, s.attended, n * h, narrow_, inner), w.proj.weight, &w.proj.bias, d_rows);
-    AttentionBackward<T> attention{cube<const T>(d_rows, n, v.heads, d),
-                                   cube<const T>(s.qkv, n, v.heads, d),
-                                   cube<const T>(s.qkv + h, n, v.heads, d),
-                                   cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                                   cube<const T>(s.attended, n, v.heads, d),
-                                   matrix<const T>(s.log_sum_exp, n, v.heads),
-                                   in_.segment_starts,
-                                   in_.segment_prefix,
-                                   false,
-                                   1 / std::sqrt(static_cast<double>(d)),
-                                   cube(d_qkv, n, v.heads, d),
-                                   cube(d_qkv + h, n, v.heads, d),
-                                   cube(d_qkv + 2 * h, n, v.heads, d)};
-    attention.query_stride = attention.key_stride = 3 * h;
-    attention.in_bf16 = w.qkv.weight.narrow != nullptr;
-    run(stream, attention);
-    Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
-    rotary.row_stride = 3 * h;
-    run(stream, rotary);
-    linear_backward(stream, n, h, 3 * h, both_ways(stream, d_qkv, n * 3 * h, narrow_, inner), s.normed1, w.qkv.weight, &w.qkv.bias, d_rows);
-    layer_norm_backward<T>(stream, n, h, d_rows, s.x, w.norm1, s.mean1, s.rstd1, g, g);
+    block_backward(stream, n, weights.blocks[b], blocks_[b], g);
     gradients.finish();
   }
   if (w_.lowest_block > 0) return;
@@ -265,7 +294,10 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   if (weights.positions.gradient)
     run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(g, n, h),
                                              matrix(weights.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
-  linear_backward<T>(stream, n, v.patch_size, h, g, input.pixels, weights.patch.weight, &weights.patch.bias, nullptr);
+  Scratch inner(stream);
+  T* rows = inner.take<T>(n * v.patch_size());
+  write_rows(stream, input, rows);
+  linear_backward<T>(stream, n, v.patch_size(), h, g, rows, weights.patch.weight, &weights.patch.bias, nullptr);
   gradients.finish();
 }
 

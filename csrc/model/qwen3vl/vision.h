@@ -10,12 +10,26 @@
 
 namespace g2rpo::qwen3vl {
 
-/** Images as patches in merge order; grids are (t, h, w) in patches. */
+/** A picture or video: frames of bytes with what these become, or rows of patches. All of it where the stream's kernels find it. */
+template <class T> struct Shown {
+  const uint8_t* frames = nullptr;  // [frames, h · patch, w · patch, 3]
+  size_t bytes = 0;                 // of frames
+  const float* values = nullptr;    // [3, 256]
+  const T* rows = nullptr;          // [patches, patch_size], or null: they are made of frames
+};
+
+/** Patches that a grid (t, h, w) holds. */
+inline size_t patches_of(const int32_t* grid) { return static_cast<size_t>(grid[0]) * static_cast<size_t>(grid[1]) * static_cast<size_t>(grid[2]); }
+
 template <class T> struct VisionInput {
-  const T* pixels = nullptr;  // [patches, patch_size], where the stream's kernels find them
-  size_t patches = 0;
-  std::vector<int32_t> grids;  // [images, 3]
-  size_t tokens(const VisionConfig& c) const { return patches / c.group(); }
+  std::vector<Shown<T>> shown;
+  std::vector<int32_t> grids;  // [shown, 3]: (t, h, w) in patches
+  size_t patches() const {
+    size_t sum = 0;
+    for (size_t g = 0; g < grids.size(); g += 3) sum += patches_of(grids.data() + g);
+    return sum;
+  }
+  size_t tokens(const VisionConfig& c) const { return patches() / c.group(); }
 };
 
 /** What the backward needs of a block; pointers into the scratch of the caller. */
@@ -54,6 +68,10 @@ template <class T> class VisionTower {
   void take_rowwise(size_t patches, State& s, Scratch& scratch) const;
   /** A block, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
   void block_forward(Stream& stream, size_t patches, const VisionBlock<T>& weights, const State& s, bool products, T* out);
+  /** Adds to the gradients of a block; dX is the gradient of its output and becomes that of its input. */
+  void block_backward(Stream& stream, size_t patches, const VisionBlock<T>& weights, const State& s, T* dX);
+  /** Writes [patches, patch_size]. Forward and backward pass make them anew: nobody keeps them in between. */
+  void write_rows(Stream& stream, const VisionInput<T>& input, T* rows);
   void merge(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, const T* x, T* out,
              MergerState<T>& state, Scratch& scratch);
   void merge_backward(Stream& stream, size_t patches, const Merger<T>& merger, bool grouped_norm, T* dOut,

@@ -104,7 +104,7 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
       layer.down = read.matrix(at + "mlp.down_proj.weight", t.hidden * t.mlp);
     }
   }
-  patch = read.affine(visual + "patch_embed.proj", v.hidden, v.patch_size);
+  patch = read.affine(visual + "patch_embed.proj", v.hidden, v.patch_size());
   positions = read.one(visual + "pos_embed.weight", v.positions * v.hidden);
   for (size_t b = 0; b < v.depth; b++) {
     const std::string at = visual + "blocks." + std::to_string(b) + ".";

@@ -3,7 +3,8 @@
 
 #include "../../backends/cpu/rows.h"
 #include "../../core/arena.h"
-#include "messages.h"
+#include "../../core/grids.h"
+#include "table_side.h"
 
 namespace g2rpo {
 
@@ -25,23 +26,6 @@ template <class T> G2_INLINE Place<T> place(int32_t i, int32_t n, int32_t side) 
   const T at = n > 1 ? static_cast<T>(i) * static_cast<T>(side - 1) / static_cast<T>(n - 1) : T(0);
   const int32_t low = static_cast<int32_t>(at) < side - 1 ? static_cast<int32_t>(at) : side - 1;
   return {low, low + 1 < side ? low + 1 : low, at - static_cast<T>(low)};
-}
-
-G2_INLINE bool grids_are_valid(Stream& stream, const char* kernel, View<const int32_t> grids, int32_t merge, size_t patches) {
-  if (!merge_holds(stream, kernel, merge)) return false;
-  const auto refuse = [&](const GridMessage& message) G2_INLINED {
-    fail(stream, "INVALID_ARGUMENT", message.text);
-    return false;
-  };
-  size_t left = patches;
-  for (size_t i = 0; i < grids.size / 3; i++) {
-    const int32_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
-    if (t < 1 || h < 1 || w < 1 || h % merge || w % merge) return refuse(GridMessage::sides(kernel, i, merge, t, h, w));
-    const size_t frame = static_cast<size_t>(h) * static_cast<size_t>(w);
-    if (frame > left || static_cast<size_t>(t) > left / frame) return refuse(GridMessage::too_many(kernel, patches, i, t, h, w));
-    left -= frame * static_cast<size_t>(t);
-  }
-  return left == 0 || refuse(GridMessage::too_few(kernel, patches, patches - left));
 }
 
 /** Of every patch, in merge order: block by block, and inside a block row by row. */

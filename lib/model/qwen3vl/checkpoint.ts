@@ -7,7 +7,7 @@ import { parseModelConfig, type ModelConfig } from './config.ts';
 import { describe, isObject } from './configReader.ts';
 import { layoutOf, storedShape, turned, type ExpertLayout } from './expertLayout.ts';
 import { readFailure, readJsonFile } from './jsonFile.ts';
-import { readAt, readTensorEntries, type TensorEntry } from './safetensors.ts';
+import { readAt, ReadBuffer, readTensorEntries, type TensorEntry } from './safetensors.ts';
 import { elementCount, tensorNames, type TensorShape } from './tensorNames.ts';
 import { ELEMENT_BYTES, widenInto, type StoredDtype } from './weightFormat.ts';
 
@@ -20,8 +20,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype: StoredDtype }>;
   /** One tensor as fp32, row-major, experts as [expert, in, out]; BF16 and F16 are widened exactly. */
   read(name: string): Promise<Float32Array>;
-  /** The same as bits of bf16: as they are stored, or rounded to the nearest. */
-  readBf16(name: string): Promise<Uint16Array<ArrayBuffer>>;
+  /** The same as bits of bf16: as they are stored, or rounded to the nearest. They may stand in `memory`, until it is given again. */
+  readBf16(name: string, memory?: ReadBuffer): Promise<Uint16Array<ArrayBuffer>>;
   /** One tensor as it is stored, little-endian. */
   readBytes(name: string): Promise<Uint8Array>;
 }
@@ -75,19 +75,19 @@ export async function openCheckpoint(
       const found = locate(name);
       return turned(await readTensor(found), { name, shape: found.shape }, layouts.get(name)!);
     },
-    async readBf16(name) {
+    async readBf16(name, memory) {
       const found = locate(name);
-      const bits = found.dtype === 'BF16' ? uint16Of(await readStored(found)) : toBf16(await readTensor(found));
+      const bits = found.dtype === 'BF16' ? uint16Of(await readStored(found, memory)) : toBf16(await readTensor(found));
       return turned(bits, { name, shape: found.shape }, layouts.get(name)!);
     },
     readBytes: (name) => readStored(locate(name)),
   };
 }
 
-const readStored = ({ file, offset, bytes }: Located): Promise<Buffer<ArrayBuffer>> =>
-  withFile(file, (handle) => readAt(handle, offset, bytes, file.path));
+const readStored = ({ file, offset, bytes }: Located, memory?: ReadBuffer): Promise<Buffer<ArrayBuffer>> =>
+  withFile(file, (handle) => readAt(handle, offset, bytes, file.path, memory));
 
-/** Little-endian words; `readAt` gives memory of its own. */
+/** Little-endian words; `readAt` gives the beginning of an ArrayBuffer. */
 const uint16Of = (bytes: Buffer<ArrayBuffer>) => new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 
 /** `dir`, or what `writeCheckpoint` had moved aside if `dir` is not there. */
@@ -169,10 +169,11 @@ function checkTensors(entries: Map<string, Located>, wanted: readonly TensorShap
 async function readTensor({ file, offset, bytes, dtype, shape }: Located): Promise<Float32Array> {
   const values = new Float32Array(elementCount(shape));
   const width = ELEMENT_BYTES[dtype];
+  const memory = new ReadBuffer();
   await withFile(file, async (handle) => {
     for (let done = 0; done < bytes; done += CHUNK_BYTES) {
       const length = Math.min(CHUNK_BYTES, bytes - done);
-      const chunk = await readAt(handle, offset + done, length, file.path);
+      const chunk = await readAt(handle, offset + done, length, file.path, memory);
       widenInto(values.subarray(done / width, (done + length) / width), chunk, dtype);
     }
   });

@@ -7,12 +7,13 @@ import { decodeImage, nameOf, type RgbImage } from './decodeImage.ts';
 import { ImageCache } from './imageCache.ts';
 import { parseImageSettings, type ImageSettings } from './imageSettings.ts';
 import { readJsonFile } from './jsonFile.ts';
+import { pictureValues, pixelRows } from './pixelRows.ts';
 import type { GridThw } from './positions.ts';
 import { smartResize, type AreaLimits } from './smartResize.ts';
 
 /** A picture at the size in which the policy sees it. */
 export interface ProcessedImage {
-  /** interleaved 8-bit RGB; a quarter of the rows it stands for, which are made when it is packed */
+  /** interleaved 8-bit RGB; an eighth of the rows it stands for, which are made where the policy computes */
   pixels: Uint8Array;
   height: number;
   width: number;
@@ -31,6 +32,8 @@ export interface ImageProcessorOptions extends Partial<AreaLimits> {
 
 export interface ImageProcessor {
   readonly settings: ImageSettings;
+  /** what a byte of a channel becomes: fp32, [3, 256] */
+  readonly values: Float32Array;
   /**
    * Decodes and resizes one picture, off the JavaScript thread.
    *
@@ -69,14 +72,15 @@ export function createImageProcessor(from: ImageSettings, options: ImageProcesso
       `image processor: minPixels must be at least 1, and maxPixels at least that and ${(patch * merge) ** 2}; got ${minPixels} and ${maxPixels}`,
     );
   const cache = new ImageCache<ProcessedImage>(options.cacheBytes ?? 256 * 2 ** 20);
+  const values = pictureValues(settings);
   return {
-    settings,
+    ...{ settings, values },
     async process(source) {
       const make = () => processImage(source, settings, options.decodeLimitPixels);
       const key = typeof source === 'string' ? await identityOf(source) : undefined;
       return key === undefined ? make() : cache.get(key, make);
     },
-    rows: (images) => flattenAll(images, settings),
+    rows: (images) => pixelRows(images, values, settings),
   };
 }
 
@@ -102,22 +106,6 @@ export async function stretched(
 ): Promise<Uint8Array> {
   if (height === from.height && width === from.width) return new Uint8Array(pixels);
   return new Uint8Array(await onWorker((addon) => addon.resizeBicubic(pixels, from.height, from.width, height, width)));
-}
-
-async function flattenAll(images: readonly ProcessedImage[], settings: ImageSettings): Promise<Float32Array> {
-  const { patch, merge, temporalPatch, mean, std } = settings;
-  const parts = await Promise.all(
-    images.map(({ pixels, height, width }) =>
-      onWorker((addon) => addon.flattenPatches(pixels, height, width, patch, merge, temporalPatch, [...mean, ...std])),
-    ),
-  );
-  const rows = new Float32Array(parts.reduce((sum, part) => sum + part.byteLength / 4, 0));
-  let at = 0;
-  for (const part of parts) {
-    rows.set(new Float32Array(part), at);
-    at += part.byteLength / 4;
-  }
-  return rows;
 }
 
 async function onWorker(call: Parameters<typeof callNative<Promise<ArrayBuffer>>>[0]): Promise<ArrayBuffer> {

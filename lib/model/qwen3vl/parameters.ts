@@ -4,6 +4,7 @@ import type { Checkpoint } from './checkpoint.ts';
 import { adapt, initialLora, loraTargets, matrixOf, mergeForever, type Adapter, type LoraOptions } from './lora.ts';
 import { isMatrix, realTensor, type Parameter, type TrainedParameter } from './parameter.ts';
 import { readPeft, type PeftAdapter } from './peft.ts';
+import { ReadBuffer } from './safetensors.ts';
 import { tensorNames } from './tensorNames.ts';
 import { trainedNames, type TrainedNames } from './trained.ts';
 
@@ -60,11 +61,12 @@ export async function loadParameters(
     );
   const real = dtype === 'bf16' ? 'f32' : dtype;
   const set: ParameterSet = { parameters: [], trained: [], adapters: [] };
+  const memory = new ReadBuffer();
   try {
     for (const { name, shape } of tensors) {
       const weight =
         dtype === 'bf16' && isMatrix({ name, shape })
-          ? tensor(await checkpoint.readBf16(name), shape)
+          ? tensor(await checkpoint.readBf16(name, memory), shape)
           : realTensor(real, (await checkpoint.read(name)) as Float32Array<ArrayBuffer>, shape);
       const parameter: Parameter = { name, shape, weight, gradient: undefined };
       set.parameters.push(parameter); // from here on it is freed with the others

@@ -110,7 +110,7 @@ export class Policy {
     this.#set = parts.set;
     this.#lora = parts.lora;
     this.#native = native;
-    this.#sampler = new Sampler(native, parts, parts.dtype);
+    this.#sampler = new Sampler(native, parts);
   }
 
   /**
@@ -188,7 +188,7 @@ export class Policy {
     wantOptions('policy', 'options', options, ['temperature']);
     const { temperature = 1 } = options;
     wantDivisor('policy: temperature', temperature);
-    const input = await toNative(batch, this, this.dtype);
+    const input = toNative(batch, this);
     return this.#call(() => this.#native.forward(input, temperature));
   }
 
@@ -221,7 +221,7 @@ export class Policy {
     if (update !== undefined && update.gradientScale !== 1)
       refuse('policy', 'update.gradientScale', 'must be 1 in a backward pass', describe(update.gradientScale));
     const made = update ? nativeUpdate(update) : null;
-    const input = await toNative(batch, this, this.dtype);
+    const input = toNative(batch, this);
     return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute, made));
   }
 
@@ -236,13 +236,13 @@ export class Policy {
 
   /** Logits of some rows, [rows, vocab], before any temperature. */
   async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
-    const input = await toNative(batch, this, this.dtype);
+    const input = toNative(batch, this);
     return this.#call(() => this.#native.logits({ ...input, rows }));
   }
 
   /** The vision tower's output: merged embeddings first, then the deepstack levels; each [visual tokens, hidden]. */
   async features(images: PolicyBatch['images']): Promise<Reals[]> {
-    const input = await toNative({ ...packPrompts([], this.config.vision.merge), images }, this, this.dtype);
+    const input = toNative({ ...packPrompts([], this.config.vision.merge), images }, this);
     return this.#call(() => this.#native.features(input));
   }
 

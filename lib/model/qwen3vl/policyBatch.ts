@@ -1,5 +1,6 @@
 import { refuse, wantList, wantObject } from '../../runtime/errors.ts';
 import type { NativeBatch } from '../../runtime/native.ts';
+import { ownMemory, type TypedArray } from '../../runtime/tensor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
 import type { ProcessedImage } from './imageProcessor.ts';
 import type { ImageSettings } from './imageSettings.ts';
@@ -61,48 +62,26 @@ export function wantShown(who: string, images: unknown, merge: number): asserts 
   });
 }
 
-/** Makes pixel rows of pictures and videos: what the native side takes. */
-export async function toNative(
+/** What the native side takes: lists and pixels as they are, which it copies. */
+export function toNative(
   batch: PolicyBatch,
-  processors: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
-  variant: 'f32' | 'f64',
-): Promise<NativeBatch> {
+  { imageProcessor, videoProcessor }: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
+): NativeBatch {
   wantObject('policy', 'batch', batch);
   const { images, ...lists } = batch;
-  // the caller may change them as soon as it goes on; pixels are too many to be copied
-  const rest = Object.fromEntries(
-    Object.entries(lists).map(([key, list]) => [key, list instanceof Int32Array ? list.slice() : list]),
-  ) as typeof lists;
-  const { settings } = processors.imageProcessor;
+  const { settings } = imageProcessor;
   wantShown('policy', images, settings.merge);
   images.forEach((shown, i) => wantRows(shown, i, settings));
-  const pixels = await pixelRows(images, processors);
+  const own = (list: unknown) => (ArrayBuffer.isView(list) ? ownMemory(list as TypedArray) : list) as never;
+  const owned = Object.fromEntries(Object.entries(lists).map(([key, list]) => [key, own(list)]));
   return {
-    ...rest,
-    pixels: variant === 'f64' ? Float64Array.from(pixels) : pixels,
+    ...(owned as unknown as typeof lists),
+    shown: images.map((each) => {
+      if ('rows' in each) return { rows: own(each.rows) };
+      return { pixels: own(each.pixels), values: ('timestamps' in each ? videoProcessor! : imageProcessor).values };
+    }),
     grids: Int32Array.from(images.flatMap(({ gridThw }) => [...gridThw])),
   };
-}
-
-async function pixelRows(
-  images: PolicyBatch['images'],
-  { imageProcessor, videoProcessor }: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
-): Promise<Float32Array> {
-  // pictures alone become rows at once, into memory that is held but once
-  if (images.every(isPicture)) return imageProcessor.rows(images);
-  const { patch, temporalPatch } = imageProcessor.settings;
-  const sizeOf = (shown: Shown) =>
-    'rows' in shown ? shown.rows.length : shown.gridThw.reduce((n, k) => n * k, 3 * temporalPatch * patch ** 2);
-  const all = new Float32Array(images.reduce((n, shown) => n + sizeOf(shown), 0));
-  let at = 0;
-  const writing = images.map(async (shown) => {
-    const own = all.subarray(at, (at += sizeOf(shown)));
-    if ('rows' in shown) own.set(shown.rows);
-    else if (isPicture(shown)) own.set(await imageProcessor.rows([shown]));
-    else await videoProcessor!.writeRows(shown, own);
-  });
-  await Promise.all(writing);
-  return all;
 }
 
 /** @throws INVALID_ARGUMENT  rows or pixels are not those of the grid: what is made of them would be as large as the grid says */
@@ -118,8 +97,6 @@ function wantRows(shown: Shown, i: number, { patch, temporalPatch }: ImageSettin
   if (given.length !== wanted)
     refuse('policy', name, `must be the ${wanted} of its grid [${t}, ${h}, ${w}]`, `${given.length}`);
 }
-
-const isPicture = (shown: Shown): shown is ProcessedImage => !('rows' in shown) && !('timestamps' in shown);
 
 /**
  * Prompts one after the other, a segment each, without targets. A picture or video that several prompts show is packed once.

@@ -132,8 +132,22 @@ function checkLayout(
   if (at !== size) refuse(`${size - at} bytes follow the last tensor`);
 }
 
+/** Memory that is read into again and again: pages that nobody has had yet cost more than reading does. */
+export class ReadBuffer {
+  #memory = Buffer.alloc(0);
+  /** So many bytes of it, what was taken before being lost. */
+  take(length: number): Buffer<ArrayBuffer> {
+    if (this.#memory.length < length) this.#memory = Buffer.allocUnsafeSlow(length);
+    return this.#memory.subarray(0, length);
+  }
+}
+
+const PIECE_BYTES = 8 * 2 ** 20;
+/** Pieces read at a time: as many as the event loop's pool has threads. */
+const AT_A_TIME = 4;
+
 /**
- * Exactly `length` bytes at `position`.
+ * Exactly `length` bytes at `position`, in memory of their own or the given one's.
  *
  * @throws INVALID_CHECKPOINT  the file ends earlier
  */
@@ -142,20 +156,28 @@ export async function readAt(
   position: number,
   length: number,
   file: string,
+  memory = new ReadBuffer(),
 ): Promise<Buffer<ArrayBuffer>> {
-  const buffer = Buffer.allocUnsafeSlow(length);
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await handle.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0)
-      throw new G2rpoError(
-        'INVALID_CHECKPOINT',
-        `${file}: ends at byte ${position + done}, wanted ${position + length}`,
-        {
-          file,
-        },
-      );
-    done += bytesRead;
-  }
+  const buffer = memory.take(length);
+  let next = 0;
+  const read = async () => {
+    while (next < length) {
+      let done = next;
+      const end = (next = Math.min(length, next + PIECE_BYTES));
+      while (done < end) {
+        const { bytesRead } = await handle.read(buffer, done, end - done, position + done);
+        if (bytesRead === 0)
+          throw new G2rpoError(
+            'INVALID_CHECKPOINT',
+            `${file}: ends at byte ${position + done}, wanted ${position + length}`,
+            { file },
+          );
+        done += bytesRead;
+      }
+    }
+  };
+  // all of them come to their end before the memory, or the file, is anybody else's
+  const results = await Promise.allSettled(Array.from({ length: AT_A_TIME }, read));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
   return buffer;
 }

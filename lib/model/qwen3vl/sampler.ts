@@ -189,12 +189,11 @@ const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller
 export class Sampler {
   readonly #native: NativePolicy;
   readonly #encoder: PromptEncoder;
-  readonly #dtype: 'f32' | 'f64';
   readonly #bannedIds: Int32Array;
   #waiting: Waiting[] = [];
   #handingOver = false;
 
-  constructor(native: NativePolicy, encoder: PromptEncoder, dtype: 'f32' | 'f64') {
+  constructor(native: NativePolicy, encoder: PromptEncoder) {
     const { ids } = encoder.config;
     const placeholders = [
       ids.image,
@@ -206,7 +205,6 @@ export class Sampler {
     this.#bannedIds = Int32Array.from(placeholders.filter((id) => id !== undefined));
     this.#native = native;
     this.#encoder = encoder;
-    this.#dtype = dtype;
   }
 
   /** See `Policy.submit`. */
@@ -270,7 +268,7 @@ export class Sampler {
     const { vision } = this.#encoder.config;
     for (const { request } of wanted) checkRequest(request, this.#encoder.config.text.vocab);
     const prompts = wanted.map(({ request }) => request.prompt);
-    const batch = await toNative(packPrompts(prompts, vision.merge), this.#encoder, this.#dtype);
+    const batch = toNative(packPrompts(prompts, vision.merge), this.#encoder);
     const ropeDelta = Int32Array.from(prompts, (prompt) => prompt.ropeDelta);
     const options = wanted.map(({ request }) => this.#nativeOptions(request));
     const submitted = callNative(() => this.#native.submit({ ...batch, ropeDelta }, options));

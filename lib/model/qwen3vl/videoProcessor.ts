@@ -5,9 +5,9 @@ import { decodeImage, nameOf, type RgbImage } from './decodeImage.ts';
 import { ImageCache } from './imageCache.ts';
 import { identityOf, stretched, type ImageProcessorOptions, type ProcessedImage } from './imageProcessor.ts';
 import { readJsonFile } from './jsonFile.ts';
+import { pixelRows, videoValues } from './pixelRows.ts';
 import { sampleFrames, timestampsOf } from './sampleFrames.ts';
 import { framesOf } from './videoFrames.ts';
-import { writeVideoRows } from './videoRows.ts';
 import { checkFrames, videoSize } from './videoSize.ts';
 import { parseVideoSettings, type VideoOptions, type VideoSettings } from './videoSettings.ts';
 
@@ -20,6 +20,8 @@ export interface ProcessedVideo extends ProcessedImage {
 
 export interface VideoProcessor {
   readonly settings: VideoSettings;
+  /** what a byte of a channel becomes: fp32, [3, 256] */
+  readonly values: Float32Array;
   /**
    * Samples frames, decodes and resizes them, off the JavaScript thread.
    *
@@ -63,8 +65,9 @@ export function createVideoProcessor(
   const settings: VideoSettings = { ...from, ...perFrame, ...options };
   checkSettings(settings);
   const cache = new ImageCache<ProcessedVideo>(cacheBytes);
+  const values = videoValues(settings);
   return {
-    settings,
+    ...{ settings, values },
     async process({ frames, fps, numFrames }) {
       const { name, sources } = framesOf(frames);
       const indices = sampleFrames({ total: sources.length, fps, numFrames }, settings, name);
@@ -81,7 +84,7 @@ export function createVideoProcessor(
       const key = await identityOfAll(chosen);
       return key === undefined ? make() : cache.get([fps, indices.join(), key].join('\0'), make);
     },
-    writeRows: (video, rows) => writeVideoRows(video, settings, rows),
+    writeRows: async (video, rows) => rows.set(await pixelRows([video], values, settings)),
   };
 }
 

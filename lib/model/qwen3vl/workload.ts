@@ -76,14 +76,18 @@ export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys'
   const backward = keep !== 'nothing';
   const perRow = held(text.layers, layer, keep) + text.headDim + (backward ? text.hidden : 0);
   const perPatch =
-    held(vision.depth, block, keep) +
+    Math.max(held(vision.depth, block, keep), vision.hidden + patchSize(config)) + // rows of pixels are there at its beginning
     mergers(config) * (backward ? 2 : 1) +
     vision.hidden / vision.heads +
-    patchSize(config) * 2; // pixels, once as they are read and once as they are handed over
+    (2 * pixelBytes(config, 1)) / F32; // once as they are read and once as they are handed over
   const perTarget = 2 * text.hidden + 8 + (backward ? text.hidden : 0);
   // the head, the language model and the tower come one after the other in a backward pass, and give their room back
   const passing = backward
-    ? Math.max(layer.backward * size.rows, block.backward * size.patches, heldLogits(text.vocab, size.targets))
+    ? Math.max(
+        layer.backward * size.rows,
+        Math.max(block.backward, patchSize(config)) * size.patches,
+        heldLogits(text.vocab, size.targets),
+      )
     : 0;
   return F32 * (perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing);
 }
@@ -94,8 +98,8 @@ const heldLogits = (vocabulary: number, targets: number): number =>
 
 const patchSize = ({ vision: v }: ModelConfig) => 3 * v.temporalPatch * v.patch ** 2;
 
-/** Bytes of pixel rows that wait for the tower. */
-export const pixelBytes = (config: ModelConfig, patches: number): number => F32 * patchSize(config) * patches;
+/** Bytes of pictures that wait for the tower. */
+export const pixelBytes = ({ vision: { patch } }: ModelConfig, patches: number): number => 3 * patch ** 2 * patches;
 
 /** Bytes of the keys and values of so many tokens, in f32. */
 export const cacheBytes = ({ text }: ModelConfig, tokens: number): number =>

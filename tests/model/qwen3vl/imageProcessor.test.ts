@@ -55,16 +55,9 @@ describe('native resize and patches', () => {
 
   it.each([16, 4, 1])('rows follow the merge order with patches of %i', async (patch) => {
     const from = picture(patch * 4, patch * 6, (y, x, c) => 7 * y + 31 * x + 101 * c);
-    const rows = await native().flattenPatches(
-      from.pixels,
-      from.height,
-      from.width,
-      patch,
-      2,
-      2,
-      [0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
-    );
-    expect(new Float32Array(rows)).toEqual(referenceRows(from, patch));
+    const { rows } = createImageProcessor({ ...settingsOf('quick'), patch });
+    const gridThw = [1, 4, 6] as const;
+    expect(await rows([{ ...from, gridThw, visualTokens: 6 }])).toEqual(referenceRows(from, patch));
   });
 
   it('refuses sizes that do not fit the pixels', async () => {
@@ -72,9 +65,6 @@ describe('native resize and patches', () => {
     expect(() => native().resizeBicubic(pixels, 8, 9, 4, 4)).toThrow(/u8\[8, 9, 3\]; got 192 bytes/);
     expect(() => native().resizeBicubic(pixels, 8, 8, 0, 4)).toThrow(/newHeight must be an integer/);
     expect(() => native().resizeBicubic(pixels, 8, 8, 4.5, 4)).toThrow(/newHeight must be an integer/);
-    expect(() => native().flattenPatches(pixels, 8, 8, 3, 2, 2, [])).toThrow(
-      /multiples of patch \* merge = 6; got 8 and 8/,
-    );
   });
 });
 

@@ -1,6 +1,7 @@
-// What is said of grids that do not fit, whatever finds it.
+// Pictures and videos as grids (t, h, w) of patches in merge order: what kernels of every backend ask of them, in the same words. Hot files may include it.
 #pragma once
-#include "../../core/stream.h"
+#include "stream.h"
+#include "tensor.h"
 
 namespace g2rpo {
 
@@ -25,21 +26,35 @@ struct GridMessage {
   }
 };
 
-/** Side of the table, or 0 with a failure if it is no square. */
-G2_INLINE int32_t table_side(Stream& stream, const char* kernel, size_t rows) {
-  int32_t side = static_cast<int32_t>(__builtin_sqrt(static_cast<double>(rows)) + 0.5);
-  if (side > 0 && static_cast<size_t>(side) * static_cast<size_t>(side) == rows) return side;
-  char message[120];
-  __builtin_snprintf(message, sizeof message, "%s: E must be a square above 0; got %zu", kernel, rows);
-  fail(stream, "SHAPE_MISMATCH", message);
-  return 0;
-}
-
 G2_INLINE bool merge_holds(Stream& stream, const char* kernel, int32_t merge) {
   if (merge >= 1) return true;
   char message[120];
   __builtin_snprintf(message, sizeof message, "%s: merge must be at least 1; got %d", kernel, merge);
   fail(stream, "INVALID_ARGUMENT", message);
+  return false;
+}
+
+/** Whether grids hold so many patches; if not, that is the kernel's failure. Of grids that the host can read. */
+G2_INLINE bool grids_are_valid(Stream& stream, const char* kernel, View<const int32_t> grids, int32_t merge, size_t patches) {
+  if (!merge_holds(stream, kernel, merge)) return false;
+  GridMessage message;
+  size_t left = patches, i = 0;
+  for (; i < grids.size / 3; i++) {
+    const int32_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
+    const size_t frame = static_cast<size_t>(h) * static_cast<size_t>(w);
+    if (t < 1 || h < 1 || w < 1 || h % merge || w % merge) message = GridMessage::sides(kernel, i, merge, t, h, w);
+    else if (frame > left || static_cast<size_t>(t) > left / frame) message = GridMessage::too_many(kernel, patches, i, t, h, w);
+    else {
+      left -= frame * static_cast<size_t>(t);
+      continue;
+    }
+    break;
+  }
+  if (i == grids.size / 3) {
+    if (left == 0) return true;
+    message = GridMessage::too_few(kernel, patches, patches - left);
+  }
+  fail(stream, "INVALID_ARGUMENT", message.text);
   return false;
 }
 
