@@ -4,7 +4,7 @@ namespace g2rpo::cuda {
 
 namespace {
 
-constexpr int kColumns = 128;  // of C, of a block: 32 of each of its warps
+constexpr int kColumns = kThinColumns;  // 32 of each of four warps
 constexpr int kBlock = 128;
 constexpr int kStep = 32;      // of k, of a load: a lane has 8 neighbours of it
 constexpr int kAhead = 4;      // steps on their way at a time
@@ -143,19 +143,9 @@ size_t ThinProduct::n() const {
 }
 size_t ThinProduct::tiles() const {
   size_t sum = 0;
-  for (const auto& each : matrices) sum += blocks_for(each.n, kColumns);
+  for (const auto& each : matrices) sum += thin_tiles(each.n);
   return sum;
 }
-size_t ThinProduct::part() const {
-  constexpr size_t enough = 192, shortest = kChunk, unit = 64;  // blocks for a device's processors
-  const size_t wanted = (enough + tiles() - 1) / tiles(), possible = k / shortest, count = wanted < possible ? wanted : possible;
-  return count > 1 ? ((k + count - 1) / count + unit - 1) / unit * unit : k;
-}
-size_t ThinProduct::parts() const { return (k + part() - 1) / part(); }
-bool ThinProduct::whole() const {
-  return k > 0 && k % 8 == 0 && aligned(a, matrices[0].b, matrices[1].b, matrices[2].b);
-}
-
 void multiply_thin(Stream& stream, const ThinProduct& p, float* partials) {
   start(stream, p, {p.m, p.n(), p.k, nullptr, nullptr, true, true, partials});
 }

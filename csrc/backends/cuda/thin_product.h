@@ -1,10 +1,9 @@
 // Few rows times large matrices, as in decoding: what counts is how fast the matrices come from memory.
 #pragma once
 #include "tensor_gemm.cuh"
+#include "thin_shape.h"
 
 namespace g2rpo::cuda {
-
-constexpr size_t kThinRows = 64;
 
 /**
  * Where number k of a row lies: of 32 neighbours the 16 pairs change places as a square of 4 × 4 does that is transposed. So the tensor core's lanes get of
@@ -25,7 +24,7 @@ struct ThinProduct {
   };
   static constexpr size_t kMost = 3;
 
-  size_t m, k;
+  size_t m, k;  // k a multiple of 8; everything begins at 16 bytes
   const bf16* a;  // [m, stride()], each row as place_of says
   Matrix matrices[kMost];
 
@@ -33,10 +32,8 @@ struct ThinProduct {
   size_t n() const;
   size_t tiles() const;
   /** of k, and how long one is */
-  size_t parts() const;
-  size_t part() const;
-  /** Rows of all are made of pieces of 16 bytes and begin at such. */
-  bool whole() const;
+  size_t parts() const { return thin_parts(tiles(), k); }
+  size_t part() const { return thin_part(tiles(), k); }
 };
 
 /** partials [parts, m, n]: whoever reads them adds them in their order. */

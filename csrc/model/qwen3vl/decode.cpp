@@ -3,18 +3,22 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
+#include <type_traits>
 
 #include "../../ops/attention/op.h"
 #include "../../ops/sample/op.h"
 #include "../../ops/swiglu/op.h"
 #include "engine.h"
+#include "joined.h"
 #include "layers.h"
 
 namespace g2rpo::qwen3vl {
 
 namespace {
 
-constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
+constexpr size_t kLogitRows = 256;              // rows whose logits are there at a time
+constexpr size_t kKeptSplits = size_t{32} << 20;  // bytes of what splits of attention leave that are there for all layers; more is cut by rows
 
 /**
  * So many rows, or pages of a line, are computed: an accelerator gets some more, that are nobody's, so that most steps launch what another one
@@ -83,14 +87,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   T* out = scratch.take<T>(n * h);
   if (n == 0) return out;
   Scratch inner(stream);
-  typename TextModel<T>::State s;  // of one layer after the other
-  text_.take_products(n, s, inner);
-  if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
   T* x = inner.take<T>(n * h);
-  T* normed = inner.take<T>(n * h);
-  T* rstd = inner.take<T>(n * t.heads);
-  T* q = inner.take<T>(n * qs);
-  T* k = inner.take<T>(n * ks);
   T* cosine = inner.take<T>(n * d / 2);
   T* sine = inner.take<T>(n * d / 2);
 
@@ -120,6 +117,25 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   text_.rope_table(stream, positions, cosine, sine);
   const auto ids = on_stream(tokens);
   embed(stream, ids, w_.embedding, t.vocab, h, x);
+  const auto attend = [&](size_t l, const T* q, T* attended, T* workspace) {
+    DecodeAttention<T> op{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages, prefix_lengths, own_pages, own_lengths,
+                          1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)};
+    op.checked = stream.accelerator, op.workspace = workspace;
+    run(stream, op);
+  };
+  const size_t left = stream.accelerator ? decode_workspace(n, t.heads, d, prefix_pages.dim[1] * o_.page, own_pages.dim[1] * o_.page) : 0;
+  T* const workspace = left > 0 && left <= kKeptSplits / sizeof(T) ? inner.take<T>(left) : nullptr;
+  std::optional<JoinedLayers> joined;
+  if constexpr (std::is_same_v<T, float>)
+    if (can_join(stream, t, w_, n)) joined.emplace(t, n, inner);
+  typename TextModel<T>::State s;  // of one layer after the other
+  T *normed = nullptr, *rstd = nullptr, *q = nullptr, *k = nullptr;
+  if (!joined) {
+    text_.take_products(n, s, inner);
+    if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
+    normed = inner.take<T>(n * h), rstd = inner.take<T>(n * t.heads), q = inner.take<T>(n * qs), k = inner.take<T>(n * ks);
+  }
+  const T* const end = inner.take<T>(1);
   const auto layers = [&] {
     for (size_t l = 0; l < t.layers; l++) {
       const auto& w = w_.layers[l];
@@ -132,9 +148,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
       text_.rope(stream, n, t.heads, cosine, sine, q, false);
       text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
       cache_.write(stream, l, slot_of, in_order, n, k, s.v);
-      run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages,
-                                     prefix_lengths, own_pages, own_lengths, 1 / std::sqrt(static_cast<double>(d)),
-                                     cube(s.attended, n, t.heads, d)});
+      attend(l, q, s.attended, workspace);
       linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
       rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
       if (t.moe.experts) {
@@ -151,12 +165,19 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   };
   // all that a launch is told: sizes, and where things lie. Of the scratch arrays the first and the last say where all do: one behind the other
   const auto told = [&] {
-    std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(ids.data),
+    std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(end),
                             t.heads, t.kv_heads, d, __builtin_bit_cast(size_t, t.epsilon), t.moe.experts, t.moe.active, t.moe.normalise};
     w_.add_places(key);
     cache_.add_places(key);
     return key;
   };
+  if constexpr (std::is_same_v<T, float>)
+    if (joined) {
+      repeat(stream, told, [&] {
+        joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, [&](size_t l, const T* query, T* attended) { attend(l, query, attended, workspace); });
+      });
+      return out;
+    }
   repeat(stream, told, layers);
   return out;
 }
