@@ -120,7 +120,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   const auto attend = [&](size_t l, const T* q, T* attended, T* workspace) {
     DecodeAttention<T> op{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages, prefix_lengths, own_pages, own_lengths,
                           1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)};
-    op.checked = stream.accelerator, op.workspace = workspace;
+    op.checked = stream.accelerator, op.workspace = workspace, op.in_bf16 = w_.layers[l].q.narrow != nullptr;
     run(stream, op);
   };
   const size_t left = stream.accelerator ? decode_workspace(n, t.heads, d, prefix_pages.dim[1] * o_.page, own_pages.dim[1] * o_.page) : 0;

@@ -5,6 +5,7 @@
 #include "../../backends/cuda/groups.h"
 #include "decode.cuh"
 #include "tensor_backward.cuh"
+#include "tensor_decode.cuh"
 #include "tensor_forward.cuh"
 #include "tiles.cuh"
 
@@ -319,11 +320,14 @@ template <class T> void decode(Stream& stream, const DecodeAttention<T>& op, Dec
   a.partial = own ? own->get() : op.workspace, a.most = a.partial + rows * of_row * width, a.sum = a.most + rows * of_row;
   for (; a.first < batch; a.first += rows) {
     a.rows = batch - a.first < rows ? batch - a.first : rows;
+    bool met = a.splits == 0;
+    if constexpr (std::is_same_v<T, float>)
+      if (!met && op.in_bf16 && decodes_on_tensor_cores(a)) meet_on_tensor_cores(stream, a), met = true;
     const size_t units = a.rows * ((a.group + kDecodeQueries - 1) / kDecodeQueries);
     cuda::with_pack<T>(width, cuda::aligned(a.key, a.value, a.output), [&]<int W>(std::integral_constant<int, W>) {
       with_slots<T, W>(width, [&]<class S>() {
         const dim3 grid(cuda::blocks_for(units, kDecodeWarps), static_cast<unsigned>(a.splits), static_cast<unsigned>(key_heads));
-        if (a.splits > 0) cuda::launch(stream, meet_splits<T, S>, grid, 32 * kDecodeWarps, a);
+        if (!met) cuda::launch(stream, meet_splits<T, S>, grid, 32 * kDecodeWarps, a);
       });
       cuda::launch(stream, combine_splits<T, W>, cuda::blocks_for(32 * a.rows * heads), cuda::kThreads, a);
     });

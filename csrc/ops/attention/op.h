@@ -96,6 +96,8 @@ template <class T> struct DecodeAttention {
   double scale;
   View<T> output;
   // For calls from C++ on a GPU:
+  /** as Attention's */
+  bool in_bf16 = false;
   /** The tables are known to hold, and nothing is checked. */
   bool checked = false;
   /** Memory of decode_workspace() elements, instead of some that is taken and given back in each call. */
