@@ -171,7 +171,8 @@ template <class T> void decode_attention(Harness& h) {
     for (const int32_t n : s.prefix_lengths) held += n;
     for (size_t b = 0; b < d.rows; b++) held += s.own_lengths[b], seen += s.own_lengths[b] + (s.prefix[b] < 0 ? 0 : s.prefix_lengths[static_cast<size_t>(s.prefix[b])]);
     const double bytes = (2 * held * static_cast<double>(s.key_heads * s.width) + 2 * static_cast<double>(d.output.host().size())) * sizeof(T);
-    h.time<DecodeAttention<T>>(typed<T>("decode_attention") + (s.in_bf16 ? " in bf16 of " : " of ") + what, bytes, d.all(), 4 * seen * static_cast<double>(s.heads * s.width));
+    h.time<DecodeAttention<T>>(typed<T>("decode_attention") + (s.in_bf16 ? " in bf16 of " : " of ") + what, bytes, d.all(),
+                               4 * seen * static_cast<double>(s.heads * s.width));
   };
   Sizes one{{}, {-1}, {4096}, 32, 8, 128}, many{{}, std::vector<int32_t>(256, -1), std::vector<int32_t>(256, 1024), 32, 8, 128};
   Sizes small = prompts_of(1, 1, 512, 32, 16, 8, 128), few = prompts_of(1, 16, 512, 32, 16, 8, 128), prompt = prompts_of(1, 64, 512, 32, 16, 8, 128);

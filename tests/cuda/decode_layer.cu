@@ -35,7 +35,8 @@ struct Layer {
     input_norm = randoms<float>(h, 3, 0.2, 1), q_norm = randoms<float>(s.width, 4, 0.2, 1), k_norm = randoms<float>(s.width, 5, 0.2, 1);
     post_norm = randoms<float>(h, 6, 0.2, 1), next_norm = randoms<float>(h, 7, 0.2, 1);
     cosine = randoms<float>(s.rows * s.width / 2, 8), sine = randoms<float>(s.rows * s.width / 2, 9);
-    q = weight(qs, h, 10), k = weight(ks, h, 11), v = weight(ks, h, 12), o = weight(h, qs, 13), gate = weight(s.mlp, h, 14), up = weight(s.mlp, h, 15), down = weight(h, s.mlp, 16);
+    q = weight(qs, h, 10), k = weight(ks, h, 11), v = weight(ks, h, 12), o = weight(h, qs, 13);
+    gate = weight(s.mlp, h, 14), up = weight(s.mlp, h, 15), down = weight(h, s.mlp, 16);
     std::vector<int32_t> order(s.rows);
     for (size_t i = 0; i < s.rows; i++) order[i] = static_cast<int32_t>((i * 7 + 3) % slots_there);
     slots = Array<int32_t>(std::move(order));
@@ -47,8 +48,10 @@ struct Layer {
   void on_device(Stream& stream, const std::function<void(Stream&, const char*, const void*)>& run, bool with_last) {
     const auto at = [](auto& array) { return array.at(Side::device); };
     const cuda::DecodeBegin begin{s, at(x), at(input_norm), at(arranged)};
-    const cuda::DecodeHeads heads{s, at(arranged), at(q), at(k), at(v), at(q_norm), at(k_norm), at(cosine), at(sine), at(slots), at(sums), at(query), at(keys), at(values)};
-    const cuda::DecodeRest rest{s, at(attended), at(o), at(gate), at(up), at(down), at(post_norm), at(next_norm), at(x), at(sums), at(arranged), at(narrow), with_last ? at(last) : nullptr};
+    const cuda::DecodeHeads heads{s,          at(arranged), at(q),     at(k),    at(v),     at(q_norm), at(k_norm),
+                                  at(cosine), at(sine),     at(slots), at(sums), at(query), at(keys),   at(values)};
+    const cuda::DecodeRest rest{s,     at(attended), at(o),        at(gate),   at(up), at(down), at(post_norm), at(next_norm),
+                                at(x), at(sums),     at(arranged), at(narrow), with_last ? at(last) : nullptr};
     run(stream, cuda::DecodeBegin::kName, &begin), run(stream, cuda::DecodeHeads::kName, &heads), run(stream, cuda::DecodeRest::kName, &rest);
   }
 
@@ -60,7 +63,8 @@ struct Layer {
     };
     const size_t n = s.rows, w = s.width, qs = s.query_size(), ks = s.key_size();
     const auto norm = [&](float* from, size_t rows, size_t size, Array<float>& weight, float* to) {
-      run(RmsNorm<float>{View<const float>(from, rows, size), View<const float>(at(weight), size), s.epsilon, View<float>(to, rows, size), View<float>(at(rstd), rows)});
+      run(RmsNorm<float>{View<const float>(from, rows, size), View<const float>(at(weight), size), s.epsilon, View<float>(to, rows, size),
+                         View<float>(at(rstd), rows)});
     };
     const auto linear = [&](float* from, size_t in, Array<bf16>& weight, size_t out, float* to, const float* residual) {
       Linear<float, bf16> op{View<const float>(from, n, in), View<const bf16>(at(weight), out, in), {}, {}, View<float>(to, n, out)};
@@ -72,7 +76,8 @@ struct Layer {
     };
     norm(at(x), n, s.hidden, input_norm, at(normed)), round(normed);
     std::vector<float> value(n * ks);
-    linear(at(normed), s.hidden, q, qs, at(query), nullptr), linear(at(normed), s.hidden, k, ks, at(key), nullptr), linear(at(normed), s.hidden, v, ks, value.data(), nullptr);
+    linear(at(normed), s.hidden, q, qs, at(query), nullptr), linear(at(normed), s.hidden, k, ks, at(key), nullptr);
+    linear(at(normed), s.hidden, v, ks, value.data(), nullptr);
     norm(at(query), n * s.heads, w, q_norm, at(query)), norm(at(key), n * s.key_heads, w, k_norm, at(key));
     rotate(at(query), s.heads), rotate(at(key), s.key_heads);
     for (size_t i = 0; i < n; i++) {
@@ -96,8 +101,8 @@ void decode_layer(Harness& h) {
   const auto test = [&](const cuda::DecodeSizes& s) {
     h.expect(s.joined(), "decode_layer: sizes that cannot be joined");
     Layer a(s);
-    const std::string name = "decode_layer of " + std::to_string(s.rows) + " rows, " + std::to_string(s.hidden) + ", " + std::to_string(s.heads) + " of " + std::to_string(s.key_heads) +
-                             " heads of " + std::to_string(s.width) + ", " + std::to_string(s.mlp);
+    const std::string name = "decode_layer of " + std::to_string(s.rows) + " rows, " + std::to_string(s.hidden) + ", " + std::to_string(s.heads) + " of " +
+                             std::to_string(s.key_heads) + " heads of " + std::to_string(s.width) + ", " + std::to_string(s.mlp);
     h.run_call([&](Stream& stream) { a.on_device(stream, run, true); });
     a.on_host(h);
     h.close(name + ": queries", a.query, kRounded), h.close(name + ": keys", a.keys, kRounded), h.close(name + ": values", a.values, kRounded);

@@ -76,10 +76,10 @@ void thin_product(Harness& h) {
     auto rows = zeros<bf16>(m * k);
     const auto p = with.product(rows.at(Side::device));
     auto partials = zeros<float>(p.parts() * m * p.n());
-    const double columns = static_cast<double>(p.n()), of_rows = static_cast<double>(m);
+    const double columns = static_cast<double>(p.n()), of_rows = static_cast<double>(m), depth = static_cast<double>(k);
     h.time_call("thin_product " + std::to_string(m) + " x " + std::to_string(k) + " x " + std::to_string(p.n()) + ", " + std::to_string(p.parts()) + " parts",
-                2 * (columns + of_rows) * static_cast<double>(k) + 4 * of_rows * columns, [&](Stream& s) { cuda::multiply_thin(s, p, partials.at(Side::device)); },
-                2 * of_rows * columns * static_cast<double>(k));
+                2 * (columns + of_rows) * depth + 4 * of_rows * columns, [&](Stream& s) { cuda::multiply_thin(s, p, partials.at(Side::device)); },
+                2 * of_rows * columns * depth);
   };
   for (const size_t m : {1, 16, 64}) {
     time(m, 2048, {2048, 1024, 1024}), time(m, 2048, {2048}), time(m, 2048, {6144, 6144}), time(m, 6144, {2048});

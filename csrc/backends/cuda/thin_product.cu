@@ -42,7 +42,8 @@ template <int Tiles> __global__ void __launch_bounds__(kBlock, Tiles == 4 ? 2 : 
   const bf16* b[kOctets];
 #pragma unroll
   for (int c = 0; c < kOctets; c++) {
-    const size_t column = place.first + static_cast<size_t>(32 * warp + 8 * c + lane / 4);  // what is beyond the end is computed from the last and never written
+    // what is beyond the end is computed from the last and never written
+    const size_t column = place.first + static_cast<size_t>(32 * warp + 8 * c + lane / 4);
     b[c] = place.matrix.b + (column < place.matrix.n ? column : place.matrix.n - 1) * p.k + begin + static_cast<size_t>(along);
   }
   uint4 w[kAhead][kOctets];

@@ -26,7 +26,7 @@ constexpr size_t kKeptSplits = size_t{32} << 20;  // bytes of what splits of att
  */
 size_t rounded_up(const Stream& stream, size_t n) {
   if (!stream.accelerator || n <= 2) return n;
-  const size_t unit = n <= 64 ? 16 : KvCache<float>::kNobodys;  // of few rows, but not of one or two, products are slower than of 16
+  const size_t unit = n <= 64 ? 16 : KvCache<float>::kNobodys;
   return (n + unit - 1) / unit * unit;
 }
 
@@ -193,7 +193,8 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   if constexpr (std::is_same_v<T, float>)
     if (joined) {
       repeat(stream, told, [&] {
-        joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, [&](size_t l, const T* query, T* attended) { attend(l, query, attended, workspace); });
+        const auto each = [&](size_t l, const T* query, T* attended) { attend(l, query, attended, workspace); };
+        joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, each);
       });
       return out;
     }

@@ -27,18 +27,19 @@ class JoinedLayers {
         narrow_(scratch.take<bf16>(rows * std::max(t.query_size(), t.mlp))) {}
 
   template <class F>
-  void run(Stream& stream, const Weights<float>& weights, KvCache<float>& cache, const int32_t* slots, const float* cosine, const float* sine, float* x, float* out,
-           F&& attend) const {
+  void run(Stream& stream, const Weights<float>& weights, KvCache<float>& cache, const int32_t* slots, const float* cosine, const float* sine, float* x,
+           float* out, F&& attend) const {
     const size_t layers = weights.layers.size();
     g2rpo::run(stream, cuda::DecodeBegin{sizes_, x, weights.layers[0].input_norm.weight, normed_});
     for (size_t l = 0; l < layers; l++) {
       const auto& w = weights.layers[l];
-      g2rpo::run(stream, cuda::DecodeHeads{sizes_, normed_, w.q.narrow, w.k.narrow, w.v.narrow, w.q_norm.weight, w.k_norm.weight, cosine, sine, slots, sums_, query_,
-                                           cache.keys_of_slots(l), cache.values_of_slots(l)});
+      g2rpo::run(stream, cuda::DecodeHeads{sizes_, normed_, w.q.narrow, w.k.narrow, w.v.narrow, w.q_norm.weight, w.k_norm.weight, cosine, sine, slots, sums_,
+                                           query_, cache.keys_of_slots(l), cache.values_of_slots(l)});
       attend(l, query_, attended_);
       const bool last = l + 1 == layers;
+      const auto& next_norm = last ? weights.final_norm : weights.layers[l + 1].input_norm;
       g2rpo::run(stream, cuda::DecodeRest{sizes_, attended_, w.o.narrow, w.gate.narrow, w.up.narrow, w.down.narrow, w.post_norm.weight,
-                                          (last ? weights.final_norm : weights.layers[l + 1].input_norm).weight, x, sums_, normed_, narrow_, last ? out : nullptr});
+                                          next_norm.weight, x, sums_, normed_, narrow_, last ? out : nullptr});
     }
   }
 

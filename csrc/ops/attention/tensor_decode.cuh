@@ -64,7 +64,8 @@ template <int Width> __global__ void __launch_bounds__(DecodeTile::threads, 3) m
     cuda::Pack<float, 4> of_key{}, of_value{};
     if (i < count) {
       const uint32_t j = begin + static_cast<uint32_t>(i), page = a.tables.page;
-      const size_t from = ((static_cast<size_t>(table.pages[j / page]) * page + j % page) * a.key_heads + blockIdx.z) * Width + static_cast<size_t>(thread % packs * 4);
+      const size_t token = static_cast<size_t>(table.pages[j / page]) * page + j % page;
+      const size_t from = (token * a.key_heads + blockIdx.z) * Width + static_cast<size_t>(thread % packs * 4);
       of_key = cuda::load<4>(a.key + from), of_value = cuda::load<4>(a.value + from);
     }
     const int to = 2 * i * stride + thread % packs;
@@ -121,7 +122,8 @@ template <int Width> __global__ void __launch_bounds__(DecodeTile::threads, 3) m
     if (query_of(half) >= queries) continue;
     const size_t to = place_of(query_of(half)) * a.splits + blockIdx.y;
 #pragma unroll
-    for (int j = 0; j < Width / 8; j++) cuda::store<2>(a.partial + to * Width + 8 * j + lane % 4 * 2, cuda::Pack<float, 2>{out[j][2 * half], out[j][2 * half + 1]});
+    for (int j = 0; j < Width / 8; j++)
+      cuda::store<2>(a.partial + to * Width + 8 * j + lane % 4 * 2, cuda::Pack<float, 2>{out[j][2 * half], out[j][2 * half + 1]});
     if (lane % 4 == 0) a.most[to] = most[half], a.sum[to] = sum[half];
   }
 }
