@@ -13,6 +13,7 @@ namespace {
 struct Sizes {
   std::vector<int32_t> prefix_lengths, prefix, own_lengths;  // of every prefix; of every row
   size_t heads, key_heads, width, page = 16, spare = 1;  // spare: pages of a table that hold nothing
+  bool in_bf16 = false;
 };
 
 /** Keys and values of some sequences, in pages that lie in any order; what no sequence holds is NaN. A key is the same whatever the size of a page. */
@@ -45,17 +46,20 @@ template <class T> struct Decode {
         for (size_t t = 0; t < static_cast<size_t>(lengths[i]); t++)
           for (size_t d = 0; d < token; d++) {
             const size_t at = (static_cast<size_t>(lines[static_cast<size_t>(line) + t / s.page]) * s.page + t % s.page) * token + d;
-            keys[at] = static_cast<T>(normal(bits)), values[at] = static_cast<T>(normal(bits));
+            keys[at] = given(normal(bits)), values[at] = given(normal(bits));
           }
       }
       return Array<int32_t>(std::move(lines));
     };
     prefix_pages = table(s.prefix_lengths), own_pages = table(s.own_lengths);
     prefix = Array<int32_t>(s.prefix), prefix_length = Array<int32_t>(s.prefix_lengths), own_length = Array<int32_t>(s.own_lengths);
-    query = randoms<T>(rows * s.heads * s.width, 3), output = zeros<T>(query.host().size());
+    query = randoms<T>(rows * s.heads * s.width, 3);
+    if (s.in_bf16) query = rounded_for<bf16>(std::move(query));
+    output = zeros<T>(query.host().size());
     key = random ? Array<T>(std::move(keys)) : randoms<T>(pages * s.page * token, 4);
     value = random ? Array<T>(std::move(values)) : randoms<T>(pages * s.page * token, 5);
   }
+  T given(double x) const { return s.in_bf16 ? static_cast<T>(number(narrow(static_cast<float>(x)))) : static_cast<T>(x); }
   size_t of(int32_t length) const { return (static_cast<size_t>(length) + s.page - 1) / s.page; }
 
   /** The op for the rows [first, first + count). */
@@ -70,9 +74,11 @@ template <class T> struct Decode {
       return View<const int32_t>(of.at(side) + from * room, n, room);
     };
     const size_t prefixes = s.prefix_lengths.size(), vector = s.heads * s.width;
-    return {View<const T>(query.at(side) + first * vector, count, s.heads, s.width), cache(key), cache(value), View<const int32_t>(prefix.at(side) + first, count),
+    DecodeAttention<T> op{View<const T>(query.at(side) + first * vector, count, s.heads, s.width), cache(key), cache(value), View<const int32_t>(prefix.at(side) + first, count),
             lines(prefix_pages, 0, prefixes, prefixes), prefix_length.view(side), lines(own_pages, first, count, rows), View<const int32_t>(own_length.at(side) + first, count),
             1 / std::sqrt(static_cast<double>(s.width)), View<T>(output.at(side) + first * vector, count, s.heads, s.width)};
+    op.in_bf16 = s.in_bf16;
+    return op;
   }
   std::function<DecodeAttention<T>(Side)> all() {
     return [this](Side side) { return op(side, 0, rows); };
@@ -93,9 +99,9 @@ Sizes prompts_of(size_t prompts, size_t n, int32_t length, int32_t own, size_t h
 template <class T> void decode_attention(Harness& h) {
   const auto test = [&](const std::string& what, const Sizes& sizes) {
     Decode<T> d(sizes);
-    const std::string name = typed<T>("decode_attention") + " of " + what;
+    const std::string name = typed<T>("decode_attention") + (sizes.in_bf16 ? " in bf16 of " : " of ") + what;
     h.on_both<DecodeAttention<T>>(d.all());
-    h.close(name, d.output, kTolerance<T>);
+    h.close(name, d.output, sizes.in_bf16 ? 4e-3 : kTolerance<T>);  // weights of softmax are rounded to bf16
     h.repeats<DecodeAttention<T>, T>(name, d.output, d.all());
     // every row alone, and all of them whatever the size of a page
     const auto wanted = d.output.download();
@@ -121,6 +127,17 @@ template <class T> void decode_attention(Harness& h) {
   test("heads of 128 in sixes", {{50, 151}, {0, 1, 1}, {9, 100, 128}, 12, 2, 128});
   test("heads of 200", {{50}, {0, -1, 0}, {9, 100, 64}, 2, 1, 200});
   test("heads of 256", {{50}, {0, -1}, {9, 70}, 4, 1, 256});
+  if (sizeof(T) == 4) {
+    const auto narrow = [&](const std::string& what, Sizes sizes) {
+      sizes.in_bf16 = true;
+      test(what, sizes);
+    };
+    narrow("rows without any key beside others", {{0, 9}, {-1, 0, 1, -1, -1}, {5, 0, 0, 0, 1}, 4, 2, 64});
+    narrow("a prompt with eight responses", {{170, 33}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {1, 2, 3, 17, 16, 65, 40, 33, 8}, 8, 2, 128});
+    narrow("prompts in turns", {{70, 33}, {0, 1, 1, 1, 0, -1, 0}, {1, 2, 3, 17, 16, 65, 130}, 4, 2, 64});
+    narrow("more rows than a block takes", {{100, 5}, std::vector<int32_t>(37, 0), std::vector<int32_t>(37, 3), 4, 1, 64});
+    narrow("heads in threes", {{11, 60, 64}, {0, 1, 2, 2}, {13, 21, 64, 70}, 3, 1, 128});
+  }
   // more than what splits may leave at a time
   Decode<T> roomy({{70}, std::vector<int32_t>(36, 0), std::vector<int32_t>(36, 3), 2, 1, 128, 200, 330});
   h.on_both<DecodeAttention<T>>(roomy.all());
@@ -154,13 +171,23 @@ template <class T> void decode_attention(Harness& h) {
     for (const int32_t n : s.prefix_lengths) held += n;
     for (size_t b = 0; b < d.rows; b++) held += s.own_lengths[b], seen += s.own_lengths[b] + (s.prefix[b] < 0 ? 0 : s.prefix_lengths[static_cast<size_t>(s.prefix[b])]);
     const double bytes = (2 * held * static_cast<double>(s.key_heads * s.width) + 2 * static_cast<double>(d.output.host().size())) * sizeof(T);
-    h.time<DecodeAttention<T>>(typed<T>("decode_attention") + " of " + what, bytes, d.all(), 4 * seen * static_cast<double>(s.heads * s.width));
+    h.time<DecodeAttention<T>>(typed<T>("decode_attention") + (s.in_bf16 ? " in bf16 of " : " of ") + what, bytes, d.all(),
+                               4 * seen * static_cast<double>(s.heads * s.width));
   };
   Sizes one{{}, {-1}, {4096}, 32, 8, 128}, many{{}, std::vector<int32_t>(256, -1), std::vector<int32_t>(256, 1024), 32, 8, 128};
-  time("one row, 4096 keys", one), time("256 rows, 1024 keys each", many);
-  time("8 prompts of 1024, 8 rows with 256 keys each", prompts_of(8, 8, 1024, 256, 32, 8, 128));
-  time("32 prompts of 1024, 8 rows with 256 keys each, 16 heads", prompts_of(32, 8, 1024, 256, 16, 8, 128));
-  time("one prompt of 2048, 64 rows with 64 keys each", prompts_of(1, 64, 2048, 64, 32, 8, 128));
+  Sizes small = prompts_of(1, 1, 512, 32, 16, 8, 128), few = prompts_of(1, 16, 512, 32, 16, 8, 128), prompt = prompts_of(1, 64, 512, 32, 16, 8, 128);
+  for (const bool in_bf16 : {false, true}) {
+    const auto both = [&](const std::string& what, Sizes sizes) {
+      sizes.in_bf16 = in_bf16;
+      time(what, sizes);
+    };
+    both("one row, 4096 keys", one), both("256 rows, 1024 keys each", many);
+    both("8 prompts of 1024, 8 rows with 256 keys each", prompts_of(8, 8, 1024, 256, 32, 8, 128));
+    both("32 prompts of 1024, 8 rows with 256 keys each, 16 heads", prompts_of(32, 8, 1024, 256, 16, 8, 128));
+    both("one prompt of 2048, 64 rows with 64 keys each", prompts_of(1, 64, 2048, 64, 32, 8, 128));
+    both("one prompt of 512, one row with 32 keys, 16 heads", small), both("one prompt of 512, 16 rows with 32 keys each, 16 heads", few);
+    both("one prompt of 512, 64 rows with 32 keys each, 16 heads", prompt);
+  }
 }
 
 const Registered registered("decode_attention", [](Harness& h) { decode_attention<float>(h), decode_attention<double>(h); });

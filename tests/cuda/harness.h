@@ -244,6 +244,8 @@ class Harness {
     cudaEventDestroy(begin), cudaEventDestroy(end);
   }
 
+  /** An op on the CPU alone. */
+  template <class Op> void on_host(const Op& op) { entry<Op>(Backend::cpu)->run(host_, &op); }
   /** Something on the device alone. */
   void run_call(const std::function<void(Stream&)>& call) {
     call(device_);

@@ -13,8 +13,8 @@ template <class A, class B> using ProductOf = std::conditional_t<std::is_same_v<
 void round_elements(Stream&, const float* from, size_t count, bf16* to);
 
 /**
- * On tensor cores, by cuBLASLt where it is there and else by our own; what is f32 is rounded to bf16 first. Up to kFewRows rows times a matrix of
- * bf16 that lies along k are not worth a tensor core: the matrix is read once at the speed of memory, and A is taken as it is.
+ * On tensor cores, by cuBLASLt where it is there and else by our own; what is f32 is rounded to bf16 first. Few rows times a matrix of bf16 that lies
+ * along k go through thin_product.h.
  */
 template <class A, class B> void multiply(Stream&, const TensorProduct<A, B>&);
 extern template void multiply(Stream&, const TensorProduct<float, bf16>&);

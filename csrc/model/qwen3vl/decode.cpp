@@ -3,18 +3,22 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
+#include <type_traits>
 
 #include "../../ops/attention/op.h"
 #include "../../ops/sample/op.h"
 #include "../../ops/swiglu/op.h"
 #include "engine.h"
+#include "joined.h"
 #include "layers.h"
 
 namespace g2rpo::qwen3vl {
 
 namespace {
 
-constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
+constexpr size_t kLogitRows = 256;              // rows whose logits are there at a time
+constexpr size_t kKeptSplits = size_t{32} << 20;  // bytes of what splits of attention leave that are there for all layers; more is cut by rows
 
 /**
  * So many rows, or pages of a line, are computed: an accelerator gets some more, that are nobody's, so that most steps launch what another one
@@ -22,21 +26,38 @@ constexpr size_t kLogitRows = 256;  // rows whose logits are there at a time
  */
 size_t rounded_up(const Stream& stream, size_t n) {
   if (!stream.accelerator || n <= 2) return n;
-  const size_t unit = n <= 64 ? 16 : KvCache<float>::kNobodys;  // of few rows, but not of one or two, products are slower than of 16
+  const size_t unit = n <= 64 ? 16 : KvCache<float>::kNobodys;
   return (n + unit - 1) / unit * unit;
 }
+
+/** Lists of a step, which go to the device as one. */
+class Lists {
+ public:
+  size_t add(const std::vector<int32_t>& list) {
+    starts_.push_back(all_.size());
+    all_.insert(all_.end(), list.begin(), list.end());
+    return starts_.size() - 1;
+  }
+  void send(Stream& stream, Scratch& scratch) { data_ = on_device(stream, all_.data(), all_.size(), scratch); }
+  /** once they are sent */
+  View<const int32_t> operator[](size_t i) const { return {data_ + starts_[i], (i + 1 < starts_.size() ? starts_[i + 1] : all_.size()) - starts_[i]}; }
+
+ private:
+  std::vector<int32_t> all_;
+  std::vector<size_t> starts_;
+  const int32_t* data_ = nullptr;
+};
 
 /** Tables of pages as one matrix of at least so many lines. */
 struct PageTable {
   std::vector<const Pages*> lines;
   std::vector<int32_t> data;
-  View<const int32_t> view(Stream& stream, size_t least, Scratch& scratch) {
-    size_t width = 1;
+  size_t width = 1;
+  void fill(const Stream& stream, size_t least) {
     for (const auto* pages : lines) width = std::max(width, pages->size());
     width = rounded_up(stream, width);
     data.assign(std::max(lines.size(), least) * width, 0);
     for (size_t i = 0; i < lines.size(); i++) std::copy(lines[i]->begin(), lines[i]->end(), data.begin() + static_cast<ptrdiff_t>(i * width));
-    return matrix(on_device(stream, data, scratch).data, data.size() / width, width);
   }
 };
 
@@ -83,14 +104,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   T* out = scratch.take<T>(n * h);
   if (n == 0) return out;
   Scratch inner(stream);
-  typename TextModel<T>::State s;  // of one layer after the other
-  text_.take_products(n, s, inner);
-  if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
   T* x = inner.take<T>(n * h);
-  T* normed = inner.take<T>(n * h);
-  T* rstd = inner.take<T>(n * t.heads);
-  T* q = inner.take<T>(n * qs);
-  T* k = inner.take<T>(n * ks);
   T* cosine = inner.take<T>(n * d / 2);
   T* sine = inner.take<T>(n * d / 2);
 
@@ -113,13 +127,34 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   for (int32_t nobodys = 0; slots.size() < n; nobodys++) slots.push_back(nobodys);
   if (stream.accelerator) prefix_length.resize(n);
   std::iota(order.begin(), order.end(), 0);
-  const auto on_stream = [&](const std::vector<int32_t>& values) { return on_device(stream, values, inner); };
-  const auto prefix_pages = prefixes.view(stream, prefix_length.size(), inner), own_pages = own.view(stream, n, inner);
-  const auto prefix_of = on_stream(prefix), prefix_lengths = on_stream(prefix_length), own_lengths = on_stream(own_length);
-  const auto slot_of = on_stream(slots), in_order = on_stream(order);
+  prefixes.fill(stream, prefix_length.size()), own.fill(stream, n);
+  Lists lists;
+  for (const auto* list : {&prefix, &prefix_length, &own_length, &slots, &order, &tokens, &prefixes.data, &own.data}) lists.add(*list);
+  lists.send(stream, inner);
+  const auto prefix_of = lists[0], prefix_lengths = lists[1], own_lengths = lists[2], slot_of = lists[3], in_order = lists[4], ids = lists[5];
+  const auto table = [](View<const int32_t> list, size_t width) { return matrix(list.data, list.size / width, width); };
+  const auto prefix_pages = table(lists[6], prefixes.width), own_pages = table(lists[7], own.width);
   text_.rope_table(stream, positions, cosine, sine);
-  const auto ids = on_stream(tokens);
   embed(stream, ids, w_.embedding, t.vocab, h, x);
+  const auto attend = [&](size_t l, const T* q, T* attended, T* workspace) {
+    DecodeAttention<T> op{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages, prefix_lengths, own_pages, own_lengths,
+                          1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)};
+    op.checked = stream.accelerator, op.workspace = workspace, op.in_bf16 = w_.layers[l].q.narrow != nullptr;
+    run(stream, op);
+  };
+  const size_t left = stream.accelerator ? decode_workspace(n, t.heads, d, prefix_pages.dim[1] * o_.page, own_pages.dim[1] * o_.page) : 0;
+  T* const workspace = left > 0 && left <= kKeptSplits / sizeof(T) ? inner.take<T>(left) : nullptr;
+  std::optional<JoinedLayers> joined;
+  if constexpr (std::is_same_v<T, float>)
+    if (can_join(stream, t, w_, n)) joined.emplace(t, n, inner);
+  typename TextModel<T>::State s;  // of one layer after the other
+  T *normed = nullptr, *rstd = nullptr, *q = nullptr, *k = nullptr;
+  if (!joined) {
+    text_.take_products(n, s, inner);
+    if (t.moe.experts) s.moe.take_rowwise(t.moe, n, inner);
+    normed = inner.take<T>(n * h), rstd = inner.take<T>(n * t.heads), q = inner.take<T>(n * qs), k = inner.take<T>(n * ks);
+  }
+  const T* const end = inner.take<T>(1);
   const auto layers = [&] {
     for (size_t l = 0; l < t.layers; l++) {
       const auto& w = w_.layers[l];
@@ -132,9 +167,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
       text_.rope(stream, n, t.heads, cosine, sine, q, false);
       text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
       cache_.write(stream, l, slot_of, in_order, n, k, s.v);
-      run(stream, DecodeAttention<T>{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages,
-                                     prefix_lengths, own_pages, own_lengths, 1 / std::sqrt(static_cast<double>(d)),
-                                     cube(s.attended, n, t.heads, d)});
+      attend(l, q, s.attended, workspace);
       linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
       rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
       if (t.moe.experts) {
@@ -151,12 +184,20 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   };
   // all that a launch is told: sizes, and where things lie. Of the scratch arrays the first and the last say where all do: one behind the other
   const auto told = [&] {
-    std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(ids.data),
+    std::vector<size_t> key{n, prefix_pages.dim[0], prefix_pages.dim[1], own_pages.dim[1], reinterpret_cast<size_t>(out), reinterpret_cast<size_t>(end),
                             t.heads, t.kv_heads, d, __builtin_bit_cast(size_t, t.epsilon), t.moe.experts, t.moe.active, t.moe.normalise};
     w_.add_places(key);
     cache_.add_places(key);
     return key;
   };
+  if constexpr (std::is_same_v<T, float>)
+    if (joined) {
+      repeat(stream, told, [&] {
+        const auto each = [&](size_t l, const T* query, T* attended) { attend(l, query, attended, workspace); };
+        joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, each);
+      });
+      return out;
+    }
   repeat(stream, told, layers);
   return out;
 }
@@ -205,8 +246,10 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     keys[4 * i + 2] = static_cast<int32_t>(static_cast<uint32_t>(s.rollout_offset) + static_cast<uint32_t>(r - group->rollouts.data()));
     keys[4 * i + 3] = static_cast<int32_t>(r->out.tokens.size());
   }
-  int32_t* drawn = scratch.take<int32_t>(count);
-  T *drawn_log_probs = scratch.take<T>(count), *drawn_entropy = scratch.take<T>(count);
+  // they come to the host as one: log-probabilities, entropies, tokens
+  T* const drawn_log_probs = scratch.take<T>(3 * count);
+  T* const drawn_entropy = drawn_log_probs + count;
+  auto* const drawn = reinterpret_cast<int32_t*>(drawn_entropy + count);
   Sample<T> sample{matrix(logits, count, vocab), {}, {}, matrix(on_device(stream, keys, scratch).data, count, 4), choice.temperature, choice.top_k,
                    choice.top_p, choice.repetition_penalty, vector(drawn, count), vector(drawn_log_probs, count), vector(drawn_entropy, count)};
   if (!allowed.empty()) sample.allowed = on_device(stream, allowed, scratch);
@@ -231,15 +274,16 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     }
     return;
   }
-  const auto tokens = on_host(stream, drawn, count);
-  const auto log_probs = on_host(stream, drawn_log_probs, count), entropy = on_host(stream, drawn_entropy, count);
+  const auto reals = on_host(stream, drawn_log_probs, 3 * count);
+  std::vector<int32_t> tokens(count);
+  std::memcpy(tokens.data(), reals.data() + 2 * count, count * sizeof(int32_t));
   for (size_t i = 0; i < count; i++) {
     auto& [group, r] = rows[i];
     const auto& s = group->request.sampling;
     auto& out = r->out;
     out.tokens.push_back(tokens[i]);
-    out.log_probs.push_back(log_probs[i]);
-    out.entropy.push_back(entropy[i]);
+    out.log_probs.push_back(reals[i]);
+    out.entropy.push_back(reals[count + i]);
     out.stop = stop_at(s.stops, vocabulary_, out.tokens, r->matched);
     if (out.stop || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
   }

@@ -82,6 +82,9 @@ template <class T> class KvCache {
     run(stream, VisualSplice<T>{matrix(keys, n, ks), slots, rows, matrix(layers_[2 * layer].data(), slots_there(), ks)});
     run(stream, VisualSplice<T>{matrix(values, n, ks), slots, rows, matrix(layers_[2 * layer + 1].data(), slots_there(), ks)});
   }
+  /** Where a kernel writes by slots that it is handed. */
+  T* keys_of_slots(size_t layer) { return layers_[2 * layer].data(); }
+  T* values_of_slots(size_t layer) { return layers_[2 * layer + 1].data(); }
   void read(Stream& stream, size_t layer, View<const int32_t> slots, T* keys, T* values) const {
     const size_t ks = text_.key_size();
     run(stream, GatherRows<T>{matrix<const T>(layers_[2 * layer].data(), slots_there(), ks), slots, matrix(keys, slots.size, ks)});

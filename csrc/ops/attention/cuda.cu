@@ -1,8 +1,11 @@
 // Softmax runs over tiles of keys as they come, so that no [S, S] matrix is there; a tile of queries has all heads that share a key head. The
 // backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
+#include <optional>
+
 #include "../../backends/cuda/groups.h"
 #include "decode.cuh"
 #include "tensor_backward.cuh"
+#include "tensor_decode.cuh"
 #include "tensor_forward.cuh"
 #include "tiles.cuh"
 #include "warpgroup_backward.cuh"
@@ -345,6 +348,35 @@ void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const 
   });
 }
 
+/** With the tables that `a` has. */
+template <class T> void decode(Stream& stream, const DecodeAttention<T>& op, DecodeArguments<T>& a) {
+  const size_t batch = op.query.dim[0], heads = op.query.dim[1], width = op.query.dim[2], key_heads = op.key.dim[2];
+  if (batch * width == 0) return;
+  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.output = op.output.data;
+  a.heads = heads, a.key_heads = key_heads, a.group = static_cast<uint32_t>(heads / key_heads), a.width = width;
+  a.scale = static_cast<T>(op.scale * kLog2E);
+  a.prefix_splits = cuda::blocks_for(a.tables.prefix_room * a.tables.page, kSplit);
+  a.splits = a.prefix_splits + cuda::blocks_for(a.tables.own_room * a.tables.page, kSplit);
+  const size_t of_row = heads * a.splits, possible = kPartialBytes / (of_row * width * sizeof(T) + 1) + 1, rows = possible < batch ? possible : batch;
+  std::optional<cuda::Temporary<T>> own;
+  if (!op.workspace) own.emplace(stream, rows * of_row * (width + 2));
+  a.partial = own ? own->get() : op.workspace, a.most = a.partial + rows * of_row * width, a.sum = a.most + rows * of_row;
+  for (; a.first < batch; a.first += rows) {
+    a.rows = batch - a.first < rows ? batch - a.first : rows;
+    bool met = a.splits == 0;
+    if constexpr (std::is_same_v<T, float>)
+      if (!met && op.in_bf16 && decodes_on_tensor_cores(a)) meet_on_tensor_cores(stream, a), met = true;
+    const size_t units = a.rows * ((a.group + kDecodeQueries - 1) / kDecodeQueries);
+    cuda::with_pack<T>(width, cuda::aligned(a.key, a.value, a.output), [&]<int W>(std::integral_constant<int, W>) {
+      with_slots<T, W>(width, [&]<class S>() {
+        const dim3 grid(cuda::blocks_for(units, kDecodeWarps), static_cast<unsigned>(a.splits), static_cast<unsigned>(key_heads));
+        if (!met) cuda::launch(stream, meet_splits<T, S>, grid, 32 * kDecodeWarps, a);
+      });
+      cuda::launch(stream, combine_splits<T, W>, cuda::blocks_for(32 * a.rows * heads), cuda::kThreads, a);
+    });
+  }
+}
+
 }  // namespace
 
 KERNEL_REAL(cuda, Attention) {
@@ -407,37 +439,20 @@ KERNEL_REAL(cuda, DecodeAttention) {
   const size_t batch = op.query.dim[0], heads = op.query.dim[1], width = op.query.dim[2], key_heads = op.key.dim[2];
   if (batch > 0 && (key_heads == 0 || heads == 0 || heads % key_heads != 0)) return fail(stream, "SHAPE_MISMATCH", kBadGroups);
   if (width > 256) return fail(stream, "INVALID_ARGUMENT", "decode_attention: D must be at most 256 on a GPU");
+  DecodeArguments<T> a{};
+  a.tables = {op.prefix.data, op.prefixPages.data, op.prefixLength.data, op.ownPages.data, op.ownLength.data, op.prefixPages.dim[0], op.prefixPages.dim[1],
+              op.ownPages.dim[1], op.key.dim[0], static_cast<uint32_t>(op.key.dim[1]), nullptr};
+  if (op.checked) return decode(stream, op, a);
   const auto of_prefixes = cuda::refusal(stream, "INVALID_ARGUMENT", kBadPrefixTable);
   const auto of_rows = cuda::refusal(stream, "INVALID_ARGUMENT", [](size_t, const auto& values) -> std::string {
     return values[0] == static_cast<int32_t>(BadRow::prefix) ? kBadPrefix : kBadOwnTable;
   });
   cuda::Temporary<int32_t> wrong(stream, 1);
   wrong.fill_bytes(0, 1);
-  DecodeArguments<T> a{};
-  a.tables = {op.prefix.data, op.prefixPages.data, op.prefixLength.data, op.ownPages.data, op.ownLength.data, op.prefixPages.dim[0], op.prefixPages.dim[1],
-              op.ownPages.dim[1], op.key.dim[0], static_cast<uint32_t>(op.key.dim[1]), wrong.get()};
+  a.tables.wrong = wrong.get();
   if (a.tables.prefixes + batch == 0) return;
   cuda::launch(stream, check_tables, cuda::blocks_for(32 * (a.tables.prefixes + batch)), cuda::kThreads, a.tables, batch, of_prefixes, of_rows, wrong.get());
-  if (batch * width == 0) return;
-  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.output = op.output.data;
-  a.heads = heads, a.key_heads = key_heads, a.group = static_cast<uint32_t>(heads / key_heads), a.width = width;
-  a.scale = static_cast<T>(op.scale * kLog2E);
-  a.prefix_splits = cuda::blocks_for(a.tables.prefix_room * a.tables.page, kSplit);
-  a.splits = a.prefix_splits + cuda::blocks_for(a.tables.own_room * a.tables.page, kSplit);
-  const size_t of_row = heads * a.splits, possible = kPartialBytes / (of_row * width * sizeof(T) + 1) + 1, rows = possible < batch ? possible : batch;
-  cuda::Temporary<T> partial(stream, rows * of_row * width), most(stream, rows * of_row), sum(stream, rows * of_row);
-  a.partial = partial.get(), a.most = most.get(), a.sum = sum.get();
-  for (; a.first < batch; a.first += rows) {
-    a.rows = batch - a.first < rows ? batch - a.first : rows;
-    const size_t units = a.rows * ((a.group + kDecodeQueries - 1) / kDecodeQueries);
-    cuda::with_pack<T>(width, cuda::aligned(a.key, a.value, a.output), [&]<int W>(std::integral_constant<int, W>) {
-      with_slots<T, W>(width, [&]<class S>() {
-        const dim3 grid(cuda::blocks_for(units, kDecodeWarps), static_cast<unsigned>(a.splits), static_cast<unsigned>(key_heads));
-        if (a.splits > 0) cuda::launch(stream, meet_splits<T, S>, grid, 32 * kDecodeWarps, a);
-      });
-      cuda::launch(stream, combine_splits<T, W>, cuda::blocks_for(32 * a.rows * heads), cuda::kThreads, a);
-    });
-  }
+  decode(stream, op, a);
 }
 
 }  // namespace g2rpo

@@ -11,7 +11,7 @@ namespace g2rpo::attention {
 
 using cuda::Refusal;
 
-constexpr uint32_t kSplit = 64;    // keys
+constexpr uint32_t kSplit = kDecodeSplit;
 constexpr int kDecodeQueries = 4;  // of a warp: they share the loads of its keys
 constexpr unsigned kDecodeWarps = 4;
 constexpr int kBatch = 2;          // keys that a thread has under way at a time
@@ -31,8 +31,9 @@ struct Tables {
   size_t prefixes, prefix_room, own_room;  // lines, and pages of a line
   size_t pages;                            // that are there
   uint32_t page;                           // keys of one
-  const int32_t* wrong;                    // not 0: nothing of the tables may be used
+  const int32_t* wrong;                    // there and not 0: nothing of the tables may be used
 
+  __device__ bool refused() const { return wrong && *wrong; }
   __device__ Keys prefix_of(size_t row) const {
     const int32_t p = prefix[row];
     if (p < 0) return {nullptr, 0};
@@ -199,7 +200,7 @@ __device__ Met<T, S> meet(const DecodeArguments<T>& a, const T (&query)[kDecodeQ
 template <class T, class S> __global__ void __launch_bounds__(32 * kDecodeWarps, sizeof(T) == 4 ? 3 : 2) meet_splits(DecodeArguments<T> a) {
   alignas(16) __shared__ T of_warps[kDecodeWarps][kDecodeQueries][S::kWidth];
   auto& query = of_warps[threadIdx.x / 32];
-  if (*a.tables.wrong) return;
+  if (a.tables.refused()) return;
   const bool own = blockIdx.y >= a.prefix_splits;
   const uint32_t begin = (blockIdx.y - (own ? a.prefix_splits : 0)) * kSplit, group = a.group;
   // queries of a warp: heads of one row, or those of a few rows where a row has few, which then may share a prefix
@@ -239,7 +240,7 @@ template <class T, class S> __global__ void __launch_bounds__(32 * kDecodeWarps,
 /** What the splits of a row and head have left, in order; a warp to each. */
 template <class T, int W> __global__ void combine_splits(DecodeArguments<T> a) {
   const size_t i = cuda::global_index() / 32, lane = threadIdx.x % 32;
-  if (i >= a.rows * a.heads || *a.tables.wrong) return;
+  if (i >= a.rows * a.heads || a.tables.refused()) return;
   const size_t row = a.first + i / a.heads;
   const uint32_t of_prefix = a.tables.prefix_of(row).splits(), count = of_prefix + a.tables.own_of(row).splits();
   const auto place = [&](uint32_t s) { return i * a.splits + (s < of_prefix ? s : a.prefix_splits + s - of_prefix); };

@@ -68,6 +68,13 @@ template <class T> struct AttentionBackward {
   }
 };
 
+/** Keys of a split on a GPU. */
+constexpr size_t kDecodeSplit = 64;
+/** Elements that splits of rows leave on a GPU: of so many keys as tables of a prefix and of one's own have room for. */
+constexpr size_t decode_workspace(size_t rows, size_t heads, size_t width, size_t prefix_room, size_t own_room) {
+  return rows * heads * ((prefix_room + kDecodeSplit - 1) / kDecodeSplit + (own_room + kDecodeSplit - 1) / kDecodeSplit) * (width + 2);
+}
+
 /**
  * One new token per row against cached keys and values, which lie in pages of C: first those of prefix[b], a line of prefixPages, then
  * the row's own. Of either the length says how many there are.
@@ -88,6 +95,13 @@ template <class T> struct DecodeAttention {
   View<const int32_t> ownLength;
   double scale;
   View<T> output;
+  // For calls from C++ on a GPU:
+  /** as Attention's */
+  bool in_bf16 = false;
+  /** The tables are known to hold, and nothing is checked. */
+  bool checked = false;
+  /** Memory of decode_workspace() elements, instead of some that is taken and given back in each call. */
+  T* workspace = nullptr;
   G2_INLINE static DecodeAttention read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

@@ -46,6 +46,8 @@ inline void multiply_squares(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, f
   }
 }
 
+inline uint4 load_once(const void* from, bool inside) { return inside ? *static_cast<const uint4*>(from) : uint4{0, 0, 0, 0}; }
+
 inline float exp2_fast(float x) { return x < -126 ? 0 : exp2f(x); }
 
 /** What a thread has fetched arrives when it waits for it, as late as on a device at worst. */

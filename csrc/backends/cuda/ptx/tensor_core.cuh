@@ -42,6 +42,18 @@ __device__ inline void multiply_squares(const uint32_t (&a)[4], uint32_t b0, uin
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/** 16 bytes of what is read once and by nobody else, or zeros where they are not `inside`; it stays behind what is written before it. */
+__device__ inline uint4 load_once(const void* from, bool inside) {
+  uint4 x;
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+      "@p ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+      : "=&r"(x.x), "=&r"(x.y), "=&r"(x.z), "=&r"(x.w)
+      : "l"(__cvta_generic_to_global(from)), "r"(static_cast<int>(inside))
+      : "memory");
+  return x;
+}
+
 /** 2ˣ with a relative error below 2⁻²²; what is below 2⁻¹²⁶ is 0. */
 __device__ inline float exp2_fast(float x) {
   float y;
