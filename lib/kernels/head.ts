@@ -82,9 +82,8 @@ export const headBackward = defineKernel({
  *   dLogProbs = ∂loss/∂logProbs + logProbSlopes,  dEntropy = entropySlopes
  *
  * Losses are minimised; l and kl are those of `policyLoss`. Weights multiply loss and gradient; the slopes are taken as given
- * and are no part of `loss`. Where kind is reinforce and all advantages are 1 this is weighted cross-entropy. Above a
- * vocabulary of 16,384 the logits are computed twice, because those of a chunk of tokens no longer fit in memory that a core
- * keeps near.
+ * and are no part of `loss`. Where kind is reinforce and all advantages are 1 this is weighted cross-entropy. Logits
+ * are computed once: those of a chunk of tokens are held until their sums are known.
  *
  * @throws INVALID_ARGUMENT  a target is not below V; the temperature is not positive and finite; kinds, clip distances, taus and
  *                           the lists of the KL term as in policyLoss
