@@ -7,11 +7,12 @@ namespace g2rpo::binding {
 
 namespace {
 
-/** kernels(): what this addon holds; lib/kernels compares the signatures with its declarations */
+/** kernels(): what this addon holds, but for what C++ alone calls and has no signature; lib/kernels compares the signatures with its declarations */
 Napi::Value kernels(const Napi::CallbackInfo& info) {
   auto list = Napi::Array::New(info.Env());
   uint32_t i = 0;
   each_kernel([&](const KernelEntry* e) {
+    if (!*e->signature) return;
     auto o = Napi::Object::New(info.Env());
     o["name"] = e->name;
     o["signature"] = e->signature;

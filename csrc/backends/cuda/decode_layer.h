@@ -31,7 +31,7 @@ struct DecodeSizes {
 /** normed = the RMS norm of x, as products of few rows take it. */
 struct DecodeBegin {
   static constexpr auto kName = "decode_begin";
-  static constexpr auto kSignature = "->";
+  static constexpr auto kSignature = "";
   DecodeSizes sizes;
   const float *x, *norm;
   bf16* normed;
@@ -41,7 +41,7 @@ struct DecodeBegin {
 /** Queries, keys and values of rows: products, norms of heads, rotation; keys and values go into their slots of the cache. */
 struct DecodeHeads {
   static constexpr auto kName = "decode_heads";
-  static constexpr auto kSignature = "->";
+  static constexpr auto kSignature = "";
   DecodeSizes sizes;
   const bf16 *normed, *q, *k, *v;
   const float *q_norm, *k_norm, *cosine, *sine;
@@ -53,7 +53,7 @@ struct DecodeHeads {
 /** What follows attention: x += attended·oᵀ, then x += the MLP of its norm; `normed` by the norm that comes next, in f32 where there is no further layer. */
 struct DecodeRest {
   static constexpr auto kName = "decode_rest";
-  static constexpr auto kSignature = "->";
+  static constexpr auto kSignature = "";
   DecodeSizes sizes;
   const float* attended;
   const bf16 *o, *gate, *up, *down;
