@@ -27,6 +27,11 @@ afterAll(() => {
 
 const settings = { betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 1 } as const;
 
+const picture = {
+  pixels: Uint8Array.from(waves(3 * 8 * 8, 2), (x) => 128 * (x + 1)),
+  ...{ height: 8, width: 8, gridThw: [1, 2, 2] as const, visualTokens: 1 },
+};
+
 /** Four tokens, of which one shows a picture. */
 const batch: PolicyBatch = {
   inputIds: Int32Array.of(5, 306, 7, 8),
@@ -35,7 +40,7 @@ const batch: PolicyBatch = {
   segmentPrefix: Int32Array.of(-1),
   visualRows: Int32Array.of(1),
   visualSource: Int32Array.of(0),
-  images: [{ rows: Float32Array.from(waves(4 * 96, 2)), gridThw: [1, 2, 2] }],
+  images: [picture],
   targetRows: Int32Array.of(1, 2),
   targetIds: Int32Array.of(7, 8),
 };
