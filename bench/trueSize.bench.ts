@@ -27,7 +27,7 @@ const SHAPES = {
 const TRAINING: Record<TrueSize, { optimizer: 'adamw' | 'adamw8bit'; recompute: Recompute }> = {
   '2B': { optimizer: 'adamw', recompute: 'none' },
   '4B': { optimizer: 'adamw8bit', recompute: 'selective' },
-  '8B': { optimizer: 'adamw8bit', recompute: 'full' },
+  '8B': { optimizer: 'adamw8bit', recompute: 'selective' },
   toy: { optimizer: 'adamw8bit', recompute: 'full' },
 };
 

@@ -88,6 +88,30 @@ template <class T> void attention(Harness& h, bool in_bf16, const std::string& b
     h.close(named("attention_backward") + what + ": dQuery", dq, tolerance.gradient);
     h.close(named("attention_backward") + what + ": dKey", dk, tolerance.gradient);
     h.close(named("attention_backward") + what + ": dValue", dv, tolerance.gradient);
+    if constexpr (sizeof(T) == 4)
+      if (in_bf16) {  // output and dOutput in bf16: the bits of those in f32 that are the same numbers
+        constexpr Side d = Side::device;
+        auto narrow_output = zeros<bf16>(q.size());
+        auto of_output = forward(d);
+        of_output.output.data = nullptr, of_output.narrow_output = narrow_output.at(d);
+        h.on_device(of_output);
+        h.rounds(named("attention") + what + ": output in bf16", output, narrow_output);
+        std::vector<bf16> rounded;
+        std::vector<T> wide_d_output, wide_output;
+        for (const T x : d_output.given.host()) rounded.push_back(narrow(x)), wide_d_output.push_back(widen(rounded.back()));
+        for (const bf16 x : narrow_output.download()) wide_output.push_back(widen(x));
+        Array<bf16> narrow_d_output(std::move(rounded));
+        Array<T> d_out(std::move(wide_d_output)), out(std::move(wide_output));
+        auto of_wide = backward(d);
+        of_wide.dOutput.data = d_out.at(d), of_wide.output.data = out.at(d);
+        auto dq_again = zeros<T>(q.size()), dk_again = zeros<T>(k.size()), dv_again = zeros<T>(v.size());
+        auto of_narrow = of_wide;
+        of_narrow.dOutput.data = of_narrow.output.data = nullptr, of_narrow.narrow_dOutput = narrow_d_output.at(d), of_narrow.narrow_output = narrow_output.at(d);
+        of_narrow.dQuery.data = dq_again.at(d), of_narrow.dKey.data = dk_again.at(d), of_narrow.dValue.data = dv_again.at(d);
+        h.on_device(of_wide), h.on_device(of_narrow);
+        h.same(named("attention_backward") + what + ": dQuery in bf16", dq, dq_again);
+        h.same(named("attention_backward") + what + ": dKey in bf16", dk, dk_again), h.same(named("attention_backward") + what + ": dValue in bf16", dv, dv_again);
+      }
     if (rows > 200) {
       h.repeats<AttentionBackward<T>, T>(named("attention_backward") + what + ": dQuery", dq, backward);
       h.repeats<AttentionBackward<T>, T>(named("attention_backward") + what + ": dKey", dk, backward);

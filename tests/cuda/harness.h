@@ -35,7 +35,10 @@ template <class T> class Array {
     return *this;
   }
   ~Array() { cudaFree(device_); }
-  void upload() { cuda::check(cudaMemcpy(device_, host_.data(), host_.size() * sizeof(T), cudaMemcpyHostToDevice), "copying"); }
+  void upload() {
+    cuda::check(cudaMemcpy(device_, host_.data(), host_.size() * sizeof(T), cudaMemcpyHostToDevice), "copying");
+    cuda::check(cudaDeviceSynchronize(), "copying");  // little may still be on its way when a copy returns, and streams of kernels do not wait for it
+  }
   std::vector<T> download() const {
     std::vector<T> values(host_.size());
     cuda::check(cudaMemcpy(values.data(), device_, values.size() * sizeof(T), cudaMemcpyDeviceToHost), "copying");
@@ -141,8 +144,10 @@ class Harness {
   }
 
   /** Runs an op on the device alone. */
-  template <class Op> void on_device(const Op& op) {
-    run_call([&](Stream& s) { entry<Op>(Backend::cuda)->run(s, &op); });
+  template <class Op> void on_device(const Op& op) { run_call(starting(op)); }
+  /** What starts it there; the op must live as long. */
+  template <class Op> std::function<void(Stream&)> starting(const Op& op) const {
+    return [kernel = entry<Op>(Backend::cuda), &op](Stream& s) { kernel->run(s, &op); };
   }
   /** The device has left the same bits in both. */
   template <class T> void same(const std::string& name, const Array<T>& a, const Array<T>& b) {

@@ -64,7 +64,7 @@ template <class T> void turned(Harness& h) {
     h.on_device(forward), h.on_device(rotary(y, false));
     forward.y = turned_y.view(d, rows, width), forward.turn = {cosine.at(d), sine.at(d), heads};
     const std::string size = " " + std::to_string(tokens) + " x " + std::to_string(heads) + " x " + std::to_string(width);
-    if (h.timed() && tokens > 4000) return h.time_call(typed<T>("rms_norm, turned") + size, static_cast<double>(2 * rows * width * sizeof(T)), [&](Stream& s) { run(s, forward); });
+    if (h.timed() && tokens > 4000) return h.time_call(typed<T>("rms_norm, turned") + size, static_cast<double>(2 * rows * width * sizeof(T)), h.starting(forward));
     h.on_device(forward);
     h.same(typed<T>("rms_norm, turned") + size, y, turned_y);
     RmsNormBackward<T> backward{dY.view(d, rows, width), x.view(d, rows, width), weight.view(d), rstd.view(d), {}, turned_dWeight.view(d), turned_dX.view(d, rows, width)};

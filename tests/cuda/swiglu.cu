@@ -48,8 +48,8 @@ void in_bf16(Harness& h) {
     backward.narrow_dY = narrow_dY.at(d), backward.narrow_gate = narrow_gate.at(d), backward.narrow_up = narrow_up.at(d);
     backward.narrow_dGate = narrow_dY.at(d), backward.narrow_dUp = narrow_dUp.at(d);
     if (h.timed() && n > 1000000) {
-      h.time_call("swiglu" + size, 6.0 * static_cast<double>(n), [&](Stream& s) { run(s, forward); });
-      h.time_call("swiglu_backward" + size, 10.0 * static_cast<double>(n), [&](Stream& s) { run(s, backward); });
+      h.time_call("swiglu" + size, 6.0 * static_cast<double>(n), h.starting(forward));
+      h.time_call("swiglu_backward" + size, 10.0 * static_cast<double>(n), h.starting(backward));
       return;
     }
     h.on_device(forward), h.on_device(backward);

@@ -167,7 +167,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
       text_.rope(stream, n, t.heads, cosine, sine, q, false);
       text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
       cache_.write(stream, l, slot_of, in_order, n, k, s.v);
-      attend(l, q, s.attended, workspace);
+      attend(l, q, s.attended.wide, workspace);
       linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
       rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
       if (t.moe.experts) {

@@ -58,7 +58,7 @@ template <class T> void TextModel<T>::take_products(size_t n, State& s, Scratch&
   s.q = scratch.take<T>(n * t.query_size());
   s.k = scratch.take<T>(n * ks);
   s.v = scratch.take<T>((past + n) * ks) + past * ks;
-  s.attended = scratch.take<T>(n * t.query_size());
+  s.attended = Rows<T>::take(n * t.query_size(), narrow, scratch);
   s.log_sum_exp = scratch.take<T>(n * t.heads);
   s.middle = scratch.take<T>(n * t.hidden);
   if (t.moe.experts) return s.moe.take_products(t.moe, n, scratch);
@@ -113,9 +113,9 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
   if (products) {
     Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),
                            cube<const T>(s.v - past * ks, past + n, t.kv_heads, d), in_.segment_starts, in_.segment_prefix,
-                           true, 1 / std::sqrt(static_cast<double>(d)), cube(s.attended, n, t.heads, d),
+                           true, 1 / std::sqrt(static_cast<double>(d)), cube(s.attended.wide, n, t.heads, d),
                            matrix(s.log_sum_exp, n, t.heads)};
-    attention.keys_before = past;
+    attention.keys_before = past, attention.narrow_output = s.attended.narrow;
     attention.in_bf16 = w.q.narrow != nullptr;
     run(stream, attention);
   }
@@ -193,7 +193,7 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   // what is in bf16 has memory of its own, and is else where the gradient is that it follows from
   const auto beside = [&](T* wide, size_t count) { return narrow_ ? Rows<T>::take(count, true, scratch) : Rows<T>{wide}; };
   T* d_normed = scratch.take<T>(n * h);
-  T* d_attended = scratch.take<T>(n * qs);
+  const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
   T* d_q = scratch.take<T>(n * qs);
   T* d_k = scratch.take<T>(n * ks);
   T* d_v = scratch.take<T>(n * ks);
@@ -222,14 +222,15 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, g, handed);
 
     Scratch inner(stream);
-    linear_backward<T>(stream, n, qs, h, handed, both_ways(stream, s.attended, n * qs, narrow_, inner), w.o, nullptr, d_attended);
-    AttentionBackward<T> attention{cube<const T>(d_attended, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
+    linear_backward<T>(stream, n, qs, h, handed, s.attended, w.o, nullptr, d_attended);
+    AttentionBackward<T> attention{cube<const T>(d_attended.wide, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
                                    cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
-                                   cube<const T>(s.attended, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
+                                   cube<const T>(s.attended.wide, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
                                    in_.segment_starts, in_.segment_prefix, true,
                                    1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
                                    cube(d_v, n, t.kv_heads, d)};
     attention.in_bf16 = w.q.narrow != nullptr;
+    attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
     run(stream, attention);
     norm_heads_backward(stream, n, t.heads, d_q, s.q, w.q_norm, s.q_rstd, d_q_product);
     norm_heads_backward(stream, n, t.kv_heads, d_k, s.k, w.k_norm, s.k_rstd, d_k_product);

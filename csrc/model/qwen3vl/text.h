@@ -32,8 +32,8 @@ template <class T> struct VisualFeatures {
 template <class T> struct TextLayerState {
   T* x;
   // results of matrix products and of attention
-  T *q, *k, *v, *attended, *log_sum_exp, *middle;
-  Rows<T> gate, up;
+  T *q, *k, *v, *log_sum_exp, *middle;
+  Rows<T> attended, gate, up;
   // what follows from them row by row
   Rows<T> normed1, normed2, activated;
   T *rstd1, *q_rstd, *k_rstd, *q_roped, *k_roped, *rstd2;

@@ -74,7 +74,7 @@ void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger
 template <class T> void VisionTower<T>::take_products(size_t n, State& s, Scratch& scratch) const {
   const auto& v = c_.vision;
   s.qkv = scratch.take<T>(n * 3 * v.hidden);
-  s.attended = scratch.take<T>(n * v.hidden);
+  s.attended = Rows<T>::take(n * v.hidden, narrow_, scratch);
   s.log_sum_exp = scratch.take<T>(n * v.heads);
   s.middle = scratch.take<T>(n * v.hidden);
   s.hidden = scratch.take<T>(n * v.mlp);
@@ -122,10 +122,11 @@ void VisionTower<T>::block_forward(Stream& stream, size_t n, const VisionBlock<T
                            in_.segment_prefix,
                            false,
                            1 / std::sqrt(static_cast<double>(d)),
-                           cube(s.attended, n, v.heads, d),
+                           cube(s.attended.wide, n, v.heads, d),
                            matrix(s.log_sum_exp, n, v.heads)};
     attention.query_stride = attention.key_stride = 3 * h;
     attention.in_bf16 = w.qkv.weight.narrow != nullptr;
+    attention.narrow_output = s.attended.narrow;
     run(stream, attention);
   }
   in_row_blocks(stream, n, after, [&](size_t r, size_t m) {
@@ -230,6 +231,7 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   T* d_activated = scratch.take<T>(n * v.mlp);
   const Rows<T> d_hidden = narrow_ ? Rows<T>::take(n * v.mlp, true, scratch) : Rows<T>{d_activated};
   T* d_rows = scratch.take<T>(n * h);
+  const Rows<T> d_attended = narrow_ ? Rows<T>::take(n * h, true, scratch) : Rows<T>{d_rows};
   T* d_qkv = scratch.take<T>(n * 3 * h);
   const Rows<T> handed = both_ways(stream, dX, n * h, narrow_, scratch);
   if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
@@ -238,12 +240,12 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   linear_backward(stream, n, h, v.mlp, d_hidden, s.normed2, w.fc1.weight, &w.fc1.bias, d_rows);
   layer_norm_backward<T>(stream, n, h, d_rows, s.middle, w.norm2, s.mean2, s.rstd2, dX, handed);
 
-  linear_backward(stream, n, h, h, handed, both_ways(stream, s.attended, n * h, narrow_, scratch), w.proj.weight, &w.proj.bias, d_rows);
-  AttentionBackward<T> attention{cube<const T>(d_rows, n, v.heads, d),
+  linear_backward(stream, n, h, h, handed, s.attended, w.proj.weight, &w.proj.bias, d_attended);
+  AttentionBackward<T> attention{cube<const T>(d_attended.wide, n, v.heads, d),
                                  cube<const T>(s.qkv, n, v.heads, d),
                                  cube<const T>(s.qkv + h, n, v.heads, d),
                                  cube<const T>(s.qkv + 2 * h, n, v.heads, d),
-                                 cube<const T>(s.attended, n, v.heads, d),
+                                 cube<const T>(s.attended.wide, n, v.heads, d),
                                  matrix<const T>(s.log_sum_exp, n, v.heads),
                                  in_.segment_starts,
                                  in_.segment_prefix,
@@ -254,6 +256,7 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
                                  cube(d_qkv + 2 * h, n, v.heads, d)};
   attention.query_stride = attention.key_stride = 3 * h;
   attention.in_bf16 = w.qkv.weight.narrow != nullptr;
+  attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
   run(stream, attention);
   Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
   rotary.row_stride = 3 * h;

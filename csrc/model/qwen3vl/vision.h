@@ -36,7 +36,8 @@ template <class T> struct VisionInput {
 template <class T> struct VisionBlockState {
   T* x;
   // results of matrix products and of attention
-  T *qkv, *attended, *log_sum_exp, *middle, *hidden;
+  T *qkv, *log_sum_exp, *middle, *hidden;
+  Rows<T> attended;
   // what follows from them row by row
   Rows<T> normed1, normed2, activated;
   T *mean1, *rstd1, *mean2, *rstd2;

@@ -2,6 +2,7 @@
 // backward pass computes the scores again, once for the queries and once for the keys: nothing is added by several blocks.
 #include <optional>
 
+#include "../../backends/cuda/bf16_gemm.h"
 #include "../../backends/cuda/groups.h"
 #include "decode.cuh"
 #include "tensor_backward.cuh"
@@ -269,6 +270,9 @@ template <class Op> TensorArguments tensor_arguments(const Op& op, const Shape& 
   return a;
 }
 
+/** What lies so many elements before, if there is anything. */
+template <class T> T* behind(T* data, size_t elements) { return data ? data - elements : nullptr; }
+
 void forward_by_warpgroups(Stream& stream, const Attention<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
   with_tensor_width(s.width, [&]<int Width>() {
     const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryParts::side, rising, known);
@@ -279,15 +283,16 @@ void forward_by_warpgroups(Stream& stream, const Attention<float>& op, const Sha
     const Counters counters(stream);
     // rows are those of keys; nothing is touched of queries that are not there
     const WarpgroupForward a{op.query.data - s.keys_before * s.query_stride, key.get(), value.get(), counters.zeros(), counters.taken(0), {plan, s},
-                             static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E), op.output.data - s.keys_before * s.heads * s.width,
-                             op.logSumExp.data - s.keys_before * s.heads};
+                             static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E), behind(op.output.data, s.keys_before * s.heads * s.width),
+                             op.logSumExp.data - s.keys_before * s.heads, behind(op.narrow_output, s.keys_before * s.heads * s.width)};
     cuda::launch_shared(stream, forward_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, WarpgroupForward::bytes<Width>(), a);
   });
 }
 
 void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
   TensorArguments a = tensor_arguments(op, s);
-  a.out = op.output.data - s.keys_before * s.heads * s.width, a.log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
+  a.out = behind(op.output.data, s.keys_before * s.heads * s.width), a.log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
+  a.narrow_out = behind(op.narrow_output, s.keys_before * s.heads * s.width);
   with_tensor_width(s.width, [&]<int Width>() {
     const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, ForwardTile::queries, rising, known);
     if (s.rows * s.segments == 0) return;
@@ -298,6 +303,16 @@ void forward_in_bf16(Stream& stream, const Attention<float>& op, const Shape& s,
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     cuda::launch_shared(stream, forward_on_tensor_cores<Width>, queries.bound * static_cast<unsigned>(s.key_heads), ForwardTile::threads, ForwardTile::bytes<Width>(), a);
   });
+}
+
+template <int Width, class Layout>
+void start_rounding_d_output(Stream& stream, const AttentionBackward<float>& op, const Shape& s, const Layout& layout, uint4* to, typename Layout::Number* numbers) {
+  const auto start = [&]<class In>(const In* d_output, const In* output) {
+    cuda::launch(stream, round_d_output<Width, Layout, In>, static_cast<unsigned>(s.rows), 256u, layout, d_output, output, op.logSumExp.data, static_cast<unsigned>(s.heads),
+                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), to, numbers);
+  };
+  if (op.narrow_dOutput) start(op.narrow_dOutput, op.narrow_output);
+  else start(op.dOutput.data, op.output.data);
 }
 
 void backward_by_warpgroups(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
@@ -313,8 +328,7 @@ void backward_by_warpgroups(Stream& stream, const AttentionBackward<float>& op, 
     const RoundedHeads<Width, Panels> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
     const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
     const cuda::Temporary<float4> numbers(stream, s.rows * s.heads);
-    cuda::launch(stream, round_d_output<Width, Panels>, static_cast<unsigned>(s.rows), 256u, panels, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
-                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
+    start_rounding_d_output<Width>(stream, op, s, panels, d_output.get(), numbers.get());
     const Counters counters(stream);
     WarpgroupBackward a{query.get(), key.get(), value.get(), d_output.get(), counters.zeros(), numbers.get(), counters.taken(0), {plan, s},
                         {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments}, static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E),
@@ -337,8 +351,7 @@ void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const 
     const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
     const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
     const cuda::Temporary<float2> numbers(stream, s.rows * s.heads);
-    cuda::launch(stream, round_d_output<Width, RowsInOrder<Width>>, static_cast<unsigned>(s.rows), 256u, RowsInOrder<Width>{}, op.dOutput.data, op.output.data, op.logSumExp.data, static_cast<unsigned>(s.heads),
-                 static_cast<unsigned>(s.group), static_cast<unsigned>(s.width), d_output.get(), numbers.get());
+    start_rounding_d_output<Width>(stream, op, s, RowsInOrder<Width>{}, d_output.get(), numbers.get());
     a.query = query.get(), a.key = key.get(), a.value = value.get(), a.d_output = d_output.get(), a.numbers = numbers.get();
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
@@ -347,6 +360,10 @@ void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const 
     cuda::launch_shared(stream, keys_on_tensor_cores<Width>, keys.bound * heads, KeyTile<Width>::threads, KeyTile<Width>::bytes, a);
   });
 }
+
+struct Same {
+  __device__ void operator()(const float (&in)[1], float (&out)[1]) const { out[0] = in[0]; }
+};
 
 /** With the tables that `a` has. */
 template <class T> void decode(Stream& stream, const DecodeAttention<T>& op, DecodeArguments<T>& a) {
@@ -389,12 +406,15 @@ KERNEL_REAL(cuda, Attention) {
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention: segmentPrefix must be -1 or another segment that has no prefix itself")};
   s.keys_before = op.keys_before;
   if constexpr (std::is_same_v<T, float>)
-    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.output.data))
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.output.data, op.narrow_output))
       return cuda::has_warpgroups(stream) ? forward_by_warpgroups(stream, op, s, rising, known) : forward_in_bf16(stream, op, s, rising, known);
+  const size_t results = (s.rows - s.keys_before) * s.heads * s.width;
+  const cuda::Temporary<T> wide(stream, op.narrow_output ? results : 0);
+  T* const output = op.narrow_output ? wide.get() : op.output.data;
   Arguments<T> a{};
   // rows are those of keys; nothing is touched of queries that are not there
   a.query = op.query.data - s.keys_before * s.query_stride, a.key = op.key.data, a.value = op.value.data;
-  a.out = op.output.data - s.keys_before * s.heads * s.width, a.out_log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
+  a.out = output - s.keys_before * s.heads * s.width, a.out_log_sum_exp = op.logSumExp.data - s.keys_before * s.heads;
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;
@@ -403,6 +423,8 @@ KERNEL_REAL(cuda, Attention) {
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     cuda::launch_shared(stream, forward<T, Width>, dim3(queries.bound, static_cast<unsigned>(s.key_heads)), 256u, S::bytes(3, 1), a);
   });
+  if constexpr (std::is_same_v<T, float>)
+    if (op.narrow_output) cuda::round_elements(stream, output, results, op.narrow_output);
 }
 
 KERNEL_REAL(cuda, AttentionBackward) {
@@ -414,11 +436,20 @@ KERNEL_REAL(cuda, AttentionBackward) {
   const KnownPrefix known{op.segmentPrefix.data, s.segments,
                           cuda::refusal(stream, "INVALID_ARGUMENT", "attention_backward: segmentPrefix must be -1 or another segment that has no prefix itself")};
   if constexpr (std::is_same_v<T, float>)
-    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.output.data, op.dQuery.data, op.dKey.data, op.dValue.data))
+    if (op.in_bf16 && for_tensor_cores(s, op.scale, op.query.data, op.key.data, op.value.data, op.dOutput.data, op.output.data, op.dQuery.data, op.dKey.data, op.dValue.data,
+                                       op.narrow_dOutput, op.narrow_output))
       return cuda::has_warpgroups(stream) ? backward_by_warpgroups(stream, op, s, rising, known) : backward_in_bf16(stream, op, s, rising, known);
   cuda::Temporary<T> dots(stream, s.rows * s.heads);
+  const size_t results = s.rows * s.heads * s.width;
+  const cuda::Temporary<T> wide(stream, op.narrow_output ? 2 * results : 0);
+  if constexpr (std::is_same_v<T, float>)
+    if (op.narrow_output) {
+      cuda::map<bf16, 1, 1>(stream, results, cuda::Arrays<bf16, 1, 1, float>{{op.narrow_dOutput}, {wide.get()}}, Same{});
+      cuda::map<bf16, 1, 1>(stream, results, cuda::Arrays<bf16, 1, 1, float>{{op.narrow_output}, {wide.get() + results}}, Same{});
+    }
   Arguments<T> a{};
-  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.d_output = op.dOutput.data, a.output = op.output.data;
+  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data;
+  a.d_output = op.narrow_output ? wide.get() : op.dOutput.data, a.output = op.narrow_output ? wide.get() + results : op.output.data;
   a.log_sum_exp = op.logSumExp.data, a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data, a.dots = dots.get();
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {

@@ -32,6 +32,8 @@ template <class T> struct Attention {
   size_t keys_before = 0;
   /** operands may be rounded to bf16: those of a policy whose weights are (a GPU's tensor cores want them so, the CPU stays exact) */
   bool in_bf16 = false;
+  /** output in bf16, in its place: on a GPU */
+  bf16* narrow_output = nullptr;
   G2_INLINE static Attention read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
@@ -63,6 +65,8 @@ template <class T> struct AttentionBackward {
   size_t query_stride = 0, key_stride = 0;
   /** as Attention's */
   bool in_bf16 = false;
+  /** both in bf16, in their place: on a GPU */
+  const bf16 *narrow_dOutput = nullptr, *narrow_output = nullptr;
   G2_INLINE static AttentionBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

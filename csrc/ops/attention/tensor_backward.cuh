@@ -17,8 +17,8 @@ template <int Width> struct KeyTile {
 };
 
 /** dOutput as bf16 as round_heads leaves it, and the numbers of its queries; sixteen threads to a head, a block to a row. */
-template <int Width, class Layout>
-__global__ void round_d_output(Layout layout, const float* d_output, const float* output, const float* log_sum_exp, unsigned heads, unsigned group, unsigned width, uint4* to,
+template <int Width, class Layout, class In>
+__global__ void round_d_output(Layout layout, const In* d_output, const In* output, const float* log_sum_exp, unsigned heads, unsigned group, unsigned width, uint4* to,
                                typename Layout::Number* numbers) {
   constexpr unsigned pieces = Width / 8, sharing = 16;
   const size_t row = blockIdx.x, rows = gridDim.x;
@@ -31,9 +31,16 @@ __global__ void round_d_output(Layout layout, const float* d_output, const float
     float dot = 0;
     if (there) {
       const uint32_t pairs[4] = {rounded.x, rounded.y, rounded.z, rounded.w};
-      const cuda::Pack<float, 4> halves[2] = {cuda::load<4>(output + from), cuda::load<4>(output + from + 4)};
+      constexpr int wide = cuda::kWide<In>;
 #pragma unroll
-      for (int i = 0; i < 8; i++) dot = fmaf(__uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16), halves[i / 4].x[i % 4], dot);
+      for (int i = 0; i < 8; i += wide) {
+        const auto out = cuda::load<wide>(output + from + i);
+#pragma unroll
+        for (int e = 0; e < wide; e++) {
+          const uint32_t pair = pairs[(i + e) / 2];
+          dot = fmaf(__uint_as_float(e % 2 ? pair & 0xffff0000u : pair << 16), cuda::widened(out.x[e]), dot);
+        }
+      }
     }
     dot = cuda::warp_sum<sharing>(dot);
     if (head >= heads) continue;

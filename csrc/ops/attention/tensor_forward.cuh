@@ -87,7 +87,8 @@ template <int Width> __global__ void __launch_bounds__(128, 2) forward_on_tensor
       const int query = query_of(i, half);
       if (query >= lanes) continue;
       const size_t at = static_cast<size_t>(begin + row_of(query)) * a.s.heads + g * group + (first_query + static_cast<unsigned>(query)) % group;
-      put_rows<Width>(sum[i], half, 1 / all, a.s.width, a.out + at * a.s.width);
+      if (a.narrow_out) put_rows<Width>(sum[i], half, 1 / all, a.s.width, a.narrow_out + at * a.s.width);
+      else put_rows<Width>(sum[i], half, 1 / all, a.s.width, a.out + at * a.s.width);
       if (lane % 4 == 0) a.log_sum_exp[at] = most[i][half] * a.scale + logf(all);
     }
 }

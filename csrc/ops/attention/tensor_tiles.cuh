@@ -19,6 +19,7 @@ struct TensorArguments {
   Shape s;
   float scale, exponent;  // exponent: scale · log₂e
   float *out, *log_sum_exp, *d_query, *d_key, *d_value;  // by rows of keys
+  bf16* narrow_out;                                      // in the place of out, where it is there
 
   /** Where the queries of a segment that begins with row `begin` lie, in rows of Width. */
   __device__ size_t first_query(size_t g, size_t begin) const { return (g * (s.rows - s.keys_before) + begin - s.keys_before) * s.group; }
@@ -95,13 +96,13 @@ template <int Width, int M, int N> __device__ void weights_by_rows(const float (
   }
 }
 
-/** The lower or upper one of a thread's two rows of a product, times a factor. */
-template <int Width> __device__ void put_rows(const float (&sum)[Width / 8][4], int half, float factor, size_t width, float* to) {
+/** The lower or upper one of a thread's two rows of a product, times a factor, as it is or rounded. */
+template <int Width, class Out> __device__ void put_rows(const float (&sum)[Width / 8][4], int half, float factor, size_t width, Out* to) {
   const size_t column = threadIdx.x % 4 * 2;
 #pragma unroll
   for (int j = 0; j < Width / 8; j++)
     if (const size_t d = 8 * static_cast<size_t>(j) + column; d < width)
-      cuda::store<2>(to + d, cuda::Pack<float, 2>{sum[j][2 * half] * factor, sum[j][2 * half + 1] * factor});
+      cuda::store_as<2>(to + d, cuda::Pack<float, 2>{sum[j][2 * half] * factor, sum[j][2 * half + 1] * factor});
 }
 
 /** The tiles of keys that a part's queries see: those of the prefix, then their own segment's until row `end`, each counted from its beginning. */
@@ -148,6 +149,7 @@ template <int Width, int Keys, int Threads> struct KeyFeed {
 };
 
 /** Eight neighbours as bf16. */
+__device__ inline uint4 rounded_piece(const bf16* from) { return *reinterpret_cast<const uint4*>(from); }
 __device__ inline uint4 rounded_piece(const float* from) {
   const auto low = cuda::load<4>(from), high = cuda::load<4>(from + 4);
   return {cuda::pack_bf16(low.x[0], low.x[1]), cuda::pack_bf16(low.x[2], low.x[3]), cuda::pack_bf16(high.x[0], high.x[1]), cuda::pack_bf16(high.x[2], high.x[3])};

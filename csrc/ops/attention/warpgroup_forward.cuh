@@ -15,6 +15,7 @@ struct WarpgroupForward {
   QueryParts parts;
   float scale, exponent;  // exponent: scale · log₂e
   float *out, *log_sum_exp;
+  bf16* narrow_out;  // in the place of out, where it is there
 };
 
 /** What a block has in shared memory beside its tiles. */
@@ -182,7 +183,8 @@ template <int Width> __device__ void attend(const WarpgroupForward& a, ForwardSh
       const int query = QueryParts::query(half);
       if (query >= lanes) continue;
       const size_t at = (work.part.begin + static_cast<size_t>(a.parts.row(work.part, query))) * s.heads + a.parts.head(work, query);
-      put_rows<Width>(sum, half, 1 / all, s.width, a.out + at * s.width);
+      if (a.narrow_out) put_rows<Width>(sum, half, 1 / all, s.width, a.narrow_out + at * s.width);
+      else put_rows<Width>(sum, half, 1 / all, s.width, a.out + at * s.width);
       if (threadIdx.x % 4 == 0) a.log_sum_exp[at] = softmax.most[half] * a.scale + logf(all);
     }
   }

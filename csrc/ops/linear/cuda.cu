@@ -1,4 +1,5 @@
 #include "../../backends/cuda/bf16_gemm.h"
+#include "../../backends/cuda/rows.h"
 #include "op.h"
 
 namespace g2rpo {
@@ -14,14 +15,6 @@ template <class T, class D> __global__ void column_sums(const D* dY, size_t m, s
   T sum = 0;
   for (size_t r = begin; r < m && r < begin + kRows; r++) sum += cuda::widened(dY[r * n + j]);
   partials[blockIdx.y * n + j] = sum;
-}
-
-template <class T> __global__ void add_sums(const T* partials, size_t count, size_t n, T* dBias) {
-  const size_t j = cuda::global_index();
-  if (j >= n) return;
-  T sum = 0;
-  for (size_t b = 0; b < count; b++) sum += partials[b * n + j];
-  dBias[j] += sum;
 }
 
 template <class T, class W, class A> void multiply(Stream& stream, const Linear<T, W>& op, const A* x) {
@@ -73,7 +66,7 @@ KERNEL_REAL(cuda, LinearBackwardWeight) {
   const auto sums = [&]<class D>(const D* dY) { cuda::launch(stream, column_sums<T, D>, dim3(cuda::blocks_for(n), count), cuda::kThreads, dY, m, n, partials.get()); };
   if (op.dY.data || sizeof(T) != 4) sums(op.dY.data);
   else if constexpr (sizeof(T) == 4) sums(op.narrow_dY);
-  cuda::launch(stream, add_sums<T>, cuda::blocks_for(n), cuda::kThreads, partials.get(), count, n, op.dBias.data);
+  cuda::add_partials<T>(stream, partials.get(), count, n, op.dBias.data);
 }
 
 }  // namespace g2rpo

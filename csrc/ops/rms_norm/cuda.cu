@@ -103,9 +103,11 @@ template <class T, class Rows, bool Turned> __global__ void __launch_bounds__(Ro
   if (a.partials) sums.finish(stage);
 }
 
-template <class T> Rotary<T> rotary_of(const HeadTurn<T>& turn, T* x, size_t rows, size_t width, bool back) {
+/** By the kernel of Rotary: of rows that no warp has as a pack a lane. */
+template <class T> void turn_apart(Stream& stream, const HeadTurn<T>& turn, T* x, size_t rows, size_t width, bool back) {
   const size_t tokens = rows / turn.heads;
-  return {{turn.cosine, tokens, width / 2}, {turn.sine, tokens, width / 2}, {x, tokens, turn.heads, width}, back};
+  const Rotary<T> op{{turn.cosine, tokens, width / 2}, {turn.sine, tokens, width / 2}, {x, tokens, turn.heads, width}, back};
+  find_kernel(op.kName, Backend::cuda, variant_of<Rotary<T>>())->run(stream, &op);
 }
 
 }  // namespace
@@ -125,7 +127,7 @@ KERNEL_REAL(cuda, RmsNorm) {
     if constexpr (kTurns<Rows>)
       if (heads && turns<Rows>(width)) return start(std::true_type{}, op.y.data);
     start(std::false_type{}, op.y.data);
-    if (heads) run(stream, rotary_of(op.turn, op.y.data, rows, width, false));
+    if (heads) turn_apart(stream, op.turn, op.y.data, rows, width, false);
   });
 }
 
@@ -144,7 +146,7 @@ KERNEL_REAL(cuda, RmsNormBackward) {
     bool turned = false;
     if constexpr (kTurns<Rows>)
       if ((turned = heads && turns<Rows>(width))) start(std::true_type{});
-    if (heads && !turned) run(stream, rotary_of(op.turn, const_cast<T*>(op.dY.data), rows, width, true));
+    if (heads && !turned) turn_apart(stream, op.turn, const_cast<T*>(op.dY.data), rows, width, true);
     if (!turned) start(std::false_type{});
     if (op.dWeight) cuda::add_partials<T>(stream, partials.get(), blocks, width, op.dWeight.data);
   });

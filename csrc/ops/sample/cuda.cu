@@ -42,12 +42,12 @@ template <class T> __global__ void __launch_bounds__(kScanning) scan_parts(Argum
   T m = -INFINITY;
 #pragma unroll 8
   for (size_t v = begin + threadIdx.x; v < end; v += kScanning) m = logits[v] > m ? logits[v] : m;
-  m = best_of_block(Best<T>{m, 0}, bests).score * a.scale;
+  m = times(best_of_block(Best<T>{m, 0}, bests).score, a.scale);
   const bool none = m == T(-INFINITY);
   if (none) m = 0;  // what is −∞ weighs nothing, NaN shows
   T weight = 0, product = 0;
   const auto add = [&](size_t v) {
-    const T x = logits[v] * a.scale - m, e = exp(x);
+    const T x = times(logits[v], a.scale) - m, e = exp(x);
     weight += e;
     product = fma(e, x > T(-1e30f) ? x : T(-1e30f), product);  // 0 · −∞ is 0 here
     return e;
@@ -122,7 +122,7 @@ template <class T> __global__ void __launch_bounds__(kBlock) choose(Arguments<T>
   if (threadIdx.x != 0) return;
   const double log_sum = log(all.weight), entropy = log_sum - all.product / all.weight;
   a.tokens[i] = token;
-  a.log_probs[i] = static_cast<T>(static_cast<double>(row.adjusted.logits[token] * a.scale) - static_cast<double>(all.m) - log_sum);
+  a.log_probs[i] = static_cast<T>(static_cast<double>(times(row.adjusted.logits[token], a.scale)) - static_cast<double>(all.m) - log_sum);
   a.entropy[i] = static_cast<T>(entropy < 0 ? 0 : entropy);  // rounding alone makes it negative
 }
 

@@ -12,6 +12,10 @@ namespace {
 constexpr size_t kGroup = 64;           // ids of 16 calls of Philox, see lib/kernels/sample.ts
 constexpr int32_t kNobody = INT32_MAX;  // in place of an id
 
+/** A product that is rounded before anything is added to it: the largest logit less itself is to be 0. */
+__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
+
 template <class T> struct Best {
   T score;
   int32_t id;
@@ -79,7 +83,7 @@ template <class T> struct Adjusted {
     if (allowed && !allowed[v]) return T(-INFINITY);
     T z = logits[v];
     if (seen && seen[v]) z = z > 0 ? z / penalty : z * penalty;
-    return z * scale + 0;  // −0 is 0
+    return times(z, scale) + 0;  // −0 is 0
   }
 };
 

@@ -13,6 +13,8 @@ import { writeGoldenCheckpoint, type GoldenCheckpoint } from '../../support/synt
 
 // a GPU rounds activations to bf16, in decoding at the same places as in the full forward, and adds them up in another order: a few roundings fall otherwise
 const tolerance = onCpu ? { mean: 1e-5, most: 1e-4 } : { mean: 0.02, most: 0.15 };
+// where experts are near in rank, a rounding chooses another one
+const ofExperts = onCpu ? tolerance : { mean: 0.04, most: 0.4 };
 
 describe.each<[GoldenCheckpoint, string]>([
   ['tiny', 'generate_reppen'],
@@ -41,8 +43,9 @@ describe.each<[GoldenCheckpoint, string]>([
     const { logProbs } = await policy.forward(batch, { temperature: 0.8 });
     const sampled = group.flatMap((g) => [...g.logProbs]);
     const off = sampled.map((v, i) => Math.abs(v - logProbs[i]!));
-    expect(off.reduce((sum, x) => sum + x, 0) / off.length).toBeLessThan(tolerance.mean);
-    expect(Math.max(...off)).toBeLessThan(tolerance.most);
+    const { mean, most } = policy.config.text.moe ? ofExperts : tolerance;
+    expect(off.reduce((sum, x) => sum + x, 0) / off.length).toBeLessThan(mean);
+    expect(Math.max(...off)).toBeLessThan(most);
   });
 
   it('gives a rollout the same bits beside few and beside many', async ({ skip }) => {
