@@ -38,7 +38,7 @@ struct Layer {
     q = weight(qs, h, 10), k = weight(ks, h, 11), v = weight(ks, h, 12), o = weight(h, qs, 13);
     gate = weight(s.mlp, h, 14), up = weight(s.mlp, h, 15), down = weight(h, s.mlp, 16);
     std::vector<int32_t> order(s.rows);
-    for (size_t i = 0; i < s.rows; i++) order[i] = static_cast<int32_t>((i * 7 + 3) % slots_there);
+    for (size_t i = 0; i < s.rows; i++) order[i] = static_cast<int32_t>((i + 3) % slots_there);
     slots = Array<int32_t>(std::move(order));
     normed = zeros<float>(s.rows * h), rstd = zeros<float>(s.rows * s.heads + s.rows), query = zeros<float>(s.rows * qs), key = zeros<float>(s.rows * ks);
     keys = randoms<float>(slots_there * ks, 17), values = randoms<float>(slots_there * ks, 18), last = zeros<float>(s.rows * h);

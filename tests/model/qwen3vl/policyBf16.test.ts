@@ -56,6 +56,20 @@ for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
       }
     });
 
+    it('has gradients as near to theirs', async () => {
+      const loss = wavyLoss(batch);
+      for (const policy of [wide, narrow]) {
+        policy.zeroGradients();
+        await policy.forwardBackward(batch, loss);
+      }
+      for (const [k, { name: parameter, gradient }] of narrow.trained.entries()) {
+        const [near, far] = [await gradient!.read(), await wide.trained[k]!.gradient!.read()];
+        const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0));
+        // a fifth of a hundredth by a rounding of 2⁻⁹, and there are as many behind each other as layers have products
+        expect(norm(near.map((x, i) => x - far[i]!)), parameter).toBeLessThanOrEqual(0.05 * norm(far));
+      }
+    });
+
     it('computes the bits that the same weights in f32 give: scores, losses, gradients, features, logits', async ({
       skip,
     }) => {
