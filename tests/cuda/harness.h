@@ -205,15 +205,20 @@ class Harness {
 
   /** The same bits twice: no result depends on the order in which blocks ran. */
   template <class Op, class T> void repeats(const std::string& name, Array<T>& result, const std::function<Op(Side)>& make) {
-    std::vector<T> first;
+    repeats<Op, T>(name, std::vector<Array<T>*>{&result}, make);
+  }
+  template <class Op, class T> void repeats(const std::string& name, const std::vector<Array<T>*>& results, const std::function<Op(Side)>& make) {
+    std::vector<std::vector<T>> first(results.size());
     for (int i = 0; i < 3; i++) {
-      result.upload();
+      for (auto* result : results) result->upload();
       const Op op = make(Side::device);
       entry<Op>(Backend::cuda)->run(device_, &op);
       cuda::wait(device_);
-      const auto found = result.download();
-      if (i == 0) first = found;
-      expect(std::memcmp(first.data(), found.data(), found.size() * sizeof(T)) == 0, name + ": other bits the second time");
+      for (size_t r = 0; r < results.size(); r++) {
+        const auto found = results[r]->download();
+        if (i == 0) first[r] = found;
+        expect(std::memcmp(first[r].data(), found.data(), found.size() * sizeof(T)) == 0, name + ": other bits the second time");
+      }
     }
     std::printf("ok    %s: the same bits three times\n", name.c_str());
   }
