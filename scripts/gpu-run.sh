@@ -3,7 +3,8 @@
 # Node from gpu/ (npm run gpu:pack) where it is not installed. What is printed also goes to the file named, if one is, and as JSON beside it:
 #   bash scripts/gpu-run.sh [FILE] [STAGE...]
 # Stages: build; kernels (each held to the CPU's, and timed); policy (tests with G2RPO_DEVICE=cuda); golden; train (the quick start); bench;
-# peers (policies of the released shapes, beside transformers where G2RPO_PEER_PYTHON or python3 has it); sanitize
+# peers (policies of the released shapes, beside transformers where G2RPO_PEER_PYTHON or python3 has it); sanitize; and, where it is named, trace
+# (what of a bench runs on the GPU and when nothing does, by CUPTI of the toolkit: TRACED=trueSize:2B)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec > >(tee "${1:-/dev/null}") 2>&1
@@ -53,6 +54,14 @@ peers() {
     unset G2RPO_PEER_PYTHON
   fi
   G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${PEERS:-trueSize:2B trueSize:8B}
+}
+trace() {
+  local cuda=${CUDA_HOME:-/usr/local/cuda}
+  g++ -O2 -shared -fPIC -std=c++20 -I"$cuda/include" -I"$cuda/extras/CUPTI/include" bench/support/kernelTrace.cpp -o build/cuda/kernelTrace.so \
+    -L"$cuda/lib64" -L"$cuda/extras/CUPTI/lib64" -lcupti "-Wl,-rpath,$cuda/lib64:$cuda/extras/CUPTI/lib64"
+  G2RPO_DEVICE=cuda CUDA_INJECTION64_PATH=$PWD/build/cuda/kernelTrace.so KERNEL_TRACE=build/cuda/trace.txt \
+    node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${TRACED:-trueSize:2B}
+  cat build/cuda/trace.txt
 }
 sanitize() {  # our own kernels, several tests at a time: a library's products are left out
   command -v compute-sanitizer >/dev/null || { echo 'gpu-run: compute-sanitizer is not there; memcheck and racecheck not run'; return; }
