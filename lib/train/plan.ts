@@ -14,8 +14,10 @@ import {
   forwardFlops,
   packedBytes,
   pixelBytes,
+  type Keep,
   type PassSize,
 } from '../model/qwen3vl/workload.ts';
+import { environment } from '../runtime/env.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
@@ -203,11 +205,14 @@ function phasesOf(
 ): FlopsPhase[] {
   const { rollout, train } = config;
   const { n, maxTokens } = rollout;
+  const { device } = environment();
+  const narrow = device !== undefined && config.policy.weights === 'bf16' && !train.lora;
+  const activationsOf = (size: PassSize, keep: Keep) => activationBytes(model, size, keep, narrow);
   const sampled = (prompts: number, each: number) => {
     const rows = prompts * each;
     const pass = passOf(prompt, prompts, 0, 1);
     const chunk = scaled(pass, Math.min(1, ENGINE_DEFAULTS.promptRows / pass.rows));
-    const prefill = activationBytes(model, chunk, 'nothing') + pixelBytes(model, pass.patches - chunk.patches);
+    const prefill = activationsOf(chunk, 'nothing') + pixelBytes(model, pass.patches - chunk.patches);
     // in the end there is room for the longest response; the arrays of the cache grow one after the other, each there twice meanwhile
     const tokens = prompts * inPages(prompt.tokens) + rows * inPages(maxTokens - 1);
     const cache = Math.min(cacheBytes(model, tokens), rollout.cacheMb === undefined ? Infinity : 1e6 * rollout.cacheMb);
@@ -215,7 +220,7 @@ function phasesOf(
       prefill +
       cache * (1 + 1 / (2 * model.text.layers)) +
       F32 * Math.min(rows, LOGIT_ROWS) * model.text.vocab +
-      (rows > FEW_ROWS && config.policy.weights === 'f32' ? packedBytes(model) : 0); // of bf16 nothing is packed
+      (rows > FEW_ROWS && config.policy.weights === 'f32' && device === undefined ? packedBytes(model) : 0); // nothing else is packed
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
   };
@@ -225,14 +230,13 @@ function phasesOf(
   const judged = Math.min(config.eval.batchPrompts, heldOut);
   const least = prompt.tokens + maxTokens; // a rollout is never cut, and stands behind a prompt
   const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
-  const micro = (prompts: number, keep: Parameters<typeof activationBytes>[2]) =>
-    activationBytes(model, scaled(group, shareOfBudget(prompts)), keep);
+  const micro = (prompts: number, keep: Keep) => activationsOf(scaled(group, shareOfBudget(prompts)), keep);
   // made in one backward pass, whatever train.microBatchTokens says, and with the gradients of a part
   const inBackward = train.optimizerInBackward;
   const updated = inBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
   // moments come to the device when a part of the backward pass is finished, or when all of it has given its room back
   const offloaded = offloadedBytes(model, train);
-  const activations = activationBytes(model, scaled(group, updated), train.recompute);
+  const activations = activationsOf(scaled(group, updated), train.recompute);
   const update = inBackward
     ? activations + F32 * gradientsAtOnce(tensorNames(model), train) + offloaded
     : Math.max(activations, offloaded);

@@ -38,6 +38,26 @@ describe('activations of a pass', () => {
     },
   );
 
+  // of 8,184 tokens with 8,192 patches and 4,096 targets; the peaks are those of bench/results/2026-11-26-h200.md
+  it.each([
+    ['2B', 'none', 62.7e9, 2 + 4 + 8, 0, { hidden: 2048, layers: 28, heads: 16, mlp: 6144 }, { hidden: 1024, mlp: 4096, depth: 24 }], // prettier-ignore
+    ['8B', 'selective', 83.8e9, 2 + 2, 4 * 151_936 * 4096, { hidden: 4096, layers: 36, heads: 32, mlp: 12_288 }, { hidden: 1152, mlp: 4304, depth: 27 }], // prettier-ignore
+  ] as const)(
+    'of %s on a GPU in bf16, %s: what an H200 took',
+    async (size, keep, peak, perParameter, lent, text, vision) => {
+      const { config } = await openCheckpoint(policyDir);
+      const model = {
+        ...config,
+        tied: size === '2B',
+        text: { ...config.text, kvHeads: 8, headDim: 128, vocab: 151_936, ...text },
+        vision: { ...config.vision, heads: 16, patch: 16, merge: 2, temporalPatch: 2, taps: [0, 1, 2], ...vision },
+      };
+      const planned = activationBytes(model, { rows: 8184, patches: 8192, targets: 4096 }, keep, true);
+      const held = perParameter * parameterCount(model) + lent; // weights, gradients and moments; lent: the gradient of a part
+      expect(Math.abs((planned + held) / peak - 1)).toBeLessThan(0.02);
+    },
+  );
+
   it('operations are twice the weights of products for every row, and the head for every target', async () => {
     const { config } = await openCheckpoint(policyDir);
     const { text, tied } = config;

@@ -16,16 +16,28 @@ export interface PassSize {
 }
 
 const F32 = 4;
+const BF16 = 2;
 
-/** Floats that a layer of the language model keeps for each row: results of products and attention, and what follows from them. */
-function textLayer({ text: t }: ModelConfig) {
+/**
+ * Bytes that a layer of the language model keeps for each row: results of products and attention, and what follows from them. Where activations are
+ * `narrow`, what products read and what they leave to the MLP is in bf16 (csrc/model/qwen3vl/rows.h), experts left out.
+ */
+function textLayer({ text: t }: ModelConfig, narrow: boolean) {
   const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
   const mlp = mlpOf(t);
+  const half = narrow ? BF16 : F32;
+  const wide = t.moe ? F32 : half; // of the MLP
+  const beside = narrow ? BF16 : 0; // gradients in bf16 that are there beside those in f32
   return {
-    input: t.hidden,
-    products: 2 * query + 2 * key + t.heads + t.hidden + 2 * mlp.width + mlp.routed,
-    rowwise: 2 * t.hidden + 2 + t.heads + t.kvHeads + query + key + mlp.width + 4 * mlp.active,
-    backward: 2 * mlp.width + mlp.active * t.hidden + t.hidden + 2 * query + 2 * key,
+    input: F32 * t.hidden,
+    products: F32 * (query + 2 * key + t.heads + t.hidden + mlp.routed) + half * query + wide * 2 * mlp.width,
+    rowwise:
+      F32 * (2 + t.heads + t.kvHeads + query + key + 4 * mlp.active) + half * t.hidden + wide * (t.hidden + mlp.width),
+    backward:
+      F32 * (mlp.active * t.hidden + t.hidden + query + 2 * key) +
+      half * query +
+      wide * 2 * mlp.width +
+      beside * (query + 2 * key + t.hidden),
   };
 }
 
@@ -37,24 +49,26 @@ function mlpOf({ moe, mlp }: ModelConfig['text']) {
 }
 
 /** The same of a block of the vision tower, for each patch. */
-function visionBlock({ vision: v }: ModelConfig) {
+function visionBlock({ vision: v }: ModelConfig, narrow: boolean) {
+  const half = narrow ? BF16 : F32;
+  const beside = narrow ? BF16 : 0;
   return {
-    input: v.hidden,
-    products: 5 * v.hidden + v.heads + v.mlp,
-    rowwise: 2 * v.hidden + 4 + v.mlp,
-    backward: 5 * v.hidden + v.mlp,
+    input: F32 * v.hidden,
+    products: F32 * (4 * v.hidden + v.heads + v.mlp) + half * v.hidden,
+    rowwise: F32 * 4 + half * (2 * v.hidden + v.mlp),
+    backward: F32 * (5 * v.hidden + v.mlp) + beside * (v.mlp + 5 * v.hidden),
   };
 }
 
-/** Floats for each patch that mergers keep and hand on: the merged features and one level for every tap. */
-function mergers({ text, vision: v }: ModelConfig): number {
+/** Bytes for each patch that mergers keep and hand on: the merged features and one level for every tap. */
+function mergers({ text, vision: v }: ModelConfig, narrow: boolean): number {
   const group = v.merge ** 2;
-  return (v.taps.length + 1) * (3 * v.hidden + text.hidden / group + 2);
+  return (v.taps.length + 1) * (F32 * (v.hidden + text.hidden / group + 2) + (narrow ? BF16 : F32) * 2 * v.hidden);
 }
 
 type Kept = Pick<ReturnType<typeof textLayer>, 'input' | 'products' | 'rowwise'>;
 
-/** Floats for each row that `layers` layers take while a pass runs, by what is kept of them for a backward pass. */
+/** Bytes for each row that `layers` layers take while a pass runs, by what is kept of them for a backward pass. */
 function held(layers: number, { input, products, rowwise }: Kept, keep: Keep): number {
   const kept: Record<Keep, [whole: number, shared: number]> = {
     nothing: [0, products + rowwise + input], // two inputs take turns; the first is counted below
@@ -69,27 +83,33 @@ function held(layers: number, { input, products, rowwise }: Kept, keep: Keep): n
 /** `nothing` is a forward pass alone; the others are what a backward pass computes again. */
 export type Keep = 'nothing' | Recompute;
 
-/** Bytes of activations that a pass holds at its peak, in f32. */
-export function activationBytes(config: ModelConfig, size: Omit<PassSize, 'keys' | 'patchKeys'>, keep: Keep): number {
+/** Bytes of activations that a pass holds at its peak: in f32, or `narrow` (a GPU's, where all matrices are bf16 and none is adapted). */
+export function activationBytes(
+  config: ModelConfig,
+  size: Omit<PassSize, 'keys' | 'patchKeys'>,
+  keep: Keep,
+  narrow = false,
+): number {
   const { text, vision } = config;
-  const [layer, block] = [textLayer(config), visionBlock(config)];
+  const [layer, block] = [textLayer(config, narrow), visionBlock(config, narrow)];
   const backward = keep !== 'nothing';
-  const perRow = held(text.layers, layer, keep) + text.headDim + (backward ? text.hidden : 0);
+  const perRow = held(text.layers, layer, keep) + F32 * (text.headDim + (backward ? text.hidden : 0));
+  const rows = F32 * patchSize(config); // of pixels
   const perPatch =
-    Math.max(held(vision.depth, block, keep), vision.hidden + patchSize(config)) + // rows of pixels are there at its beginning
-    mergers(config) * (backward ? 2 : 1) +
-    vision.hidden / vision.heads +
-    (2 * pixelBytes(config, 1)) / F32; // once as they are read and once as they are handed over
-  const perTarget = 2 * text.hidden + 8 + (backward ? text.hidden : 0);
+    Math.max(held(vision.depth, block, keep), F32 * vision.hidden + rows) + // they are there at its beginning
+    mergers(config, narrow) * (backward ? 2 : 1) +
+    (F32 * vision.hidden) / vision.heads +
+    2 * pixelBytes(config, 1); // once as they are read and once as they are handed over
+  const perTarget = F32 * (2 * text.hidden + 8 + (backward ? text.hidden : 0));
   // the head, the language model and the tower come one after the other in a backward pass, and give their room back
   const passing = backward
     ? Math.max(
         layer.backward * size.rows,
-        Math.max(block.backward, patchSize(config)) * size.patches,
-        heldLogits(text.vocab, size.targets),
+        Math.max(block.backward, rows) * size.patches,
+        F32 * heldLogits(text.vocab, size.targets),
       )
     : 0;
-  return F32 * (perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing);
+  return perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing;
 }
 
 /** Logits that the head holds at a time in training: kBlock and kNear of csrc/ops/head. */
