@@ -47,7 +47,9 @@ export function sizeOf(shape: readonly number[]): number {
 
 /** @internal the addon reads no memory that another thread may be changing: a SharedArrayBuffer's is copied first. */
 export const ownMemory = (array: TypedArray): TypedArray =>
-  (array.buffer as ArrayBufferLike) instanceof ArrayBuffer ? array : array.slice();
+  (array.buffer as ArrayBufferLike) instanceof ArrayBuffer ? array : copyOf(array);
+/** By the slice that all typed arrays have; that of a Buffer shares its memory. */
+const copyOf = (array: TypedArray): TypedArray => Uint8Array.prototype.slice.call(array as Uint8Array) as TypedArray;
 
 const released = new FinalizationRegistry<NativeTensor>((handle) => callNative((n) => n.release(handle)));
 

@@ -1,4 +1,4 @@
-import { refuse, wantList, wantObject } from '../../runtime/errors.ts';
+import { describe, G2rpoError, refuse, wantList, wantObject } from '../../runtime/errors.ts';
 import type { NativeBatch } from '../../runtime/native.ts';
 import { ownMemory, type TypedArray } from '../../runtime/tensor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
@@ -62,6 +62,13 @@ export function wantShown(who: string, images: unknown, merge: number): asserts 
   });
 }
 
+/** @throws INVALID_CHECKPOINT  as `encode` of a video does */
+function wantReader(videoProcessor: PromptEncoder['videoProcessor']): NonNullable<typeof videoProcessor> {
+  if (!videoProcessor)
+    throw new G2rpoError('INVALID_CHECKPOINT', 'policy: images show a video, and the checkpoint has no video_preprocessor_config.json'); // prettier-ignore
+  return videoProcessor;
+}
+
 /** What the native side takes: lists and pixels as they are, which it copies. */
 export function toNative(
   batch: PolicyBatch,
@@ -78,22 +85,32 @@ export function toNative(
     ...(owned as unknown as typeof lists),
     shown: images.map((each) => {
       if ('rows' in each) return { rows: own(each.rows) };
-      return { pixels: own(each.pixels), values: ('timestamps' in each ? videoProcessor! : imageProcessor).values };
+      const { values } = 'frames' in each ? wantReader(videoProcessor) : imageProcessor;
+      return { pixels: own(each.pixels), values };
     }),
     grids: Int32Array.from(images.flatMap(({ gridThw }) => [...gridThw])),
   };
 }
 
-/** @throws INVALID_ARGUMENT  rows or pixels are not those of the grid: what is made of them would be as large as the grid says */
+/**
+ * @throws INVALID_ARGUMENT  rows or pixels are not those of the grid: what is made of them would be as large as the grid says, and whoever is
+ *   computed beside them would find out
+ */
 function wantRows(shown: Shown, i: number, { patch, temporalPatch }: ImageSettings): void {
   const [t, h, w] = shown.gridThw;
   const rows = 'rows' in shown;
   const frames = 'frames' in shown ? shown.frames : 1;
-  const [given, wanted] = rows
-    ? [shown.rows, t * h * w * 3 * temporalPatch * patch ** 2]
-    : [shown.pixels, frames * h * w * 3 * patch ** 2];
+  if (!Number.isSafeInteger(frames) || frames < 1)
+    refuse('policy', `images[${i}].frames`, 'must be a whole number from 1', describe(frames));
+  const times = Math.ceil(frames / temporalPatch);
+  if (!rows && t !== times)
+    refuse('policy', `images[${i}].gridThw`, `must begin with ${times}, of ${frames} frames`, `[${t}, ${h}, ${w}]`);
+  const [given, wanted, type] = rows
+    ? [shown.rows, t * h * w * 3 * temporalPatch * patch ** 2, 'Float32Array']
+    : [shown.pixels, frames * h * w * 3 * patch ** 2, 'Uint8Array'];
   const name = `images[${i}].${rows ? 'rows' : 'pixels'}`;
   wantList('policy', name, given);
+  if (given[Symbol.toStringTag] !== type) refuse('policy', name, `must be a ${type}`, describe(given));
   if (given.length !== wanted)
     refuse('policy', name, `must be the ${wanted} of its grid [${t}, ${h}, ${w}]`, `${given.length}`);
 }

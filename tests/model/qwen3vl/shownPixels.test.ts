@@ -69,13 +69,48 @@ describe.each(['f32', 'f64'] as const)('in %s', (dtype) => {
   it('what is not what it says is refused', async () => {
     const image = pictureOf(policy, 4, 2, 'x');
     for (const [pixels, message] of [
-      [new Float32Array(image.pixels), /pixels must be u8/],
+      [new Float32Array(image.pixels), /images\[0\]\.pixels must be a Uint8Array; got /],
       [image.pixels.subarray(1), /images\[0\]\.pixels must be the \d+ of its grid \[1, 4, 2\]/],
     ] as const)
       expect((await rejectionOf(policy.features([{ ...image, pixels: pixels as never }]))).message).toMatch(message);
-    const video = { ...image, frames: 1, timestamps: ['0'], gridThw: [2, 4, 2] as const };
-    expect((await rejectionOf(policy.features([video]))).message).toMatch(
-      /patch_rows: pixels\[0\] must be the frames of its grid \(2, 4, 2\); got \d+ bytes/,
-    );
+    const video = { ...image, frames: 1, timestamps: ['0'] };
+    for (const [shown, message] of [
+      [
+        { ...video, gridThw: [2, 4, 2] as const },
+        /images\[0\]\.gridThw must begin with 1, of 1 frames; got \[2, 4, 2\]/,
+      ],
+      [{ ...image, gridThw: [65_536, 4, 2] as const }, /images\[0\]\.gridThw must begin with 1/],
+      [{ ...video, frames: NaN }, /images\[0\]\.frames must be a whole number from 1; got NaN/],
+      [{ ...video, frames: 0.5 }, /images\[0\]\.frames must be a whole number from 1; got 0.5/],
+    ] as const)
+      expect((await rejectionOf(policy.features([shown]))).message).toMatch(message);
+  });
+
+  it('a Buffer over shared memory is read as any other', async () => {
+    const image = pictureOf(policy, 4, 2, 'x');
+    const shared = Buffer.from(new SharedArrayBuffer(image.pixels.length));
+    shared.set(image.pixels);
+    expect(await policy.features([{ ...image, pixels: shared }])).toEqual(await policy.features([image]));
+  });
+
+  it('a prompt whose picture lies does no harm to one that is sampled', async () => {
+    const image = pictureOf(policy, 4, 2, 'x');
+    const prompt = {
+      inputIds: new Int32Array(5).fill(7),
+      positionIds: Int32Array.from({ length: 15 }, (_, i) => i % 5),
+      visualRows: Int32Array.of(1, 2),
+      ropeDelta: 0,
+      images: [image],
+    } as unknown as Parameters<Policy['submit']>[0]['prompt'];
+    const wanted = await policy.submit({ prompt, maxTokens: 20, temperature: 0, stopIds: [] });
+    const good = policy.submit({ prompt, maxTokens: 20, temperature: 0, stopIds: [] });
+    const lying = {
+      ...prompt,
+      images: [{ ...image, gridThw: [2, 4, 2] as const }],
+      visualRows: Int32Array.of(0, 1, 2, 3),
+    };
+    const bad = policy.submit({ prompt: lying, maxTokens: 4 });
+    expect((await rejectionOf(bad)).message).toMatch(/images\[0\]\.gridThw must begin with 1/);
+    expect(await good).toEqual(wanted);
   });
 });
