@@ -28,6 +28,9 @@ template <class T> struct Rows {
   static Rows take(size_t count, bool narrow, Scratch& scratch) {
     return narrow ? Rows{nullptr, scratch.take<bf16>(count)} : Rows{scratch.take<T>(count)};
   }
+
+  /** For a gradient that follows from the one at `there`: in its place, unless in bf16, which has memory of its own. */
+  static Rows beside(T* there, size_t count, bool narrow, Scratch& scratch) { return narrow ? take(count, true, scratch) : Rows{there}; }
 };
 
 }  // namespace g2rpo::qwen3vl

@@ -190,14 +190,12 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   Scratch scratch(stream);
   const size_t mlp = t.moe.experts ? 0 : t.mlp;
   const auto d_activated = Rows<T>::take(n * mlp, narrow_, scratch), d_up = Rows<T>::take(n * mlp, narrow_, scratch);
-  // what is in bf16 has memory of its own, and is else where the gradient is that it follows from
-  const auto beside = [&](T* wide, size_t count) { return narrow_ ? Rows<T>::take(count, true, scratch) : Rows<T>{wide}; };
   T* d_normed = scratch.take<T>(n * h);
   const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
   T* d_q = scratch.take<T>(n * qs);
   T* d_k = scratch.take<T>(n * ks);
   T* d_v = scratch.take<T>(n * ks);
-  const Rows<T> d_q_product = beside(d_q, n * qs), d_k_product = beside(d_k, n * ks);
+  const auto d_q_product = Rows<T>::beside(d_q, n * qs, narrow_, scratch), d_k_product = Rows<T>::beside(d_k, n * ks, narrow_, scratch);
   const Rows<T> handed = both_ways(stream, g, n * h, narrow_, scratch);
   const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
 

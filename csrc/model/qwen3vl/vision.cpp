@@ -62,7 +62,7 @@ void VisionTower<T>::merge_backward(Stream& stream, size_t patches, const Merger
   const size_t rows = grouped_norm ? tokens : patches, size = grouped_norm ? wide : c_.vision.hidden;
   T* a = scratch.take<T>(tokens * wide);
   T* b = scratch.take<T>(tokens * wide);
-  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(tokens * wide, true, scratch) : Rows<T>{a};
+  const auto d_hidden = Rows<T>::beside(a, tokens * wide, narrow_, scratch);
   linear_backward(stream, tokens, wide, c_.text.hidden, both_ways(stream, dOut, tokens * c_.text.hidden, narrow_, scratch), s.activated, merger.fc2.weight,
                   &merger.fc2.bias, a);
   run(stream, GeluErfBackward<T>{matrix<const T>(a, tokens, wide), matrix<const T>(s.hidden, tokens, wide), matrix(d_hidden.wide, tokens, wide), d_hidden.narrow});
@@ -229,9 +229,9 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   const size_t h = v.hidden, d = v.head_dim();
   Scratch scratch(stream);
   T* d_activated = scratch.take<T>(n * v.mlp);
-  const Rows<T> d_hidden = narrow_ ? Rows<T>::take(n * v.mlp, true, scratch) : Rows<T>{d_activated};
+  const auto d_hidden = Rows<T>::beside(d_activated, n * v.mlp, narrow_, scratch);
   T* d_rows = scratch.take<T>(n * h);
-  const Rows<T> d_attended = narrow_ ? Rows<T>::take(n * h, true, scratch) : Rows<T>{d_rows};
+  const auto d_attended = Rows<T>::beside(d_rows, n * h, narrow_, scratch);
   T* d_qkv = scratch.take<T>(n * 3 * h);
   const Rows<T> handed = both_ways(stream, dX, n * h, narrow_, scratch);
   if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);

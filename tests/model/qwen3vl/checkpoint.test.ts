@@ -1,24 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
-import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint, type Checkpoint } from '../../../lib/model/qwen3vl/checkpoint.ts';
 import { parseModelConfig } from '../../../lib/model/qwen3vl/config.ts';
 import { initialWeights } from '../../../lib/model/qwen3vl/init.ts';
-import { readAt, ReadBuffer } from '../../../lib/model/qwen3vl/safetensors.ts';
 import { sideFiles, writeCheckpoint, type NamedTensor } from '../../../lib/model/qwen3vl/writeCheckpoint.ts';
 import { goldenJson, goldenPath, testGolden } from '../../support/goldenModel.ts';
 import {
@@ -93,39 +81,6 @@ describe('writing', () => {
     expect(bits.map((_, i) => bytes[2 * i]! | (bytes[2 * i + 1]! << 8))).toEqual(rounded);
     const wide = new Uint32Array((await checkpoint.read(embedding.name)).buffer);
     expect([...wide.slice(0, bits.length)]).toEqual(rounded.map((half) => (half << 16) >>> 0));
-  });
-});
-
-describe('bytes of a file', () => {
-  const size = 20 * 2 ** 20 + 5; // pieces are of 8 MB
-  const written = Buffer.alloc(size, 'not of two bytes nor of four');
-  const path = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), 'bytes');
-  const read = async (position: number, length: number, memory?: ReadBuffer) => {
-    const handle = await open(path);
-    try {
-      return await readAt(handle, position, length, 'bytes', memory);
-    } finally {
-      await handle.close();
-    }
-  };
-
-  it('are read in pieces, also into memory that was read into before', async () => {
-    writeFileSync(path, written);
-    const memory = new ReadBuffer();
-    for (const [from, to] of [
-      [3, size],
-      [7, 7],
-      [size - 1, size],
-      [1, 2 ** 23 + 2],
-    ] as const)
-      // prettier-ignore
-      for (const into of [memory, undefined])
-        expect((await read(from, to - from, into)).equals(written.subarray(from, to))).toBe(true);
-  });
-
-  it('that are not there are missed', async () => {
-    const { message } = await rejectionOf(read(2, size));
-    expect(message).toBe(`bytes: ends at byte ${size}, wanted ${size + 2}`);
   });
 });
 
