@@ -18,6 +18,12 @@ namespace {
 constexpr uint64_t kItemBits = 40;
 constexpr uint64_t kItemMask = (uint64_t{1} << kItemBits) - 1;
 
+constexpr int kPauses = 16;                             // between looks at the clock: about a microsecond
+constexpr std::chrono::microseconds kAwake{200};        // longer than what an update or a step of decoding does between two jobs
+constexpr std::chrono::microseconds kAwakeInCrowd{20};  // where others want the core, and before it is offered to them
+constexpr std::chrono::microseconds kPutAside{100};     // a thread that misses so much has been put aside for another …
+constexpr std::chrono::milliseconds kCrowd{20};         // … and takes it that there will be more of them for so long
+
 void pause_cpu() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -107,14 +113,23 @@ void ThreadPool::take_items(void (*body)(void*, size_t), void* context, size_t n
   }
 }
 
+void ThreadPool::wait_awake(uint64_t seen, Clock::time_point& crowded) const {
+  const auto begin = Clock::now();
+  for (auto last = begin; epoch_.load(std::memory_order_acquire) == seen && !stop_;) {
+    for (int i = 0; i < kPauses && epoch_.load(std::memory_order_relaxed) == seen; i++) pause_cpu();
+    const auto now = Clock::now();
+    if (now - last > kPutAside) crowded = now + kCrowd;
+    if (now - begin > (now < crowded ? kAwakeInCrowd : kAwake)) return;
+    if (now - begin > kAwakeInCrowd) std::this_thread::yield();
+    last = now;
+  }
+}
+
 void ThreadPool::work() {
   uint64_t seen = 0;
+  auto crowded = Clock::now();
   for (;;) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
-    while (epoch_.load(std::memory_order_acquire) == seen && !stop_) {
-      for (int i = 0; i < 64; i++) pause_cpu();
-      if (std::chrono::steady_clock::now() > until) break;
-    }
+    wait_awake(seen, crowded);
     if (epoch_.load(std::memory_order_acquire) == seen) {
       std::unique_lock lock(mutex_);
       sleeping_++;

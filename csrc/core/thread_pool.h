@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +24,8 @@ struct Failure {
 
 /**
  * A pool for one caller at a time. The caller takes part; items are handed out one by one, so a worker that the system
- * has put aside delays its item only. Workers spin for about 20 µs before they sleep.
+ * has put aside delays its item only. Between jobs workers stay awake for a while, since waking one takes longer than most jobs of a small policy;
+ * where others want the cores they sleep soon.
  */
 class ThreadPool {
  public:
@@ -38,7 +40,10 @@ class ThreadPool {
   Failure take_failure();
 
  private:
+  using Clock = std::chrono::steady_clock;
   void work();
+  /** Returns when there is a job, or when it has been long enough for sleeping to be cheaper. `crowded`: until when others seem to want this core. */
+  void wait_awake(uint64_t seen, Clock::time_point& crowded) const;
   void call(void (*body)(void*, size_t), void* context, size_t i);
   void take_items(void (*body)(void*, size_t), void* context, size_t n, uint64_t epoch);
 

@@ -70,6 +70,8 @@ testKernel(linearBackwardWeight, {
     'more outputs than are computed chunk by chunk': backwardWeight(450, 520, 20),
     'columns that meet in a cache set': backwardWeight(210, 512, 30),
     'chunk by chunk, in several parts': backwardWeight(210, 20, 900),
+    'chunk by chunk, in stretches and parts': { ...backwardWeight(3300, 270, 700), dBias: randoms(4, 270) },
+    'more elements than are added up apart': backwardWeight(1700, 300, 900),
   },
   tolerance,
 });
@@ -112,17 +114,24 @@ it('gives the same bits with any number of threads, forward and backward', async
   afterAll(() => native().setThreads(threads));
   const [M, N, K] = [700, 200, 130];
   const results = [];
-  for (const n of [1, 2, 3]) {
+  for (const n of [1, 2, 3, 8]) {
     native().setThreads(n);
     results.push([
       await runKernel(linear, full(M, N, K), 'f32'),
       await runKernel(linear, full(M, N, K), 'bf16'),
       await runKernel(linearBackwardInput, { dY: randoms(1, M, N), weight: randoms(2, N, K) }, 'f32'),
       await runKernel(linearBackwardWeight, { ...backwardWeight(M, N, K), dBias: randoms(5, N) }, 'f32'),
+      await runKernel(linearBackwardWeight, { ...backwardWeight(4200, 300, 60), dBias: randoms(5, 300) }, 'f32'),
     ]);
   }
-  expect(results[1]).toEqual(results[0]);
-  expect(results[2]).toEqual(results[0]);
+  for (const result of results) expect(result).toEqual(results[0]);
+});
+
+it('sums a bias to the same bits, whether the weight is trained or not', async () => {
+  const given = { ...backwardWeight(4200, 300, 60), dBias: randoms(5, 300) };
+  const beside = await runKernel(linearBackwardWeight, given, 'f32');
+  const alone = await runKernel(linearBackwardWeight, { ...given, dWeight: undefined }, 'f32');
+  expect(alone['dBias']).toEqual(beside['dBias']);
 });
 
 it('says which dimensions disagree', () => {

@@ -21,6 +21,9 @@ constexpr size_t kSameSets = 2048;                     // … unless columns, or
 constexpr size_t kFewPanels = 4;                       // … which rows may where there are no more panels
 constexpr size_t kFlatRows = 2 * kTileRows;            // up to which C of a long k is computed chunk by chunk, the next one being fetched meanwhile
 constexpr size_t kFlatBytes = size_t{512} << 10;       // of B that is then packed together
+constexpr size_t kStretch = 8;                         // chunks of k, at least, whose products are added up apart …
+constexpr size_t kStretches = 16;                      // … in so many sums at most …
+constexpr size_t kApart = size_t{256} << 10;           // … of so many elements each
 constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
 /** sums[i] += Σₖ A(i, k), for A whose rows are neighbours in memory. */
@@ -116,6 +119,63 @@ G2_INLINE TileShape tile_shape(size_t m, size_t panels, size_t work_per_block, s
   return t;
 }
 
+/** C += what was added up apart, in order. */
+template <class T> void join(Stream& stream, T* c, size_t row, size_t m, size_t n, const T* apart, size_t count) {
+  constexpr size_t L = lanes<T>;
+  const size_t rows = ceil_div(kTileWork / 64, n);
+  each(stream, ceil_div(m, rows), [&](size_t t) {
+    for (size_t i = t * rows; i < least(m, (t + 1) * rows); i++)
+      for (size_t j = 0; j < n; j += L) {
+        const size_t left = least(L, n - j);
+        Vec<T> y = load_n<T>(c + i * row + j, left);
+        for (size_t s = 0; s < count; s++) y += load_n<T>(apart + (s * m + i) * n + j, left);
+        store_n(c + i * row + j, y, left);
+      }
+  });
+}
+
+/**
+ * C of few rows over a long k, of A whose rows are neighbours in memory: the gradient of a weight. Threads share out stretches of k, whose sums lie apart
+ * until all are there, and columns: nobody waits for anybody from chunk to chunk. Stretches depend on the sizes alone.
+ */
+template <class T, class W> void flat_product(Stream& stream, const Gemm<T, W>& op, size_t chunk) {
+  constexpr size_t P = kCols<T>;
+  const size_t chunks = ceil_div(op.k, chunk), panels = ceil_div(op.n, P), size = op.m * op.n;
+  const size_t deep = size <= kApart ? ceil_div(chunks, least(kStretches, ceil_div(chunks, kStretch))) * chunk : op.k;
+  const size_t stretches = ceil_div(op.k, deep), threads = static_cast<size_t>(threads_of(stream));
+  const size_t wanted = threads == 1 ? 1 : least(threads * kTilesPerThread, ceil_div(size * op.k, 2 * kTileWork));
+  const size_t least_groups = ceil_div(panels * P * chunk * sizeof(T), kFlatBytes);
+  const size_t wide = ceil_div(panels, least_groups > ceil_div(wanted, stretches) ? least_groups : least(panels, ceil_div(wanted, stretches)));
+  const size_t across = ceil_div(panels, wide), halves = stretches * across < wanted && op.m > 16 * kRows ? 2 : 1;
+  const size_t down = ceil_div(op.m, kTileRows) > halves ? ceil_div(op.m, kTileRows) : halves, tall = round_up(ceil_div(op.m, down), kRows);
+
+  Scratch scratch;
+  T* apart = scratch.take<T>((stretches - 1) * size);
+  T* sums = op.sums ? scratch.take<T>(chunks * op.m) : nullptr;  // of each chunk, to be added up as where nothing else is wanted
+  if (sums) __builtin_memset(sums, 0, chunks * op.m * sizeof(T));
+  each(stream, stretches * across * down, [&](size_t t) {
+    const size_t s = t / (across * down), k0 = s * deep, p0 = t / down % across * wide, i0 = t % down * tall;
+    if (i0 >= op.m) return;
+    Gemm<T, W> own = op;
+    own.a.data += k0 * op.a_col, own.b.data += k0 * op.b_row, own.k = least(deep, op.k - k0);
+    if (s > 0) {
+      own.c = {apart + (s - 1) * size, op.m, op.n}, own.c_row = op.n;
+      own.accumulate = false, own.bias = own.residual = nullptr;
+    }
+    const size_t cols = least(wide * P, op.n - p0 * P), count = ceil_div(cols, P);
+    Scratch inner;
+    T* packed = inner.take<T>(count * P * chunk);
+    for (size_t k = 0; k < own.k; k += chunk) {
+      const Part part{k, least(chunk, own.k - k), chunk, p0 * P, cols};
+      if (sums) own.sums = sums + (k0 + k) / chunk * op.m;
+      for (size_t p = 0; p < count; p++) pack_one(own, part, 0, p, part.depth, packed + p * part.depth * P);
+      compute_tile<true>(own, part, PackedPanels<T>{packed, count}, i0, least(tall, op.m - i0), 0, count);
+    }
+  });
+  if (stretches > 1) join(stream, op.c.data, op.c_row, op.m, op.n, apart, stretches - 1);
+  if (sums) join(stream, op.sums, op.m, 1, op.m, sums, chunks);
+}
+
 }  // namespace
 
 KERNEL_WEIGHT(cpu, Gemm) {
@@ -134,9 +194,9 @@ KERNEL_WEIGHT(cpu, Gemm) {
     });
   }
   const bool by_column = op.a_row == 1 && (op.a_col != 1 || op.sums);
-  const bool flat = by_column && op.m <= kFlatRows && !op.packed && !op.pack_to;
-  const size_t deep = least(op.k, flat ? chunk : chunk * kDeepChunks);
-  const size_t widest = round_up((flat ? kFlatBytes : kPackedBytes) / sizeof(T) / (deep + 1), 4 * P);
+  if (by_column && op.m <= kFlatRows && op.k > 0 && !op.packed && !op.pack_to) return flat_product(stream, op, chunk);
+  const size_t deep = least(op.k, chunk * kDeepChunks);
+  const size_t widest = round_up(kPackedBytes / sizeof(T) / (deep + 1), 4 * P);
   const size_t wide = least(op.n, widest);
   const auto compute = [&](const Part& part, const auto& source) {
     const size_t panels = ceil_div(part.cols, P);
@@ -149,7 +209,7 @@ KERNEL_WEIGHT(cpu, Gemm) {
       else compute_tile<false>(op, part, source, i0, rows, p0, p1);
     });
   };
-  if (op.m <= kTileRows && !flat && !op.packed && !op.pack_to) {
+  if (op.m <= kTileRows && !op.packed && !op.pack_to) {
     const Part all{0, op.k, chunk, 0, op.n};
     return compute(all, FreshPanels<T, W>{op, all});
   }

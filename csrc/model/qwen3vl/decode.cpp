@@ -30,6 +30,17 @@ size_t rounded_up(const Stream& stream, size_t n) {
   return (n + unit - 1) / unit * unit;
 }
 
+/**
+ * How many rows go through all layers by themselves, on one thread, so that threads meet once in a step and not at each op: fewer than all where
+ * a core has the weights of a layer in its cache.
+ */
+template <class T> size_t rows_for_themselves(const Stream& stream, size_t rows, const TextConfig& t) {
+  constexpr size_t kLeast = 18, kItemsOfAThread = 2;
+  const size_t weights = t.hidden * (2 * t.query_size() + 2 * t.key_size() + 3 * t.mlp), threads = static_cast<size_t>(threads_of(stream));
+  if (stream.accelerator || threads == 1 || weights * sizeof(T) > kWeightsInCache) return rows;
+  return std::min(rows, std::max(kLeast, (rows + threads * kItemsOfAThread - 1) / (threads * kItemsOfAThread)));
+}
+
 /** Lists of a step, which go to the device as one. */
 class Lists {
  public:
@@ -136,9 +147,11 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   const auto prefix_pages = table(lists[6], prefixes.width), own_pages = table(lists[7], own.width);
   text_.rope_table(stream, positions, cosine, sine);
   embed(stream, ids, w_.embedding, t.vocab, h, x);
-  const auto attend = [&](size_t l, const T* q, T* attended, T* workspace) {
-    DecodeAttention<T> op{cube<const T>(q, n, t.heads, d), cache_.keys(l), cache_.values(l), prefix_of, prefix_pages, prefix_lengths, own_pages, own_lengths,
-                          1 / std::sqrt(static_cast<double>(d)), cube(attended, n, t.heads, d)};
+  // rows [first, first + m) of the step
+  const auto attend = [&](size_t l, size_t first, size_t m, const T* q, T* attended, T* workspace) {
+    const View<const int32_t> pages_of_rows = matrix(own_pages.data + first * own.width, m, own.width);
+    DecodeAttention<T> op{cube<const T>(q, m, t.heads, d), cache_.keys(l), cache_.values(l), {prefix_of.data + first, m}, prefix_pages, prefix_lengths,
+                          pages_of_rows, {own_lengths.data + first, m}, 1 / std::sqrt(static_cast<double>(d)), cube(attended, m, t.heads, d)};
     op.checked = stream.accelerator, op.workspace = workspace, op.in_bf16 = w_.layers[l].q.narrow != nullptr;
     run(stream, op);
   };
@@ -155,32 +168,36 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
     normed = inner.take<T>(n * h), rstd = inner.take<T>(n * t.heads), q = inner.take<T>(n * qs), k = inner.take<T>(n * ks);
   }
   const T* const end = inner.take<T>(1);
-  const auto layers = [&] {
+  const auto layers = [&](size_t first, size_t m) {
+    const size_t mlp = t.moe.experts ? 0 : t.mlp, heads = m * t.heads, kv_heads = m * t.kv_heads;
+    T *at = x + first * h, *norm = normed + first * h, *root = rstd + first * t.heads, *cos = cosine + first * d / 2, *sin = sine + first * d / 2;
+    T *q_product = s.q + first * qs, *k_product = s.k + first * ks, *value = s.v + first * ks, *query = q + first * qs, *key = k + first * ks;
+    T *attended = s.attended.wide + first * qs, *middle = s.middle + first * h, *gate = s.gate.wide + first * mlp, *up = s.up.wide + first * mlp;
     for (size_t l = 0; l < t.layers; l++) {
       const auto& w = w_.layers[l];
-      rms_norm(stream, n, h, x, w.input_norm, t.epsilon, normed, rstd);
-      linear(stream, n, h, qs, normed, w.q, s.q);
-      linear(stream, n, h, ks, normed, w.k, s.k);
-      linear(stream, n, h, ks, normed, w.v, s.v);
-      rms_norm(stream, n * t.heads, d, s.q, w.q_norm, t.epsilon, q, rstd);
-      rms_norm(stream, n * t.kv_heads, d, s.k, w.k_norm, t.epsilon, k, rstd);
-      text_.rope(stream, n, t.heads, cosine, sine, q, false);
-      text_.rope(stream, n, t.kv_heads, cosine, sine, k, false);
-      cache_.write(stream, l, slot_of, in_order, n, k, s.v);
-      attend(l, q, s.attended.wide, workspace);
-      linear<T>(stream, n, qs, h, s.attended, w.o, s.middle, nullptr, x);
-      rms_norm(stream, n, h, s.middle, w.post_norm, t.epsilon, normed, rstd);
+      rms_norm(stream, m, h, at, w.input_norm, t.epsilon, norm, root);
+      linear(stream, m, h, qs, norm, w.q, q_product);
+      linear(stream, m, h, ks, norm, w.k, k_product);
+      linear(stream, m, h, ks, norm, w.v, value);
+      rms_norm(stream, heads, d, q_product, w.q_norm, t.epsilon, query, root);
+      rms_norm(stream, kv_heads, d, k_product, w.k_norm, t.epsilon, key, root);
+      text_.rope(stream, m, t.heads, cos, sin, query, false);
+      text_.rope(stream, m, t.kv_heads, cos, sin, key, false);
+      cache_.write(stream, l, {slot_of.data + first, m}, {in_order.data, m}, m, key, value);
+      attend(l, first, m, query, attended, workspace);
+      linear<T>(stream, m, qs, h, attended, w.o, middle, nullptr, at);
+      rms_norm(stream, m, h, middle, w.post_norm, t.epsilon, norm, root);
       if (t.moe.experts) {
-        moe_forward<T>(stream, t, w.moe, n, normed, s.moe, true);
-        moe_output<T>(stream, t, w.moe, n, s.moe, s.middle, x);
+        moe_forward<T>(stream, t, w.moe, m, norm, s.moe, true);
+        moe_output<T>(stream, t, w.moe, m, s.moe, middle, at);
         continue;
       }
-      linear(stream, n, h, t.mlp, normed, w.gate, s.gate);
-      linear(stream, n, h, t.mlp, normed, w.up, s.up);
-      run(stream, SwiGlu<T>{matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp), matrix(s.gate.wide, n, t.mlp)});
-      linear<T>(stream, n, t.mlp, h, s.gate, w.down, x, nullptr, s.middle);
+      linear(stream, m, h, mlp, norm, w.gate, gate);
+      linear(stream, m, h, mlp, norm, w.up, up);
+      run(stream, SwiGlu<T>{matrix<const T>(gate, m, mlp), matrix<const T>(up, m, mlp), matrix(gate, m, mlp)});
+      linear<T>(stream, m, mlp, h, gate, w.down, at, nullptr, middle);
     }
-    rms_norm(stream, n, h, x, w_.final_norm, t.epsilon, out, rstd);
+    rms_norm(stream, m, h, at, w_.final_norm, t.epsilon, out + first * h, root);
   };
   // all that a launch is told: sizes, and where things lie. Of the scratch arrays the first and the last say where all do: one behind the other
   const auto told = [&] {
@@ -193,12 +210,13 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   if constexpr (std::is_same_v<T, float>)
     if (joined) {
       repeat(stream, told, [&] {
-        const auto each = [&](size_t l, const T* query, T* attended) { attend(l, query, attended, workspace); };
+        const auto each = [&](size_t l, const T* query, T* attended) { attend(l, 0, n, query, attended, workspace); };
         joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, each);
       });
       return out;
     }
-  repeat(stream, told, layers);
+  const size_t together = t.moe.experts ? n : rows_for_themselves<T>(stream, n, t);
+  repeat(stream, told, [&] { in_row_blocks(stream, n, together, layers); });
   return out;
 }
 

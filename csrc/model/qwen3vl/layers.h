@@ -51,13 +51,16 @@ void embed(Stream& stream, View<const int32_t> ids, const Parameter<T>& table, s
   });
 }
 
+/** Bytes of weights that a core finds in its cache when they are read again soon. */
+constexpr size_t kWeightsInCache = size_t{4} << 20;
+
 /**
  * How many rows go through a few ops together, so that a core finds in its cache what the op before has left there: all of them where
  * the `weights` (elements) that every block reads again are more than a cache holds, and on an accelerator.
  */
 template <class T> size_t block_of_rows(const Stream& stream, size_t rows, size_t weights) {
-  constexpr size_t kRows = 252, kCache = size_t{4} << 20;
-  return !stream.accelerator && rows > kRows && weights * sizeof(T) <= kCache ? kRows : rows;
+  constexpr size_t kRows = 252;
+  return !stream.accelerator && rows > kRows && weights * sizeof(T) <= kWeightsInCache ? kRows : rows;
 }
 
 /** f(first, count) for blocks of rows, on all threads; a single one without leaving this one. */
