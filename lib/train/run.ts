@@ -34,5 +34,8 @@ export interface Run {
   signal?: AbortSignal | undefined;
 }
 
+/** What of it an optimizer update needs. */
+export type UpdateRun = Pick<Run, 'config' | 'policy' | 'algorithm' | 'optimizer' | 'budget' | 'counters'>;
+
 /** Milliseconds since some moment; the differences are the timings of the metrics. */
 export const now = (): number => performance.now();

@@ -3,7 +3,7 @@ import { microBatches, packSlices, type RolloutBatch, type Slice } from '../roll
 import type { ParameterUpdate, LossScores, Scores } from '../model/qwen3vl/policy.ts';
 import type { TokenLoss } from '../types.ts';
 import { onlyPart } from './rowBudget.ts';
-import type { Run, TrainedPolicy } from './run.ts';
+import type { TrainedPolicy, UpdateRun } from './run.ts';
 
 /** What the policy says of every token on the way of an update. */
 export interface UpdateScores extends CurrentScores {
@@ -23,7 +23,7 @@ function tokensOf(slices: readonly Slice[], tokenStarts: Int32Array): [begin: nu
 
 /** Log-probabilities and entropies of all tokens under a policy as it is now, at the sampling temperature. */
 export async function scoresOf(
-  run: Run,
+  run: UpdateRun,
   batch: RolloutBatch,
   policy: Pick<TrainedPolicy, 'forward'> = run.policy,
 ): Promise<CurrentScores> {
@@ -45,7 +45,7 @@ export async function scoresOf(
  * @throws INVALID_CONFIG  with an update, train.microBatchTokens cuts the batch
  */
 export async function backward(
-  run: Run,
+  run: UpdateRun,
   batch: RolloutBatch,
   loss: TokenLoss,
   update?: ParameterUpdate,
@@ -75,7 +75,7 @@ export async function backward(
 
 /** Every micro-batch in turn; `begin` comes before the first, and again where memory was short and all begins anew. */
 async function inMicroBatches(
-  { budget }: Run,
+  { budget }: UpdateRun,
   { groups }: RolloutBatch,
   body: (slices: Slice[]) => Promise<void>,
   begin?: () => void,
@@ -104,4 +104,4 @@ function partOf(loss: TokenLoss, begin: number, end: number): TokenLoss {
   };
 }
 
-const temperature = ({ config }: Run) => ({ temperature: config.rollout.temperature });
+const temperature = ({ config }: UpdateRun) => ({ temperature: config.rollout.temperature });

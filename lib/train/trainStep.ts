@@ -2,7 +2,7 @@ import type { CurrentScores } from '../algorithms/index.ts';
 import { packBatch, type RolloutBatch } from '../rollout/packBatch.ts';
 import { learningRateAt } from './schedule.ts';
 import { updateMetrics } from './metrics.ts';
-import type { Run } from './run.ts';
+import type { UpdateRun } from './run.ts';
 import { backward, scoresOf } from './scoring.ts';
 
 /** Part of a rollout batch, with what was computed over the whole of it. */
@@ -22,7 +22,7 @@ export interface MiniBatchPart {
  * @param unmoved  the policy is still the one that the scores are of, and need not be asked again
  */
 export async function trainStep(
-  run: Run,
+  run: UpdateRun,
   mini: MiniBatchPart,
   unmoved: boolean,
 ): Promise<{ metrics: Record<string, number>; scores: CurrentScores }> {
