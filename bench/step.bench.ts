@@ -18,12 +18,17 @@ import type { UpdateRun } from '../lib/train/run.ts';
 import { trainStep } from '../lib/train/trainStep.ts';
 import { median } from './support/benchKernel.ts';
 import { startLinePeer } from './support/linePeer.ts';
+import { peakMemoryMb, resetPeakMemory, now } from './support/turns.ts';
 
 const [PROMPTS, ROLLOUTS, TOKENS] = [16, 8, 32];
 const VISUAL_TOKENS = [16, 64];
 /** rows of a micro-batch: on a CPU as fast as all of them at once, in half the memory */
 const MICRO_BATCH = 1024;
 const ROUNDS = 5;
+
+/** How our weights are kept; those of the peer are f32. */
+type Weights = 'f32' | 'bf16';
+export const variants: Weights[] = ['f32', 'bf16'];
 
 /** Seconds of a step by phase: [CPU of all threads, wall]. */
 type Phases = Record<string, [cpu: number, wall: number]>;
@@ -41,17 +46,18 @@ interface Ready {
  * One whole step by phases, beside TRL on the same checkpoint, prompts and pictures where `G2RPO_PEER_PYTHON` names a Python
  * that has it. CPU time of one thread and medians, or with more threads (`G2RPO_THREADS`) wall time and the best of the rounds.
  */
-export default async function stepBench(): Promise<void> {
+export default async function stepBench(weights: Weights[]): Promise<void> {
   const { threads = 1, peerPython } = environment();
   native().setThreads(threads);
-  for (const visual of VISUAL_TOKENS) {
-    const folder = mkdtempSync(join(tmpdir(), 'g2rpo-step-'));
-    try {
-      await measure(folder, { visual, threads, peerPython });
-    } finally {
-      rmSync(folder, { recursive: true });
+  for (const dtype of weights)
+    for (const visual of VISUAL_TOKENS) {
+      const folder = mkdtempSync(join(tmpdir(), 'g2rpo-step-'));
+      try {
+        await measure(folder, { dtype, visual, threads, peerPython });
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     }
-  }
   if (peerPython === undefined)
     console.log(
       'for the ratio to TRL: pip install torch transformers trl datasets accelerate peft safetensors pillow, and name that python in G2RPO_PEER_PYTHON',
@@ -60,9 +66,14 @@ export default async function stepBench(): Promise<void> {
 
 async function measure(
   folder: string,
-  { visual, threads, peerPython }: { visual: number; threads: number; peerPython: string | undefined },
+  {
+    dtype,
+    visual,
+    threads,
+    peerPython,
+  }: { dtype: Weights; visual: number; threads: number; peerPython: string | undefined },
 ): Promise<void> {
-  const own = await ownStep(folder, visual);
+  const own = await ownStep(folder, dtype, visual);
   const script = fileURLToPath(new URL('./peers/step.py', import.meta.url));
   const sizes = ['--rollouts', `${ROLLOUTS}`, '--tokens', `${TOKENS}`, '--threads', `${threads}`];
   const peer =
@@ -78,7 +89,7 @@ async function measure(
   own.dispose();
   const how = threads === 1 ? 'one thread, CPU time, medians' : `${threads} threads, wall time, best of ${ROUNDS}`;
   console.log(
-    `a step of ${PROMPTS} × ${ROLLOUTS} rollouts of ${TOKENS} tokens, ${visual} visual tokens a picture; ${how}`,
+    `a step of ${PROMPTS} × ${ROLLOUTS} rollouts of ${TOKENS} tokens, ${visual} visual tokens a picture, our weights in ${dtype}; ${how}`,
   );
   // the first round warms up
   console.log(table(ours.slice(1), theirs.slice(1), threads, peer?.ready));
@@ -133,7 +144,7 @@ function table(ours: Answer[], theirs: Answer[], threads: number, ready: Ready |
 }
 
 /** The step, on a new policy in the folder, with prompts and pictures that a peer can read. */
-async function ownStep(folder: string, visual: number) {
+async function ownStep(folder: string, dtype: Weights, visual: number) {
   const policyDir = join(folder, 'policy');
   const side = 16 * Math.sqrt(visual);
   await writeSmallPolicy(policyDir, { imageSize: side, visionDepth: 6 });
@@ -145,7 +156,7 @@ async function ownStep(folder: string, visual: number) {
   for (const [i, { image }] of prompts.entries()) writeFileSync(image, picture(side, i));
   const promptsFile = join(folder, 'prompts.json');
   writeFileSync(promptsFile, JSON.stringify(prompts));
-  const policy = await Policy.load(policyDir);
+  const policy = await Policy.load(policyDir, { dtype });
   const run = runOf(policy, policyDir);
   const { optimizer } = run;
 
@@ -223,22 +234,6 @@ const picture = (side: number, i: number) =>
     side,
     side,
   );
-
-const now = (): [cpu: number, wall: number] => {
-  const { user, system } = process.cpuUsage();
-  return [(user + system) / 1e6, performance.now() / 1000];
-};
-
-const peakMemoryMb = () => Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024;
-
-/** Forgets what stood in memory before, where the system allows it. */
-function resetPeakMemory(): void {
-  try {
-    writeFileSync('/proc/self/clear_refs', '5');
-  } catch {
-    // the peak is then that of the whole process
-  }
-}
 
 function groupOf(
   encoded: EncodedPrompt,

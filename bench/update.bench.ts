@@ -2,7 +2,7 @@
 // sharing prompts inside groups saves.
 import type { ModelSize } from './support/modelSizes.ts';
 import { updateOf } from './support/updateOf.ts';
-import { askPeer, forSizes, peerName, type PolicyBench } from './support/policyPeer.ts';
+import { askPeer, forSizes, peerName, sizeOf, type PolicyBench, type Variant } from './support/policyPeer.ts';
 import { packSequences, promptOf, responseOf, writeSequences, type PromptSize } from './support/sequences.ts';
 import { howTimed, inTurns, secondsOf } from './support/turns.ts';
 
@@ -15,18 +15,18 @@ const UPDATES: Record<ModelSize, ({ count: number } & PromptSize)[]> = {
 };
 const GROUPS = { prompts: 8, rollouts: 8, visual: 0, text: 80 };
 
-export const variants: ModelSize[] = ['tiny', 'small', 'text'];
+export const variants: Variant[] = ['tiny', 'tiny-bf16', 'small', 'small-bf16', 'text', 'text-bf16'];
 
-export default async function updateBench(sizes: ModelSize[]): Promise<void> {
-  await forSizes(sizes, async (bench, size) => {
-    for (const shape of UPDATES[size]) await besidePeer(bench, size, shape);
-    if (size !== 'text') await shared(bench, size);
+export default async function updateBench(chosen: Variant[]): Promise<void> {
+  await forSizes(chosen, async (bench, variant) => {
+    for (const shape of UPDATES[sizeOf(variant)]) await besidePeer(bench, variant, shape);
+    if (sizeOf(variant) !== 'text') await shared(bench, variant);
   });
 }
 
 async function besidePeer(
   { policy, peer, dir, threads }: PolicyBench,
-  size: ModelSize,
+  variant: Variant,
   shape: { count: number } & PromptSize,
 ) {
   const sequences = Array.from({ length: shape.count }, () => ({
@@ -41,11 +41,12 @@ async function besidePeer(
     });
     const own = (await policy.forward(batch)).logProbs;
     const mean = [...own].reduce((a, b) => a + b, 0) / own.length;
-    if (!(Math.abs(mean - logProbs) < 1e-4)) throw new Error(`update: ours computes ${mean}, the peer ${logProbs}`);
+    if (!(Math.abs(mean - logProbs) < (variant.endsWith('-bf16') ? 1e-2 : 1e-4)))
+      throw new Error(`update: ours computes ${mean}, the peer ${logProbs}`);
   }
   const update = updateOf(policy, batch, RESPONSE);
   await inTurns(
-    `update ${size}, ${shape.count} × (${shape.visual} visual + ${shape.text} + ${RESPONSE}); ${howTimed(threads, 5)}`,
+    `update ${variant}, ${shape.count} × (${shape.visual} visual + ${shape.text} + ${RESPONSE}); ${howTimed(threads, 5)}`,
     { ours: () => secondsOf(update), ...(peer && { [peerName(peer.ready)]: askPeer(peer, { work: 'update' }) }) },
     { threads },
   );
@@ -53,7 +54,7 @@ async function besidePeer(
 }
 
 /** Prompts of text: pictures are computed once in any case. */
-async function shared({ policy, threads }: PolicyBench, size: ModelSize) {
+async function shared({ policy, threads }: PolicyBench, variant: Variant) {
   const prompts = Array.from({ length: GROUPS.prompts }, () => promptOf(policy, GROUPS));
   const sequences = prompts.flatMap((prompt) =>
     Array.from({ length: GROUPS.rollouts }, () => ({ prompt, response: responseOf(policy, RESPONSE) })),
@@ -62,7 +63,7 @@ async function shared({ policy, threads }: PolicyBench, size: ModelSize) {
     updateOf(policy, packSequences(policy, sequences, share), RESPONSE),
   );
   await inTurns(
-    `update ${size}, ${GROUPS.prompts} prompts of ${GROUPS.text} × ${GROUPS.rollouts} responses of ${RESPONSE}; ${howTimed(threads, 5)}`,
+    `update ${variant}, ${GROUPS.prompts} prompts of ${GROUPS.text} × ${GROUPS.rollouts} responses of ${RESPONSE}; ${howTimed(threads, 5)}`,
     { 'prompts shared': () => secondsOf(once!), 'not shared': () => secondsOf(anew!) },
     { threads },
   );

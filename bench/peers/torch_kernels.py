@@ -1,7 +1,7 @@
 """The work of kernels by PyTorch, tuned, on one thread. (Not kernels.py: transformers imports a package of that name if there is one.)
 
 Lines of JSON in, one each out, after a first one of versions:
-    {"kernel": "gemm", "dims": {"M": 512, …}}  →  {"ways": ["torch"]}  what is to be timed from now on; none where it is not known
+    {"kernel": "gemm", "dims": {"M": 512, …}, "dtype": "float32"}  →  {"ways": ["torch"]}  what is to be timed from now on; none where it is not known
     {"way": "torch", "count": 5}               →  {"seconds": 0.01}   CPU seconds of one call, mean of `count`
 
 A backward kernel is timed alone, over the graph of a forward pass that was made before.
@@ -69,7 +69,7 @@ def gemm(M, N, K):
 
 
 def log_probs_and_entropy(hidden, weight, targets):
-    log_p = F.log_softmax(hidden @ weight.t(), -1)
+    log_p = F.log_softmax((hidden @ weight.t()).float(), -1)
     return log_p.gather(-1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
 
 
@@ -240,6 +240,7 @@ for line in sys.stdin:
     ask = json.loads(line)
     if "kernel" in ask:
         make = BY_NAME.get(ask["kernel"])
+        torch.set_default_dtype(getattr(torch, ask["dtype"]))
         made = make(**ask["dims"]) if make else None
         ways = made if isinstance(made, dict) else {"torch": made} if made else {}
         answer({"ways": list(ways)})

@@ -14,8 +14,11 @@ type AnyKernel = Kernel<any, any, any, any>;
 /** Something else that does the same work, for a ratio measured in the same run. */
 export interface Peer {
   name: string;
-  /** prepares once; the returned function does the work once */
-  prepare(args: Record<string, TypedArray | readonly TypedArray[] | number>, dims: Dims): () => void;
+  /** prepares once; the returned function does the work once, or tells the seconds of one of `count` times */
+  prepare(
+    args: Record<string, TypedArray | readonly TypedArray[] | number>,
+    dims: Dims,
+  ): (() => void) | { seconds(count: number): Promise<number> };
 }
 
 export interface KernelBench {
@@ -71,10 +74,11 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
 async function peersOf(name: string, bench: KernelBench, plain: Record<string, unknown>, dims: Dims) {
   const own = (bench.peers ?? []).map((peer) => {
     const run = peer.prepare(plain as never, dims);
+    if (typeof run !== 'function') return { name: peer.name, seconds: run.seconds };
     return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
   });
   const peers = [];
-  for (const peer of [...(await torchPeers(name, dims)), ...own])
+  for (const peer of [...(await torchPeers(name, dims, savedBytes(plain) > 0)), ...own])
     peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
   return peers;
 }

@@ -13,6 +13,11 @@ export interface Ready {
   versions: Record<string, string>;
 }
 
+/** A size of policy, with weights in f32 or, by the ending, in bf16. */
+export type Variant = ModelSize | `${ModelSize}-bf16`;
+export const sizeOf = (variant: Variant) => variant.replace(/-bf16$/, '') as ModelSize;
+const isBf16 = (variant: Variant) => variant.endsWith('-bf16');
+
 /** A policy of some size, and transformers with the same checkpoint where `G2RPO_PEER_PYTHON` names a Python that has it. */
 export interface PolicyBench {
   dir: string;
@@ -22,22 +27,25 @@ export interface PolicyBench {
 }
 
 /** Calls `measure` with a new policy of each size in turn. */
-export async function forSizes(
-  sizes: readonly ModelSize[],
-  measure: (bench: PolicyBench, size: ModelSize) => Promise<void>,
+export async function forSizes<V extends Variant>(
+  variants: readonly V[],
+  measure: (bench: PolicyBench, variant: V) => Promise<void>,
 ) {
   const { threads = 1, peerPython, device = 'cpu' } = environment();
   native().setThreads(threads);
-  for (const size of sizes) {
+  for (const variant of variants) {
     const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
     let peer: PolicyBench['peer'];
     try {
-      const folder = await writeModel(dir, size);
-      const policy = await Policy.load(folder);
+      const folder = await writeModel(dir, sizeOf(variant));
+      const [dtype, peerDtype] = isBf16(variant) ? (['bf16', 'bfloat16'] as const) : (['f32', 'float32'] as const);
+      const policy = await Policy.load(folder, { dtype });
       const script = fileURLToPath(new URL('../peers/policy.py', import.meta.url));
       if (peerPython !== undefined)
-        peer = await startLinePeer<Ready>(peerPython, [script, folder, '--threads', `${threads}`, '--device', device]);
-      await measure({ dir, policy, threads, peer }, size);
+        peer = await startLinePeer<Ready>(peerPython, [
+          ...[script, folder, '--threads', `${threads}`, '--device', device, '--dtype', peerDtype],
+        ]);
+      await measure({ dir, policy, threads, peer }, variant);
       policy.dispose();
     } finally {
       peer?.close();

@@ -18,11 +18,11 @@ function process(): Promise<LinePeer<Ready>> | undefined {
   ]));
 }
 
-/** The ways in which PyTorch does a kernel's work (peers/torch_kernels.py): CPU seconds of one call, mean of `count`. None where it is not measured. */
-export async function torchPeers(kernel: string, dims: Dims) {
+/** The ways in which PyTorch does a kernel's work (peers/torch_kernels.py), all of it in bf16 if weights are: CPU seconds of one call, mean of `count`. None where it is not measured. */
+export async function torchPeers(kernel: string, dims: Dims, bf16 = false) {
   const peer = await process();
   if (!peer) return [];
-  const { ways } = await peer.ask<{ ways: string[] }>({ kernel, dims });
+  const { ways } = await peer.ask<{ ways: string[] }>({ kernel, dims, dtype: bf16 ? 'bfloat16' : 'float32' });
   return ways.map((way) => ({
     name: way === 'torch' ? `torch ${peer.ready.versions['torch']}` : way,
     seconds: async (count: number) => (await peer.ask<{ seconds: number }>({ way, count })).seconds,

@@ -58,6 +58,21 @@ describe('activations of a pass', () => {
     },
   );
 
+  // the specification, §14.3, in f32: inputs of layers, and of one layer what its backward pass needs, and as many gradients
+  it.each([
+    ['2B', { hidden: 2048, layers: 28, heads: 16, mlp: 6144 }],
+    ['4B', { hidden: 2560, layers: 36, heads: 32, mlp: 9728 }],
+    ['8B', { hidden: 4096, layers: 36, heads: 32, mlp: 12_288 }],
+  ])('of a row of %s with full recomputation: within 15 %% of the specification', async (_, text) => {
+    const { config } = await openCheckpoint(policyDir);
+    const model = { ...config, text: { ...config.text, kvHeads: 8, headDim: 128, vocab: 151_936, ...text } };
+    const [query, key] = [128 * text.heads, 128 * 8];
+    const working = 2 * (2 * text.hidden + 2 * query + 2 * key + 2 * text.mlp);
+    const wanted = 4 * (text.hidden * text.layers + working);
+    const planned = activationBytes(model, { rows: 1, patches: 0, targets: 0 }, 'full');
+    expect(Math.abs(planned / wanted - 1)).toBeLessThan(0.15);
+  });
+
   it('operations are twice the weights of products for every row, and the head for every target', async () => {
     const { config } = await openCheckpoint(policyDir);
     const { text, tied } = config;

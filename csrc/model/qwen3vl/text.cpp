@@ -188,8 +188,6 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   const auto& t = c_.text;
   const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch(stream);
-  const size_t mlp = t.moe.experts ? 0 : t.mlp;
-  const auto d_activated = Rows<T>::take(n * mlp, narrow_, scratch), d_up = Rows<T>::take(n * mlp, narrow_, scratch);
   T* d_normed = scratch.take<T>(n * h);
   const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
   T* d_q = scratch.take<T>(n * qs);
@@ -210,11 +208,12 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
     if (t.moe.experts) {
       moe_backward<T>(stream, t, w.moe, n, g, s.normed2.wide, s.moe, d_normed);
     } else {
+      const auto d_activated = s.activated, d_gate = s.activated, d_up = s.up;  // in the place of what nobody reads any more
       linear_backward<T>(stream, n, t.mlp, h, handed, s.activated, w.down, nullptr, d_activated);
       run(stream, SwiGluBackward<T>{matrix<const T>(d_activated.wide, n, t.mlp), matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp),
-                                    matrix(d_activated.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_activated.narrow, s.gate.narrow, s.up.narrow,
-                                    d_activated.narrow, d_up.narrow});
-      linear_backward<T>(stream, n, h, t.mlp, d_activated, s.normed2, w.gate, nullptr, d_normed);
+                                    matrix(d_gate.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_activated.narrow, s.gate.narrow, s.up.narrow,
+                                    d_gate.narrow, d_up.narrow});
+      linear_backward<T>(stream, n, h, t.mlp, d_gate, s.normed2, w.gate, nullptr, d_normed);
       linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, d_normed, true);
     }
     rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, g, handed);

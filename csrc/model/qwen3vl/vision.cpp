@@ -228,7 +228,7 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   const auto& v = c_.vision;
   const size_t h = v.hidden, d = v.head_dim();
   Scratch scratch(stream);
-  T* d_activated = scratch.take<T>(n * v.mlp);
+  T* d_activated = narrow_ ? scratch.take<T>(n * v.mlp) : s.activated.wide;  // which nobody reads any more then
   const auto d_hidden = Rows<T>::beside(d_activated, n * v.mlp, narrow_, scratch);
   T* d_rows = scratch.take<T>(n * h);
   const auto d_attended = Rows<T>::beside(d_rows, n * h, narrow_, scratch);

@@ -36,7 +36,7 @@ function textLayer({ text: t }: ModelConfig, narrow: boolean) {
     backward:
       F32 * (mlp.active * t.hidden + t.hidden + query + 2 * key) +
       half * query +
-      wide * 2 * mlp.width +
+      (t.moe ? F32 * 2 * mlp.width : 0) + // of one MLP they take the place of what it has made
       beside * (query + 2 * key + t.hidden),
   };
 }
@@ -56,7 +56,7 @@ function visionBlock({ vision: v }: ModelConfig, narrow: boolean) {
     input: F32 * v.hidden,
     products: F32 * (4 * v.hidden + v.heads + v.mlp) + half * v.hidden,
     rowwise: F32 * 4 + half * (2 * v.hidden + v.mlp),
-    backward: F32 * (5 * v.hidden + v.mlp) + beside * (v.mlp + 5 * v.hidden),
+    backward: F32 * (5 * v.hidden + (narrow ? v.mlp : 0)) + beside * (v.mlp + 5 * v.hidden),
   };
 }
 
