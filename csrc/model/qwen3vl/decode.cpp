@@ -169,7 +169,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   }
   const T* const end = inner.take<T>(1);
   const auto layers = [&](size_t first, size_t m) {
-    const size_t mlp = t.moe.experts ? 0 : t.mlp, heads = m * t.heads, kv_heads = m * t.kv_heads;
+    const size_t mlp = t.moe.experts ? 0 : t.mlp;
     T *at = x + first * h, *norm = normed + first * h, *root = rstd + first * t.heads, *cos = cosine + first * d / 2, *sin = sine + first * d / 2;
     T *q_product = s.q + first * qs, *k_product = s.k + first * ks, *value = s.v + first * ks, *query = q + first * qs, *key = k + first * ks;
     T *attended = s.attended.wide + first * qs, *middle = s.middle + first * h, *gate = s.gate.wide + first * mlp, *up = s.up.wide + first * mlp;
@@ -179,10 +179,8 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
       linear(stream, m, h, qs, norm, w.q, q_product);
       linear(stream, m, h, ks, norm, w.k, k_product);
       linear(stream, m, h, ks, norm, w.v, value);
-      rms_norm(stream, heads, d, q_product, w.q_norm, t.epsilon, query, root);
-      rms_norm(stream, kv_heads, d, k_product, w.k_norm, t.epsilon, key, root);
-      text_.rope(stream, m, t.heads, cos, sin, query, false);
-      text_.rope(stream, m, t.kv_heads, cos, sin, key, false);
+      text_.norm_heads(stream, m, t.heads, cos, sin, q_product, w.q_norm, query, root);
+      text_.norm_heads(stream, m, t.kv_heads, cos, sin, k_product, w.k_norm, key, root);
       cache_.write(stream, l, {slot_of.data + first, m}, {in_order.data, m}, m, key, value);
       attend(l, first, m, query, attended, workspace);
       linear<T>(stream, m, qs, h, attended, w.o, middle, nullptr, at);

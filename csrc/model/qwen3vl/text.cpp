@@ -28,27 +28,18 @@ void TextModel<T>::rope_table(Stream& stream, const std::vector<int32_t>& positi
 }
 
 template <class T>
-void TextModel<T>::rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const {
-  const size_t d = c_.text.head_dim;
-  run(stream, Rotary<T>{matrix(cosine, rows, d / 2), matrix(sine, rows, d / 2), cube(x, rows, heads, d), inverse});
-}
-
-template <class T>
-void TextModel<T>::norm_heads(Stream& stream, size_t first, size_t rows, size_t heads, const T* x, const Parameter<T>& norm, T* y, T* rstd) const {
+void TextModel<T>::norm_heads(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, const T* x, const Parameter<T>& norm, T* y, T* rstd) const {
   const size_t d = c_.text.head_dim, n = rows * heads;
-  const T *cosine = cosine_ + first * d / 2, *sine = sine_ + first * d / 2;
   RmsNorm<T> op{matrix(x, n, d), vector<const T>(norm.weight, d), c_.text.epsilon, matrix(y, n, d), vector(rstd, n)};
-  if (stream.accelerator) op.turn = {cosine, sine, heads};
+  op.turn = {cosine, sine, heads};
   run(stream, op);
-  if (!stream.accelerator) rope(stream, rows, heads, cosine, sine, y, false);
 }
 
 template <class T>
 void TextModel<T>::norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const {
   const size_t d = c_.text.head_dim, n = rows * heads;
-  if (!stream.accelerator) rope(stream, rows, heads, cosine_, sine_, dY, true);
   RmsNormBackward<T> op{matrix<const T>(dY, n, d), matrix(x, n, d), vector<const T>(norm.weight, d), vector(rstd, n), {}, vector(norm.gradient, d), matrix(dX.wide, n, d), dX.narrow};
-  if (stream.accelerator) op.turn = {cosine_, sine_, heads};
+  op.turn = {cosine_, sine_, heads};
   run(stream, op);
 }
 
@@ -107,8 +98,9 @@ void TextModel<T>::layer_forward(Stream& stream, size_t n, const TextLayer<T>& w
       linear(stream, m, h, ks, normed, w.k, k);
       linear(stream, m, h, ks, normed, w.v, s.v + r * ks);
     }
-    norm_heads(stream, r, m, t.heads, q, w.q_norm, q_roped, s.q_rstd + r * t.heads);
-    norm_heads(stream, r, m, t.kv_heads, k, w.k_norm, k_roped, s.k_rstd + r * t.kv_heads);
+    const T *cosine = cosine_ + r * d / 2, *sine = sine_ + r * d / 2;
+    norm_heads(stream, m, t.heads, cosine, sine, q, w.q_norm, q_roped, s.q_rstd + r * t.heads);
+    norm_heads(stream, m, t.kv_heads, cosine, sine, k, w.k_norm, k_roped, s.k_rstd + r * t.kv_heads);
   });
   if (products) {
     Attention<T> attention{cube<const T>(s.q_roped, n, t.heads, d), cube<const T>(s.k_roped - past * ks, past + n, t.kv_heads, d),

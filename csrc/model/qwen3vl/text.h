@@ -60,15 +60,15 @@ template <class T> class TextModel {
 
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
   void rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const;
-  void rope(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, T* x, bool inverse) const;
+  /** y [rows, heads, head_dim] = x normed, and turned by the rows' angles. */
+  void norm_heads(Stream& stream, size_t rows, size_t heads, const T* cosine, const T* sine, const T* x, const Parameter<T>& norm, T* y, T* rstd) const;
   /** Room for the results of a layer's matrix products and of attention, some of them in bf16 if `narrow`; before its values there is room for those of `past` rows. */
   void take_products(size_t rows, State& s, Scratch& scratch, size_t past = 0, bool narrow = false) const;
 
  private:
   /** For what follows from them, and the keys of `past` rows. */
   void take_rowwise(size_t rows, State& s, Scratch& scratch, size_t past) const;
-  /** y [rows, heads, head_dim] = x normed and turned; and the gradient of it, for which dY may be overwritten. `first` is the first row. */
-  void norm_heads(Stream& stream, size_t first, size_t rows, size_t heads, const T* x, const Parameter<T>& norm, T* y, T* rstd) const;
+  /** The gradient of that, all rows of the pass; dY may be overwritten. */
   void norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const;
   /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
   void layer_forward(Stream& stream, size_t rows, const TextLayer<T>& weights, const State& s, bool products, T* out, size_t past = 0);

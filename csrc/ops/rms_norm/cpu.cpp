@@ -3,6 +3,7 @@
 
 #include "../../backends/cpu/lanes.h"
 #include "../../core/arena.h"
+#include "../rotary/turn.h"
 
 namespace g2rpo {
 
@@ -24,6 +25,12 @@ template <class T> G2_INLINE T squares(const T* x, size_t n) {
   return sum<T>(a + b);
 }
 
+/** Row r is a head of the token r / heads. */
+template <class T> G2_INLINE void turn_row(T* row, const HeadTurn<T>& turn, size_t r, size_t width, T sign) {
+  const size_t half = width / 2, at = r / turn.heads * half;
+  turn_head(row, turn.cosine + at, turn.sine + at, half, sign);
+}
+
 }  // namespace
 
 KERNEL_REAL(cpu, RmsNorm) {
@@ -37,6 +44,7 @@ KERNEL_REAL(cpu, RmsNorm) {
       for_lanes<T>(0, width, [&](size_t i, auto at) G2_INLINED {
         at.store(y + i, at.load(op.weight.data + i) * (at.load(x + i) * splat(rstd)));
       });
+      if (op.turn.heads) turn_row(y, op.turn, r, width, T(1));
       op.rstd[r] = rstd;
     }
   });
@@ -54,6 +62,7 @@ KERNEL_REAL(cpu, RmsNormBackward) {
     for (size_t r = begin; r < end; r++) {
       const T* x = op.x.data + r * width;
       const T* dy = op.dY.data + r * width;
+      if (op.turn.heads) turn_row(const_cast<T*>(dy), op.turn, r, width, T(-1));
       const T* w = op.weight.data;
       const T* residual = op.residual ? op.residual.data + r * width : nullptr;
       T* dx = op.dX.data + r * width;

@@ -22,7 +22,7 @@ template <class T> struct RmsNorm {
   View<T> rstd;
   /** y in bf16, in its place: on a GPU */
   bf16* narrow_y = nullptr;
-  /** y is turned in the end, and then not in bf16: on a GPU */
+  /** y is turned in the end, and then not in bf16 */
   HeadTurn<T> turn{};
   G2_INLINE static RmsNorm read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next()};
@@ -45,7 +45,7 @@ template <class T> struct RmsNormBackward {
   View<T> dX;
   /** dX once more in bf16, or alone: on a GPU */
   bf16* narrow_dX = nullptr;
-  /** dY is of a y that was turned, and need not stay what it is: on a GPU */
+  /** dY is of a y that was turned, and need not stay what it is */
   HeadTurn<T> turn{};
   G2_INLINE static RmsNormBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};

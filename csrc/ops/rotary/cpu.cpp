@@ -2,6 +2,7 @@
 #include "op.h"
 
 #include "../../backends/cpu/rows.h"
+#include "turn.h"
 
 namespace g2rpo {
 
@@ -33,20 +34,8 @@ KERNEL_REAL(cpu, Rotary) {
   const size_t stride = op.row_stride ? op.row_stride : heads * width;
   const T sign = op.inverse ? T(-1) : T(1);
   for_blocks(stream, rows, kBlock / (heads * width) + 1, [&](size_t begin, size_t end) {
-    for (size_t s = begin; s < end; s++) {
-      const T* cosine = op.cosine.data + s * half;
-      const T* sine = op.sine.data + s * half;
-      for (size_t h = 0; h < heads; h++) {
-        T* x1 = op.x.data + s * stride + h * width;
-        T* x2 = x1 + half;
-        for_lanes<T>(0, half, [&](size_t i, auto at) G2_INLINED {
-          const Vec<T> c = at.load(cosine + i), sn = at.load(sine + i) * splat(sign);
-          const Vec<T> a = at.load(x1 + i), b = at.load(x2 + i);
-          at.store(x1 + i, fma(a, c, -(b * sn)));
-          at.store(x2 + i, fma(b, c, a * sn));
-        });
-      }
-    }
+    for (size_t s = begin; s < end; s++)
+      for (size_t h = 0; h < heads; h++) turn_head(op.x.data + s * stride + h * width, op.cosine.data + s * half, op.sine.data + s * half, half, sign);
   });
 }
 
