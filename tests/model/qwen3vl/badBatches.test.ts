@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
 import { likelihood } from '../../../lib/train/likelihood.ts';
+import { rejectionOf } from '../../support/thrown.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
 let policy: Policy;
@@ -35,4 +36,56 @@ it.each<[string, PolicyBatch]>([
       (await gradient!.read()).every((g) => g === 0),
       name,
     ).toBe(true);
+});
+
+const good = () => batchOf([1, 2, 3], [2, 3]);
+const prompt = (positions: number[]) => ({
+  ...{ inputIds: Int32Array.of(1, 2), positionIds: Int32Array.from(positions) },
+  ...{ ropeDelta: 0, images: [], visualRows: new Int32Array() },
+});
+it.each<[string, () => Promise<unknown>, string]>([
+  [
+    'a negative position',
+    () => policy.forward({ ...good(), positionIds: Int32Array.of(0, 1, 2, 0, -5, 2, 0, 1, 2) }),
+    'positionIds[4] must be in [0, 1073741824); got -5',
+  ],
+  [
+    'the same of a prompt',
+    () => policy.submit({ prompt: prompt([0, 1, 0, -5, 0, 1]), maxTokens: 1 }),
+    'positionIds[3] must be in [0, 1073741824); got -5',
+  ],
+  [
+    'a position far away',
+    () => policy.forward({ ...good(), positionIds: new Int32Array(9).fill(2 ** 31 - 1) }),
+    'positionIds[0] must be in [0, 1073741824); got 2147483647',
+  ],
+  [
+    'the same of a prompt',
+    () => policy.submit({ prompt: prompt([0, 1, 0, 1, 0, 2 ** 30]), maxTokens: 1 }),
+    'positionIds[5] must be in [0, 1073741824); got 1073741824',
+  ],
+  [
+    'a target behind the vocabulary',
+    () => policy.forwardBackward(batchOf([1, 2, 3], [2, 320]), likelihood(2)),
+    'targetIds[1] must be in [0, 320); got 320',
+  ],
+  [
+    'a target of no row',
+    () => policy.forward({ ...good(), targetRows: Int32Array.of(0, 3) }),
+    'targetRows[1] must be in [0, 3); got 3',
+  ],
+  ['logits of no row', () => policy.logits(good(), Int32Array.of(2, -1)), 'rows[1] must be in [0, 3); got -1'],
+  [
+    'a visual token of no row',
+    () => policy.forward({ ...good(), visualRows: Int32Array.of(7), visualSource: Int32Array.of(0) }),
+    'visualRows[0] must be in [0, 3); got 7',
+  ],
+  [
+    'one that no picture has',
+    () => policy.forward({ ...good(), visualRows: Int32Array.of(1), visualSource: Int32Array.of(0) }),
+    'visualSource[0] must be in [0, 0); got 0',
+  ],
+])('%s is told with its place', async (_, call, message) => {
+  // prettier-ignore
+  expect(await rejectionOf(call())).toMatchObject({ code: 'INVALID_ARGUMENT', message: `batch: ${message}` });
 });
