@@ -237,6 +237,7 @@ export class Policy {
   /** Logits of some rows, [rows, vocab], before any temperature. */
   async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
     const input = toNative(batch, this);
+    wantList('policy', 'rows', rows);
     return this.#call(() => this.#native.logits({ ...input, rows }));
   }
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Policy, type PolicyBatch } from '../../../lib/model/qwen3vl/policy.ts';
 import { likelihood } from '../../../lib/train/likelihood.ts';
+import { detached } from '../../support/detached.ts';
 import { rejectionOf } from '../../support/thrown.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
@@ -88,4 +89,28 @@ it.each<[string, () => Promise<unknown>, string]>([
 ])('%s is told with its place', async (_, call, message) => {
   // prettier-ignore
   expect(await rejectionOf(call())).toMatchObject({ code: 'INVALID_ARGUMENT', message: `batch: ${message}` });
+});
+
+const lists = Object.keys(batchOf([])).filter((key) => key !== 'images') as Exclude<keyof PolicyBatch, 'images'>[];
+it.each(lists)('%s whose memory was given away is named, and so is one that is not there', async (key) => {
+  const calls: ((batch: PolicyBatch) => Promise<unknown>)[] = [
+    (batch) => policy.forward(batch),
+    (batch) => policy.forwardBackward(batch, likelihood(2)),
+    (batch) => policy.logits(batch, Int32Array.of(0)),
+  ];
+  for (const call of calls) {
+    const gone = { ...good(), [key]: detached(Int32Array.of(1)) };
+    const message = `policy: ${key} must be a list with its memory; got Int32Array whose buffer is detached`;
+    expect(await rejectionOf(call(gone))).toMatchObject({ code: 'INVALID_ARGUMENT', message });
+    const without = await rejectionOf(call({ ...good(), [key]: undefined }));
+    expect(without.message).toBe(`policy: ${key} must be a list; got undefined`);
+  }
+});
+
+it('rows of logits whose memory was given away are refused, as lists of a loss are', async () => {
+  const rows = await rejectionOf(policy.logits(good(), detached(Int32Array.of(0))));
+  expect(rows.message).toMatch(/^policy: rows must be a list with its memory/);
+  const loss = { ...likelihood(2), weights: detached(new Float32Array(2)) };
+  const weights = await rejectionOf(policy.forwardBackward(good(), loss));
+  expect(weights.message).toMatch(/^loss: weights must be a list with its memory/);
 });
