@@ -251,7 +251,8 @@ export class Policy {
    * Samples n responses to a prompt, together with whatever else is under way: requests that are submitted while others are sampled
    * begin as soon as there is room for them, in the order of arrival. Prompt and pictures are computed once, whatever n. Ids of the
    * vision placeholders are never sampled. A response ends at a stop id, a stop sequence, or as soon as its text holds a stop string; the
-   * token that ended it stays in it. The weights must stay as they are as long as anything is under way.
+   * token that ended it stays in it. The weights must stay as they are as long as anything is under way, and the pixels of pictures until the
+   * next turn of the event loop, when they are copied once for all requests that show them; of everything else the call takes a copy.
    *
    * @throws INVALID_ARGUMENT  an option outside its domain; more tokens than the cache can hold; weights were written meanwhile
    * @throws NON_FINITE        logits of a response are NaN or infinite

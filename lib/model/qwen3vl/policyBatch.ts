@@ -170,8 +170,8 @@ export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): P
   };
 }
 
-/** A prompt as `Policy.encode` makes them, or somebody else. */
-function wantPrompt(prompt: EncodedPrompt, merge: number): void {
+/** @throws INVALID_ARGUMENT  no prompt as `Policy.encode` makes them, or somebody else */
+export function wantPrompt(prompt: EncodedPrompt, merge: number): void {
   wantObject('prompt', 'prompt', prompt);
   const { inputIds, positionIds, visualRows, images } = prompt;
   for (const [name, list] of Object.entries({ inputIds, positionIds, visualRows })) wantList('prompt', name, list);
