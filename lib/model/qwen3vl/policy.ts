@@ -95,6 +95,7 @@ export class Policy {
   readonly #lora: LoraOptions | undefined;
   readonly #native: NativePolicy;
   readonly #sampler: Sampler;
+  #disposed = false;
 
   private constructor(parts: PolicyParts, native: NativePolicy) {
     this.dir = parts.dir;
@@ -289,6 +290,7 @@ export class Policy {
 
   /** Weights follow what they are made of: to be called whenever something of `trained` has been written into. */
   refresh(): void {
+    this.#wantThere();
     for (const adapter of this.#set.adapters) merge(adapter);
   }
 
@@ -297,6 +299,7 @@ export class Policy {
     dir: string,
     { dtype = 'bfloat16', expertLayout }: { dtype?: 'bfloat16' | 'float32'; expertLayout?: ExpertLayout } = {},
   ): Promise<void> {
+    this.#wantThere();
     const { parameters, config } = this;
     const files = { ...this.#files };
     async function* weights() {
@@ -312,19 +315,25 @@ export class Policy {
    * @throws IO
    */
   async saveAdapter(dir: string): Promise<void> {
+    this.#wantThere();
     if (!this.#lora) throw new G2rpoError('INVALID_ARGUMENT', 'saveAdapter: the policy was loaded without lora');
     const tensors = tensorNames(this.config);
     await writePeft(dir, this.#set.adapters, { base: this.dir, alpha: this.#lora.alpha, tensors });
   }
 
-  /** Frees the weights. What is being sampled is rejected. */
+  /** Frees the weights when passes that were asked for have ended. What is being sampled is rejected, and whatever is asked from now on. */
   dispose(): void {
+    this.#disposed = true;
     this.#native.release();
     disposeParameters(this.#set);
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #wantThere(): void {
+    if (this.#disposed) throw new G2rpoError('DISPOSED', 'the policy has been disposed');
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {
