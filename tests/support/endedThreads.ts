@@ -24,8 +24,8 @@ if (isMainThread) {
     for (const prompt of [long, shown])
       policy.submit({ prompt, n: 20, maxTokens: 100_000, stopIds: [] }).catch(() => undefined);
   } else {
-    const batch = manyRows(2000);
-    for (let i = 0; i < 3; i++)
+    const batch = manyRows(400);
+    for (let i = 0; i < 20; i++)
       policy.forwardBackward(batch, likelihood(batch.targetIds.length)).catch(() => undefined);
   }
   parentPort!.postMessage('under way');
