@@ -199,10 +199,10 @@ export interface Reporter {
   /** Every scored rollout of a batch, kept or not, before the update with the number `step`. */
   rollouts?(step: number, rollouts: readonly ScoredRollout[]): void | Promise<void>;
   /**
-   * Called once, before anything else is reported: the run goes on behind this step. Rows of later ones are no longer
-   * true and move aside; −1 means that none is.
+   * Called once, before anything else is reported: the run goes on behind this step, and behind the validation of the step `validated`, if that is
+   * another one. Rows of later ones are no longer true and move aside; −1 means that none is.
    */
-  rewind(step: number): void | Promise<void>;
+  rewind(step: number, validated?: number): void | Promise<void>;
 }
 
 /** A row of metrics.jsonl. */

@@ -14,8 +14,12 @@ const { names, place, option, library, tests, environment } = process.argv.inclu
       place: join('build', 'threads'),
       option: 'G2RPO_TSAN',
       library: 'libtsan.so',
-      // what several threads do at once: loops of every kernel, the stream beside JavaScript, policies of worker threads
-      tests: ['tests/kernels', 'tests/model/qwen3vl/policy'],
+      // what several threads do at once: loops of every kernel, the stream beside JavaScript, policies of worker threads, requests that come,
+      // are aborted and are disposed of between the steps of others
+      tests: [
+        'tests/kernels',
+        ...['policy', 'engine', 'stopStrings', 'disposed'].map((name) => `tests/model/qwen3vl/${name}`),
+      ],
       // Node itself was not built with it, and is not looked at
       environment: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1:report_signal_unsafe=0:halt_on_error=1' },
     }
@@ -33,7 +37,7 @@ const { names, place, option, library, tests, environment } = process.argv.inclu
     };
 
 /** What it measures is not there to be measured: freed memory is kept back, to be watched. */
-const ABOUT_MEMORY = ['endedMemory', 'endedWorker', 'tensorMemory'];
+const ABOUT_MEMORY = ['cycles', 'endedMemory', 'endedWorker', 'tensorMemory'];
 
 const compiler = process.env.CXX ?? 'g++';
 const preloaded = spawnSync(compiler, [`-print-file-name=${library}`], { encoding: 'utf8' }).stdout?.trim() ?? '';

@@ -117,7 +117,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
             *norm = sink.squared_norm();
           },
           [=](napi_env env) -> napi_value {
-            auto o = scores_value(env, *scores);
+            auto o = loss_scores_value(env, *scores);
             o["squaredNorm"] = *norm;
             return o;
           });
@@ -126,7 +126,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
       throw Error("INVALID_ARGUMENT", "forwardBackward: gradients of this policy are not kept; give an update, which uses them at once");
     return start(info.Env(),
                  [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },
-                 [scores](Napi::Env env) -> Napi::Value { return scores_value(env, *scores); });
+                 [scores](Napi::Env env) -> Napi::Value { return loss_scores_value(env, *scores); });
   }
 
   Napi::Value update(const Napi::CallbackInfo& info) override {
@@ -187,10 +187,12 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto o = Napi::Object::New(env);
     o["logProbs"] = typed(env, s.log_probs);
     o["entropy"] = typed(env, s.entropy);
-    if (!s.loss.empty() || !s.clipped.empty()) {
-      o["loss"] = typed(env, s.loss);
-      o["clipped"] = typed(env, s.clipped);
-    }
+    return o;
+  }
+  static Napi::Object loss_scores_value(Napi::Env env, const Scores<T>& s) {
+    auto o = scores_value(env, s);
+    o["loss"] = typed(env, s.loss);
+    o["clipped"] = typed(env, s.clipped);
     return o;
   }
 

@@ -1,4 +1,4 @@
-import { G2rpoError, nearestName } from '../runtime/errors.ts';
+import { G2rpoError, nearestName, wantList } from '../runtime/errors.ts';
 import { callNative, fromNative, native } from '../runtime/native.ts';
 import {
   ARRAYS,
@@ -319,6 +319,7 @@ function bind(plan: Plan, args: Record<string, unknown>): Bound {
         `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${typeof given}`,
       );
     const dtype = isTensor ? given.dtype : dtypeOf(given);
+    if (!isTensor) wantList(name, key, given);
     const shape = isTensor ? given.shape : [(given as TypedArray).length];
     checkDtype(name, key, spec, dtype, shape, chosen);
     choose(chosen, spec, dtype);

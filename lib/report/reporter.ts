@@ -62,12 +62,13 @@ export function createReporter(options: ReporterOptions): Reporter & { close(): 
   };
 
   return {
-    async rewind(step) {
+    async rewind(step, validated = step) {
       first = undefined;
       latest = {};
       for (const each of logs.values()) await each.close();
-      logs.set('metrics', await openStepLog(dir, 'metrics', step, remember));
-      logs.set('samples', await openStepLog(dir, 'samples', step));
+      const last = (row: LogRow) => (Object.keys(row).some((name) => name.startsWith('val/')) ? validated : step);
+      logs.set('metrics', await openStepLog(dir, 'metrics', last, remember));
+      logs.set('samples', await openStepLog(dir, 'samples', validated));
       if (rollouts) logs.set('rollouts', await openStepLog(dir, 'rollouts', step));
     },
     async step(report) {

@@ -28,21 +28,22 @@ export interface StepLog {
  * half written moves there too, as `{"unreadable": "…"}`. A power cut at any moment loses no row and doubles none in
  * `<name>.jsonl`.
  *
- * @param afterStep  rows up to here stay; −1 keeps none
+ * @param afterStep  rows up to here stay, or up to what it says of a row; −1 keeps none
  * @param onKept     is shown every row that stays, in order
  * @throws IO  the file system refused
  */
 export async function openStepLog(
   dir: string,
   name: string,
-  afterStep: number,
+  afterStep: number | ((row: LogRow) => number),
   onKept: (row: LogRow) => void = () => undefined,
 ): Promise<StepLog> {
   const path = join(dir, `${name}.jsonl`);
   try {
     await mkdir(dir, { recursive: true });
     const text = await textOf(path);
-    const { keep, move, last } = sort(text, afterStep, onKept);
+    const lastOf = typeof afterStep === 'number' ? () => afterStep : afterStep;
+    const { keep, move, last } = sort(text, lastOf, onKept);
     if (keep !== text) {
       const replaced = join(dir, `${name}.replaced.jsonl`);
       // after a power cut between the two steps below, the same rows come to be moved again
@@ -59,12 +60,12 @@ export async function openStepLog(
 }
 
 /** The text to keep and the text to move, both of whole lines, and the last step that stays. */
-function sort(text: string, afterStep: number, onKept: (row: LogRow) => void) {
+function sort(text: string, lastOf: (row: LogRow) => number, onKept: (row: LogRow) => void) {
   let [keep, move, last] = ['', '', -1];
   for (const line of text.split('\n')) {
     if (line === '') continue;
     const row = rowOf(line);
-    if (row && row.step <= afterStep) {
+    if (row && row.step <= lastOf(row)) {
       keep += `${line}\n`;
       last = row.step;
       onKept(row);

@@ -129,10 +129,12 @@ export class Tensor<D extends DType = DType> {
    * Replaces the values, after everything enqueued before.
    *
    * @throws DTYPE_MISMATCH, SHAPE_MISMATCH  another element type or number of elements
+   * @throws INVALID_ARGUMENT  the array's memory was given to another thread
    */
   write(array: TypedArray): void {
     if (dtypeOf(array) !== this.dtype)
       throw new G2rpoError('DTYPE_MISMATCH', `write: ${this} was wanted; got ${dtypeOf(array)}`);
+    wantList('write', 'array', array);
     if (array.length !== this.size)
       throw new G2rpoError('SHAPE_MISMATCH', `write: ${this} holds ${this.size} elements; got ${array.length}`);
     callNative((n) => n.write(this.handle, ownMemory(array)));
@@ -184,6 +186,7 @@ type DTypeOf<A extends TypedArray> = { [D in DType]: A extends ArrayOf<D> ? D : 
  *
  * @param shape  defaults to one dimension
  * @throws SHAPE_MISMATCH  the shape does not hold as many elements
+ * @throws INVALID_ARGUMENT  the array's memory was given to another thread
  */
 export function tensor<A extends TypedArray>(
   array: A,
@@ -191,6 +194,7 @@ export function tensor<A extends TypedArray>(
   scope?: Scope,
 ): Tensor<DTypeOf<A>> {
   const dtype = dtypeOf(array);
+  wantList('tensor', 'array', array);
   wantList('tensor', 'shape', shape);
   const size = sizeOf(shape);
   if (size !== array.length || shape.some((d) => !Number.isInteger(d) || d < 0))

@@ -256,7 +256,7 @@ function phasesOf(
 /** Prompts once and behind them `responses` tokens, in rollouts of which `each` share a prompt. */
 function passOf(prompt: PromptShape, prompts: number, responses: number, each: number): PassSize {
   const length = responses / Math.max(1, prompts * each);
-  const rows = prompts * prompt.tokens + responses;
+  const rows = prompts * prompt.tokens + Math.max(0, responses - prompts * each); // a last token is a target alone
   return {
     rows,
     patches: prompts * prompt.patches,
@@ -281,8 +281,8 @@ async function speedOf({ text }: ModelConfig): Promise<number> {
   using scope = new Scope();
   const M = 512;
   const args = {
-    x: scope.keep(zeros('f32', [M, text.hidden])),
-    weight: scope.keep(zeros('f32', [text.mlp, text.hidden])),
+    x: zeros('f32', [M, text.hidden], scope),
+    weight: zeros('f32', [text.mlp, text.hidden], scope),
   };
   const count = Math.max(1, Math.round(2e9 / (2 * M * text.hidden * text.mlp)));
   await linear.time(args, Math.min(3, count));

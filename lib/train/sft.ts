@@ -17,7 +17,7 @@ import { now } from './run.ts';
 import { holdToLimit, onlyPart, RowBudget, withRemedy } from './rowBudget.ts';
 import { rowOptionsOf } from './scoredBy.ts';
 import { learningRateAt } from './schedule.ts';
-import { noteSkipped, type TrainResult } from './train.ts';
+import { noteSkipped, rewindTo, unlessStopped, type TrainResult } from './train.ts';
 import { NOT_EXPORTED, openTrainee } from './trainee.ts';
 
 interface SftState {
@@ -28,6 +28,8 @@ interface SftState {
   rows?: number;
   before: ValidationReport | undefined;
   after: ValidationReport | undefined;
+  /** as of `TrainState` */
+  validationDue?: boolean;
 }
 
 /**
@@ -55,8 +57,9 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
   try {
     let step = found?.step ?? 0;
     if (found) await reporter.note(`resuming at step ${step} from ${found.dir}`);
-    await reporter.rewind(found ? step : -1);
     let { before, after } = { before: state?.before, after: state?.after };
+    let due = state ? state.validationDue === true : config.eval.before;
+    await rewindTo(reporter, found ? step : -1, due);
     const answerer = answererOf(policy, rewards, {
       ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
@@ -64,8 +67,10 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
-      if (!heldOut) return;
-      after = await trainee.judged(() => validate(heldOut.prompts, answerer, { ...config.eval, step }));
+      due &&= heldOut !== undefined;
+      if (!due) return;
+      after = await trainee.judged(() => validate(heldOut!.prompts, answerer, { ...config.eval, step, signal }));
+      due = false;
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -73,7 +78,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       );
       await reporter.validation(after);
     };
-    if (!state && config.eval.before) await validateNow();
+    if (!signal?.aborted) await validateNow().catch(unlessStopped(signal));
 
     const total = config.phases.reduce((sum, phase) => sum + phase.steps, 0);
     const told = new Set<string>(); // why rows were left out
@@ -94,7 +99,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         sources.forEach((s, i) => s.stream.restore(state.streams[i]!));
       const save = async () => {
         const remembered: SftState = {
-          ...{ config, rows: budget.rows, before, after },
+          ...{ config, rows: budget.rows, before, after, ...(due && { validationDue: due }) },
           streams: sources.map((s) => s.stream.state()),
         };
         await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: remembered }, config.train);
@@ -111,7 +116,8 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         );
         step++;
         await reporter.step({ step, metrics });
-        if ((config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total) await validateNow();
+        due = (config.eval.everySteps > 0 && step % config.eval.everySteps === 0) || step === total;
+        await validateNow().catch(unlessStopped(signal));
         if (step % config.train.saveEverySteps === 0 || step === total) await save();
       }
       if (signal?.aborted) {
@@ -119,7 +125,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
         break;
       }
     }
-    const stopped = step < total;
+    const stopped = step < total || due;
     return { step, stopped, before, after, ...(stopped ? NOT_EXPORTED : await trainee.export(config.output)) };
   } catch (error) {
     throw withRemedy(error, config.train);

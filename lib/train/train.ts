@@ -38,6 +38,8 @@ export interface TrainState {
   /** the first and the latest validation */
   before: ValidationReport | undefined;
   after: ValidationReport | undefined;
+  /** whether the one of this step is still to come, the run having been stopped in it or before */
+  validationDue?: boolean;
 }
 
 /**
@@ -45,8 +47,8 @@ export interface TrainState {
  *
  * A run that was killed at any moment and started again with the same configuration ends with the same weights, byte for byte,
  * and reports the same metrics, times and memory aside. When `signal` aborts, a rollout batch that is being sampled is dropped, to be
- * sampled again when the run goes on; updates of one that was sampled, and a validation behind them, are finished. Then the run is
- * saved, and `stopped` is true.
+ * sampled again when the run goes on, and so is a validation; updates of a batch that was sampled are finished. Then the run is saved, and
+ * `stopped` is true.
  *
  * @throws INVALID_CONFIG  `output` holds a run of another configuration; the module of rewards cannot be loaded; a cache too small for a
  *   single rollout: all at once
@@ -104,10 +106,9 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       await reporter.note(`resuming at step ${state.counters.step} from ${found.dir}`);
     }
     for (const text of batchNotes(config, prompts)) await reporter.note(text);
-    // of a run that was stopped before anything was told there can only be rows of a later process that was killed
-    await reporter.rewind(run.counters.step > 0 || state?.before ? run.counters.step : -1);
-
     let { before, after } = { before: state?.before, after: state?.after };
+    let due = state ? state.validationDue === true : config.eval.before;
+    await rewindTo(reporter, state?.counters.step ?? -1, due);
     const answerer = answererOf(policy, rewards, {
       ...config.rollout,
       maxPromptTokens: config.policy.maxPromptTokens,
@@ -115,11 +116,11 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       onBadRow: config.data.onBadRow,
     });
     const validateNow = async () => {
-      if (heldOut.length === 0) return;
-      const { step } = run.counters;
-      // of the one before the first update a run that goes on knows that it is still to come
-      const options = { ...config.eval, step, signal: step === 0 ? signal : undefined };
+      due &&= heldOut.length > 0;
+      if (!due) return;
+      const options = { ...config.eval, step: run.counters.step, signal };
       after = await trainee.judged(() => validate(heldOut, answerer, options));
+      due = false;
       before ??= after;
       await noteSkipped(
         after.skipped.map((reason) => ({ reason })),
@@ -136,6 +137,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         algorithm: run.algorithm.state(),
         before,
         after,
+        ...(due && { validationDue: due }),
       };
       const content = { ...trainee.kept, step: run.counters.step, state: remembered };
       return saveCheckpoint(checkpoints, content, config.train);
@@ -145,8 +147,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     const { steps, saveEverySteps } = config.train;
     const { everySteps } = config.eval;
     const goOn = async () => {
-      // a run that was stopped before its first update has been saved without it
-      if (run.counters.step === 0 && !before && config.eval.before && !signal?.aborted) await validateNow();
+      if (due && !signal?.aborted) await validateNow();
       while (run.counters.step < steps && !signal?.aborted) {
         const from = run.counters.step;
         await rolloutStep(run).catch((error: unknown) => {
@@ -155,17 +156,16 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         const step = run.counters.step;
         // validations and checkpoints stand between rollout batches: after the first batch that reaches their step
         const reached = (every: number) => every > 0 && Math.floor(step / every) > Math.floor(from / every);
-        if (reached(everySteps) || step === steps) await validateNow();
+        due = reached(everySteps) || step === steps;
+        if (due) await validateNow();
         if (reached(saveEverySteps) || step === steps) {
           await save();
           saved = step;
         }
       }
     };
-    await goOn().catch((error: unknown) => {
-      if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
-    });
-    const stopped = run.counters.step < steps;
+    await goOn().catch(unlessStopped(signal));
+    const stopped = run.counters.step < steps || due;
     if (stopped && saved !== run.counters.step) await save();
     return {
       step: run.counters.step,
@@ -182,6 +182,15 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     trainee.dispose();
   }
 }
+
+/** The log of a run that goes on. Rows of a validation that is due can only be those of a later process that was killed: it tells them anew. */
+export const rewindTo = (reporter: Reporter, step: number, due: boolean) =>
+  reporter.rewind(step, due ? step - 1 : step);
+
+/** Passes on what is not the end that the caller asked for. */
+export const unlessStopped = (signal: AbortSignal | undefined) => (error: unknown) => {
+  if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
+};
 
 /** A number that is none, told as what it mostly is where updates went before. */
 function diverged(error: unknown, step: number): unknown {

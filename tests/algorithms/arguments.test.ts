@@ -1,14 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { advantages, createEstimator, entropyBand, lengthReward, policyLoss } from '../../lib/index.ts';
 import type { G2rpoError } from '../../lib/index.ts';
+import { detached } from '../support/detached.ts';
 import { rejectionOf, thrownBy } from '../support/thrown.ts';
 
 const f64 = (...values: number[]) => Float64Array.from(values);
-/** A list whose memory was given away. */
-function detached<T extends ArrayBufferView<ArrayBuffer>>(list: T): T {
-  structuredClone(list.buffer, { transfer: [list.buffer] });
-  return list;
-}
 /** What is no list of numbers at all. */
 const odd: unknown[] = [
   ...[null, undefined, 3, 'text', true, Symbol('s'), () => 1, 5n],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { advantages, ESTIMATORS, policyLoss, type AdvantageInput } from '../../lib/index.ts';
+import { detached } from '../support/detached.ts';
 import { rejectionOf } from '../support/thrown.ts';
 
 /** Everything that an estimator may want. */
@@ -19,7 +20,7 @@ const batch = () => ({
 /** What a caller may do to its lists as soon as it goes on. */
 const changes: Record<string, (list: Float64Array | Int32Array) => void> = {
   changed: (list) => list.fill(7),
-  'given away': (list) => void structuredClone(list.buffer, { transfer: [list.buffer as ArrayBuffer] }),
+  'given away': (list) => void detached(list),
 };
 
 describe.each(Object.entries(changes))('lists that are %s behind a call', (_, change) => {

@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { gaussianAdvantage } from '../../lib/kernels/gaussianAdvantage.ts';
 import { segmentStatistics } from '../../lib/kernels/segmentStatistics.ts';
-import { tensor } from '../../lib/runtime/tensor.ts';
-import { rejectionOf } from '../support/thrown.ts';
+import { tensor, zeros } from '../../lib/runtime/tensor.ts';
+import { detached } from '../support/detached.ts';
+import { rejectionOf, thrownBy } from '../support/thrown.ts';
 
 /** B numbers in two segments, of which some are equal. */
 function batchOf(B: number) {
@@ -75,4 +76,14 @@ it('keeps the order of what is short and what is long', async () => {
     }),
     { numRuns: 20 },
   );
+});
+
+it('refuses an array whose memory was given away, which looks like an empty one', async () => {
+  const gone = detached(new Float64Array(4));
+  using four = zeros('f64', [4]);
+  const message = 'must be a list with its memory; got Float64Array whose buffer is detached';
+  expect(thrownBy(() => tensor(gone)).message).toBe(`tensor: array ${message}`);
+  expect(thrownBy(() => four.write(gone)).message).toBe(`write: array ${message}`);
+  const computed = gaussianAdvantage.compute({ rewards: gone, segmentStarts: Int32Array.of(0) });
+  expect((await rejectionOf(computed)).message).toBe(`gaussian_advantage: rewards ${message}`);
 });

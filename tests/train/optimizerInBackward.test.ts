@@ -112,6 +112,17 @@ describe.each(Object.keys(checkpoints) as Checkpoint[])('updates made in the bac
   );
 });
 
+it('policies that train at once leave the bits of each alone', { timeout: 120_000 }, async () => {
+  const runs = [
+    () => outcome('nano', false, {}),
+    () => outcome('nano', false, { policy: { dtype: 'bf16' } }),
+    () => outcome('nano with experts', true, {}),
+  ];
+  const alone = [];
+  for (const run of runs) alone.push(await run());
+  expect(await Promise.all(runs.map((run) => run()))).toEqual(alone);
+});
+
 describe('memory', () => {
   it('holds the gradients of one part at a time', async () => {
     // an untied policy, so that no gradient waits for another part

@@ -3,15 +3,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeGallery } from '../../lib/data/gallery/index.ts';
+import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
 import { openCheckpoint } from '../../lib/model/qwen3vl/checkpoint.ts';
 import { parameterCount } from '../../lib/model/qwen3vl/tensorNames.ts';
 import { isMatrix } from '../../lib/model/qwen3vl/parameter.ts';
 import { Policy } from '../../lib/model/qwen3vl/policy.ts';
 import { activationBytes, forwardFlops, packedBytes, type Keep } from '../../lib/model/qwen3vl/workload.ts';
 import { packageRoot } from '../../lib/runtime/native.ts';
+import { limitMemory, memoryUse } from '../../lib/runtime/memory.ts';
 import { planRun } from '../../lib/train/plan.ts';
 import { readTrainConfig } from '../../lib/train/readConfig.ts';
+import { train } from '../../lib/train/train.ts';
+import { collectReports } from '../support/collectReports.ts';
 import { g2rpo } from '../support/g2rpo.ts';
 import { manyRows } from '../support/manyRows.ts';
 import { wantCpu } from '../support/onCpu.ts';
@@ -176,6 +179,36 @@ train: { steps: 4, updatePrompts: 12 }
     expect(lora.get('gradients')).toBeLessThan(whole.get('gradients')! / 20);
     expect(lora.get('adapters, and weights merged with them')).toBeLessThan(whole.get('weights')!);
   });
+
+  it.for(['none', 'full'] as const)(
+    'is within a tenth of what the engine takes in a run with pictures, train.recompute %s',
+    async (recompute, { skip }) => {
+      wantCpu(skip, 'what is held to the plan is the memory of the CPU');
+      const untrained = join(dir, 'untrained'); // seldom ends a response before it must
+      await writeSmallPolicy(untrained);
+      const changes = {
+        'policy.path': untrained,
+        output: join(dir, `measured-${recompute}`),
+        'rollout.prompts': 12,
+        'rollout.maxTokens': 12,
+        'rollout.filter': { low: -1, high: 2 },
+        'train.steps': 1,
+        'train.updatePrompts': 12,
+        'train.recompute': recompute,
+        'eval.before': false,
+      };
+      const { config } = readTrainConfig(
+        file(),
+        Object.entries(changes).map(([path, value]) => ({ path, value })),
+      );
+      const { holdings, peakBytes } = await planRun(config);
+      const planned = peakBytes - holdings[0]!.bytes; // the process is not the engine's
+      limitMemory(Infinity); // the peak is counted from here
+      await train(config, collectReports().reporter);
+      const measured = memoryUse().peak;
+      expect(Math.abs(measured / planned - 1), `${measured} bytes, planned ${planned}`).toBeLessThan(0.1);
+    },
+  );
 
   it('counts weights in bf16 as they are kept, masters of them, and nothing that is packed', async () => {
     const planned = async (changes: Record<string, unknown>) => {

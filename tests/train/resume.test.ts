@@ -180,6 +180,30 @@ describe('training', () => {
     expect(outcomeOf(output)).toEqual(outcomeOf('straight'));
   });
 
+  it.each([
+    ['before', 4, (stop: () => void) => stop()],
+    ['in', 4, (stop: () => void) => setTimeout(stop, 2)],
+    ['before', 10, (stop: () => void) => stop()],
+  ] as const)(
+    'that is asked to stop %s the validation of step %i takes it when it goes on',
+    async (when, last, soon) => {
+      const output = `stopped-${when}-validation-${last}`;
+      const config = loadTrainConfig(configOf(output));
+      const stop = new AbortController();
+      const onStep = (step: number) => step === last && soon(() => stop.abort());
+      const first = await reported(output, (reporter) => train(config, reporter, stop.signal), onStep);
+      expect(first).toMatchObject({ step: last, stopped: true, policyDir: undefined });
+      // what a process had told that went on and was killed before it saved anything
+      if (when === 'before') {
+        appendFileSync(at(output, 'metrics.jsonl'), `{"step":${last},"val/accuracy_macro":0.5}\n`);
+        appendFileSync(at(output, 'samples.jsonl'), `{"step":${last},"response":"red"}\n`);
+      }
+      const second = await reported(output, (reporter) => train(config, reporter));
+      expect(second).toMatchObject({ step: 10, stopped: false, after: { step: 10 } });
+      expect(outcomeOf(output)).toEqual(outcomeOf('straight'));
+    },
+  );
+
   it('moves rows behind the checkpoint aside', async () => {
     const config = loadTrainConfig(configOf('torn', { steps: 4 }));
     await reported('torn', (reporter) => train(config, reporter));
@@ -366,10 +390,11 @@ describe('a cold start', () => {
     },
   ];
 
-  it('that is asked to stop in any phase goes on to the same bytes and the same rows', async () => {
-    await reported('sft-straight', (reporter) => sft(loadSftConfig(sftConfigOf('sft-straight', phases())), reporter));
-    const config = loadSftConfig(sftConfigOf('sft-stopped', phases()));
-    for (const last of [1, 3, 5]) {
+  it('that is asked to stop in any phase, or before a validation, goes on to the same bytes and the same rows', async () => {
+    const configFor = (output: string) => loadSftConfig(sftConfigOf(output, phases(), { eval: { everySteps: 5 } }));
+    await reported('sft-straight', (reporter) => sft(configFor('sft-straight'), reporter));
+    const config = configFor('sft-stopped');
+    for (const last of [1, 3, 5, 6]) {
       const stop = new AbortController();
       const onStep = (step: number) => step === last && stop.abort();
       const result = await reported('sft-stopped', (reporter) => sft(config, reporter, stop.signal), onStep);

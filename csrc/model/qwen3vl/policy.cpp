@@ -9,15 +9,23 @@ namespace g2rpo::qwen3vl {
 
 namespace {
 
+/** Positions from which sums would leave 32 bits. */
+constexpr int32_t kFar = 1 << 30;
+
 [[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "batch: " + message); }
+
+void want_in(const char* name, size_t i, int32_t value, int32_t end) {
+  if (value >= 0 && value < end) return;
+  refuse(std::string(name) + "[" + std::to_string(i) + "] must be in [0, " + std::to_string(end) + "); got " + std::to_string(value));
+}
 
 }  // namespace
 
 /** Nothing that comes from outside may reach an op as an index before this. */
 template <class T> void Policy<T>::check(const Batch<T>& b) const {
   const auto rows = static_cast<int32_t>(b.text.rows());
-  const auto in = [](int32_t x, int32_t end) { return x >= 0 && x < end; };
   if (b.text.positions.size() != 3 * b.text.rows()) refuse("positionIds must hold 3 · S entries");
+  for (size_t i = 0; i < b.text.positions.size(); i++) want_in("positionIds", i, b.text.positions[i], kFar);
   if (b.text.segment_starts.empty() || b.text.segment_starts.front() != 0 || b.text.segment_starts.back() != rows)
     refuse("segmentStarts must rise from 0 to S");
   for (size_t z = 1; z < b.text.segment_starts.size(); z++)
@@ -34,18 +42,20 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
   if (b.text.visual_rows.size() != b.text.visual_source.size()) refuse("visualRows and visualSource must be as long as each other");
   std::vector<bool> visual(b.text.rows());
   for (size_t k = 0; k < b.text.visual_rows.size(); k++) {
-    if (!in(b.text.visual_rows[k], rows) || visual[static_cast<size_t>(b.text.visual_rows[k])])
-      refuse("visualRows must name rows of the batch, each once");
-    visual[static_cast<size_t>(b.text.visual_rows[k])] = true;
-    if (!in(b.text.visual_source[k], features)) refuse("visualSource must name features of the batch's images");
+    const int32_t row = b.text.visual_rows[k];
+    want_in("visualRows", k, row, rows);
+    if (visual[static_cast<size_t>(row)]) refuse("visualRows must name each row once; got " + std::to_string(row) + " again at " + std::to_string(k));
+    visual[static_cast<size_t>(row)] = true;
+    want_in("visualSource", k, b.text.visual_source[k], features);
   }
   const auto vocab = static_cast<int32_t>(c_.text.vocab);
   for (size_t s = 0; s < b.text.rows(); s++)
-    if (visual[s] ? b.text.ids[s] != -1 : !in(b.text.ids[s], vocab))
-      refuse("inputIds[" + std::to_string(s) + "] must be in [0, " + std::to_string(vocab) + "); got " + std::to_string(b.text.ids[s]));
+    if (!visual[s] || b.text.ids[s] != -1) want_in("inputIds", s, b.text.ids[s], vocab);
   if (b.target_rows.size() != b.target_ids.size()) refuse("targetRows and targetIds must be as long as each other");
-  for (size_t i = 0; i < b.target_rows.size(); i++)
-    if (!in(b.target_rows[i], rows) || !in(b.target_ids[i], vocab)) refuse("targets must name rows of the batch and ids of the vocabulary");
+  for (size_t i = 0; i < b.target_rows.size(); i++) {
+    want_in("targetRows", i, b.target_rows[i], rows);
+    want_in("targetIds", i, b.target_ids[i], vocab);
+  }
 }
 
 template <class T>
@@ -143,8 +153,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
 template <class T>
 std::vector<T> Policy<T>::logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows) {
   check(batch);
-  for (int32_t r : rows)
-    if (r < 0 || static_cast<size_t>(r) >= batch.text.rows()) refuse("rows must name rows of the batch");
+  for (size_t i = 0; i < rows.size(); i++) want_in("rows", i, rows[i], static_cast<int32_t>(batch.text.rows()));
   Scratch scratch(stream);
   const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), rows, scratch);
   T* out = scratch.take<T>(rows.size() * c_.text.vocab);

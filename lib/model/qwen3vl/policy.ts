@@ -95,6 +95,7 @@ export class Policy {
   readonly #lora: LoraOptions | undefined;
   readonly #native: NativePolicy;
   readonly #sampler: Sampler;
+  #disposed = false;
 
   private constructor(parts: PolicyParts, native: NativePolicy) {
     this.dir = parts.dir;
@@ -237,6 +238,7 @@ export class Policy {
   /** Logits of some rows, [rows, vocab], before any temperature. */
   async logits(batch: PolicyBatch, rows: Int32Array): Promise<Reals> {
     const input = toNative(batch, this);
+    wantList('policy', 'rows', rows);
     return this.#call(() => this.#native.logits({ ...input, rows }));
   }
 
@@ -250,7 +252,8 @@ export class Policy {
    * Samples n responses to a prompt, together with whatever else is under way: requests that are submitted while others are sampled
    * begin as soon as there is room for them, in the order of arrival. Prompt and pictures are computed once, whatever n. Ids of the
    * vision placeholders are never sampled. A response ends at a stop id, a stop sequence, or as soon as its text holds a stop string; the
-   * token that ended it stays in it. The weights must stay as they are as long as anything is under way.
+   * token that ended it stays in it. The weights must stay as they are as long as anything is under way, and the pixels of pictures until the
+   * next turn of the event loop, when they are copied once for all requests that show them; of everything else the call takes a copy.
    *
    * @throws INVALID_ARGUMENT  an option outside its domain; more tokens than the cache can hold; weights were written meanwhile
    * @throws NON_FINITE        logits of a response are NaN or infinite
@@ -287,6 +290,7 @@ export class Policy {
 
   /** Weights follow what they are made of: to be called whenever something of `trained` has been written into. */
   refresh(): void {
+    this.#wantThere();
     for (const adapter of this.#set.adapters) merge(adapter);
   }
 
@@ -295,6 +299,7 @@ export class Policy {
     dir: string,
     { dtype = 'bfloat16', expertLayout }: { dtype?: 'bfloat16' | 'float32'; expertLayout?: ExpertLayout } = {},
   ): Promise<void> {
+    this.#wantThere();
     const { parameters, config } = this;
     const files = { ...this.#files };
     async function* weights() {
@@ -310,19 +315,25 @@ export class Policy {
    * @throws IO
    */
   async saveAdapter(dir: string): Promise<void> {
+    this.#wantThere();
     if (!this.#lora) throw new G2rpoError('INVALID_ARGUMENT', 'saveAdapter: the policy was loaded without lora');
     const tensors = tensorNames(this.config);
     await writePeft(dir, this.#set.adapters, { base: this.dir, alpha: this.#lora.alpha, tensors });
   }
 
-  /** Frees the weights. What is being sampled is rejected. */
+  /** Frees the weights when passes that were asked for have ended. What is being sampled is rejected, and whatever is asked from now on. */
   dispose(): void {
+    this.#disposed = true;
     this.#native.release();
     disposeParameters(this.#set);
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #wantThere(): void {
+    if (this.#disposed) throw new G2rpoError('DISPOSED', 'the policy has been disposed');
   }
 
   async #call<T>(f: () => Promise<unknown>): Promise<T> {

@@ -41,6 +41,11 @@ export interface PolicyBatch {
   targetIds: Int32Array;
 }
 
+const LISTS = [
+  ...(['inputIds', 'positionIds', 'segmentStarts', 'segmentPrefix', 'visualRows', 'visualSource'] as const),
+  ...(['targetRows', 'targetIds'] as const),
+];
+
 const LONGEST_SIDE = 2 ** 16;
 
 /** @throws INVALID_ARGUMENT  no pictures and videos with a grid that a vision tower can have */
@@ -69,20 +74,21 @@ function wantReader(videoProcessor: PromptEncoder['videoProcessor']): NonNullabl
   return videoProcessor;
 }
 
-/** What the native side takes: lists and pixels as they are, which it copies. */
+/** What the native side takes: lists and pixels as they are, which it copies. @throws INVALID_ARGUMENT  a list is none, or has lost its memory */
 export function toNative(
   batch: PolicyBatch,
   { imageProcessor, videoProcessor }: Pick<PromptEncoder, 'imageProcessor' | 'videoProcessor'>,
 ): NativeBatch {
   wantObject('policy', 'batch', batch);
-  const { images, ...lists } = batch;
+  const { images } = batch;
   const { settings } = imageProcessor;
   wantShown('policy', images, settings.merge);
   images.forEach((shown, i) => wantRows(shown, i, settings));
+  for (const key of LISTS) wantList('policy', key, batch[key]);
   const own = (list: unknown) => (ArrayBuffer.isView(list) ? ownMemory(list as TypedArray) : list) as never;
-  const owned = Object.fromEntries(Object.entries(lists).map(([key, list]) => [key, own(list)]));
+  const owned = Object.fromEntries(LISTS.map((key) => [key, own(batch[key])]));
   return {
-    ...(owned as unknown as typeof lists),
+    ...(owned as unknown as Omit<PolicyBatch, 'images'>),
     shown: images.map((each) => {
       if ('rows' in each) return { rows: own(each.rows) };
       const { values } = 'frames' in each ? wantReader(videoProcessor) : imageProcessor;
@@ -164,8 +170,8 @@ export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): P
   };
 }
 
-/** A prompt as `Policy.encode` makes them, or somebody else. */
-function wantPrompt(prompt: EncodedPrompt, merge: number): void {
+/** @throws INVALID_ARGUMENT  no prompt as `Policy.encode` makes them, or somebody else */
+export function wantPrompt(prompt: EncodedPrompt, merge: number): void {
   wantObject('prompt', 'prompt', prompt);
   const { inputIds, positionIds, visualRows, images } = prompt;
   for (const [name, list] of Object.entries({ inputIds, positionIds, visualRows })) wantList('prompt', name, list);

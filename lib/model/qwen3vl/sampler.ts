@@ -1,8 +1,9 @@
 import { describe, G2rpoError, refuse, wantList, wantObject, wantOptions } from '../../runtime/errors.ts';
 import { callNative, fromNative, type NativePolicy, type NativeResponse } from '../../runtime/native.ts';
+import type { ModelConfig } from './config.ts';
 import { wantDivisor } from './divisor.ts';
 import type { EncodedPrompt, PromptEncoder } from './encodePrompt.ts';
-import { packPrompts, toNative } from './policyBatch.ts';
+import { packPrompts, toNative, wantPrompt } from './policyBatch.ts';
 
 export type Reals = Float32Array | Float64Array;
 
@@ -115,7 +116,8 @@ const MOST_RESPONSES = 65_536;
 const FAR = 2 ** 30; // positions from which sums would leave 32 bits
 
 /** What the native side takes as it is. @throws INVALID_ARGUMENT  naming what was wanted and what came */
-function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: number): void {
+function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, config: ModelConfig): void {
+  const { vocab } = config.text;
   const want = (holds: boolean, what: string, got: unknown) => {
     if (!holds) throw new G2rpoError('INVALID_ARGUMENT', `generate: ${what}; got ${String(got)}`, { got });
   };
@@ -148,17 +150,13 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, vocab: num
     if (/\p{Surrogate}/u.test(text))
       refuse('generate', `stopStrings[${i}]`, 'must be text without lone surrogates', describe(text));
   }
-  wantObject('generate', 'prompt', prompt);
+  wantPrompt(prompt, config.vision.merge);
   const { inputIds, positionIds, ropeDelta } = prompt;
-  wantList('generate', 'prompt.inputIds', inputIds);
-  wantList('generate', 'prompt.positionIds', positionIds);
   want(
     positionIds.length === 3 * inputIds.length,
     `positionIds must have ${3 * inputIds.length} entries`,
     positionIds.length,
   );
-  const odd = positionIds.find((position) => position < 0 || position >= FAR);
-  want(odd === undefined, `positionIds must be in [0, ${FAR})`, odd);
   want(whole(ropeDelta) && Math.abs(ropeDelta) < FAR, `ropeDelta must be a whole number below ${FAR}`, ropeDelta);
 }
 
@@ -173,10 +171,12 @@ function generated({ stop, stopIndex, ...response }: NativeResponse, request: Sa
   return { ...response, finish: 'stop', stoppedBy };
 }
 
-/** A request that stays as it is, whatever becomes of the caller's. */
+/** A request that stays as it is, whatever becomes of the caller's; pixels are large, and are copied once, when they are handed over. */
 function copied(request: SamplingRequest): SamplingRequest {
   const list = <T>(given: T): T => (Array.isArray(given) ? (given.slice() as T) : given);
-  const own = { ...request };
+  const { prompt } = request;
+  const own = { ...request, prompt: { ...prompt, images: [...prompt.images] } };
+  for (const key of ['inputIds', 'positionIds', 'visualRows'] as const) own.prompt[key] = new Int32Array(prompt[key]);
   for (const key of ['stopIds', 'stopSequences', 'stopStrings'] as const)
     if (request[key] !== undefined) Object.assign(own, { [key]: list(request[key]) });
   if (Array.isArray(own.stopSequences)) own.stopSequences = own.stopSequences.map(list);
@@ -211,6 +211,7 @@ export class Sampler {
   async submit(request: SamplingRequest, options: SubmitOptions = {}): Promise<Generated[]> {
     wantObject('generate', 'request', request);
     wantOptions('generate', 'options', options, ['signal', 'onResponse']);
+    checkRequest(request, this.#encoder.config);
     const own = copied(request);
     const { signal, onResponse } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal))
@@ -266,7 +267,6 @@ export class Sampler {
     const wanted = all.filter(({ signal }) => !signal?.aborted);
     if (wanted.length === 0) return;
     const { vision } = this.#encoder.config;
-    for (const { request } of wanted) checkRequest(request, this.#encoder.config.text.vocab);
     const prompts = wanted.map(({ request }) => request.prompt);
     const batch = toNative(packPrompts(prompts, vision.merge), this.#encoder);
     const ropeDelta = Int32Array.from(prompts, (prompt) => prompt.ropeDelta);

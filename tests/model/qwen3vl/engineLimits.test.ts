@@ -267,18 +267,22 @@ it('a picture of NaN fails its own request alone', async () => {
   expect(bitsOf(await good)).toEqual(before);
 });
 
-it('a thread that is ended while it samples takes nobody with it', { timeout: 120_000 }, async () => {
-  const script = join(packageRoot, 'tests', 'support', 'endedSampling.ts');
-  const child = spawn(process.execPath, ['--import', 'jiti/register', script, shipped], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    cwd: packageRoot,
-  });
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()));
-  const ended = await once(child, 'close');
-  expect(text).toBe('all ended\n');
-  expect(ended).toEqual([0, null]);
-});
+it.each(['sample', 'train'])(
+  'threads that are ended while they %s take nobody with them',
+  { timeout: 120_000 },
+  async (what) => {
+    const script = join(packageRoot, 'tests', 'support', 'endedThreads.ts');
+    const child = spawn(process.execPath, ['--import', 'jiti/register', script, shipped, what], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: packageRoot,
+    });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()));
+    const ended = await once(child, 'close');
+    expect(text).toBe('all ended\n');
+    expect(ended).toEqual([0, null]);
+  },
+);
 
 it('a policy that is disposed of while it samples, and aborts behind that, end nothing but what was asked', async () => {
   const gone = await load();
