@@ -47,20 +47,27 @@ def linear(M, N, K):
     x, weight, bias, residual = torch.randn(M, K), torch.randn(N, K), torch.randn(N), torch.randn(M, N)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, M)
     pointwise = torch.ops.mkldnn._linear_pointwise.binary
+    narrow = [t.bfloat16() for t in (x, weight, bias)]
     return {
         "torch": without_graph(lambda: F.linear(x, weight, bias).add_(residual)),
         "oneDNN packed": without_graph(lambda: pointwise(x, residual, packed, bias, "add")),
+        "torch in bf16": without_graph(lambda: F.linear(*narrow)),
     }
 
 
 def linear_backward_input(M, N, K):
     d_y, weight = torch.randn(M, N), torch.randn(N, K)
-    return lambda: d_y @ weight
+    narrow = d_y.bfloat16(), weight.bfloat16()
+    return {"torch": lambda: d_y @ weight, "torch in bf16": lambda: narrow[0] @ narrow[1]}
 
 
 def linear_backward_weight(M, N, K):
     d_y, x, d_weight, d_bias = torch.randn(M, N), torch.randn(M, K), torch.randn(N, K), torch.randn(N)
-    return lambda: (d_weight.addmm_(d_y.t(), x), d_bias.add_(d_y.sum(0)))
+    narrow = d_y.bfloat16(), x.bfloat16()
+    return {
+        "torch": lambda: (d_weight.addmm_(d_y.t(), x), d_bias.add_(d_y.sum(0))),
+        "torch in bf16": lambda: narrow[0].t() @ narrow[1],
+    }
 
 
 def gemm(M, N, K):
