@@ -34,9 +34,10 @@ function wantKnown(name: string, names: readonly string[]): void {
 }
 for (const { name } of wanted) wantKnown(name, known);
 
-const { flops, bytes } = measurePeaks();
+const { flops, bf16Flops, bytes } = measurePeaks();
+const ofBf16 = bf16Flops > flops ? `, ${(bf16Flops / 1e9).toFixed(0)} of bf16` : '';
 console.log(
-  `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32, ${(bytes / 1e9).toFixed(1)} GB/s copying; shares are of peaks measured beside each sample`,
+  `one thread of ${native().hostIsa()}: ${(flops / 1e9).toFixed(0)} GFLOP/s in f32${ofBf16}, ${(bytes / 1e9).toFixed(1)} GB/s copying; shares are of peaks measured beside each sample`,
 );
 for (const { name, variants } of wanted.length ? wanted : known.map((name) => ({ name, variants: undefined }))) {
   const at = whole.includes(name) ? `../${name}${suffix}` : `${name}${suffix}`;

@@ -24,6 +24,12 @@ const sizes = [
   { M: 1, N: 384, K: 128 },
 ];
 
+const training = [
+  { M: 512, N: 1024, K: 1024 },
+  { M: 64, N: 4096, K: 4096 },
+  { M: 4000, N: 128, K: 384 },
+];
+
 const generate = ({ M, N, K }: Dims) => ({
   x: f32(1, M!, K!),
   weight: f32(2, N!, K!),
@@ -40,6 +46,16 @@ export default async () => {
   };
   for (const dims of decoding)
     for (const given of [generate, narrow]) await benchKernel(linear, { sizes: [dims], generate: given });
+  // what a policy whose weights are bf16 is trained with
+  await benchKernel(linear, { sizes: training, generate: narrow });
+  await benchKernel(linearBackwardInput, {
+    sizes: training,
+    generate: ({ M, N, K }) => ({ dY: f32(1, M!, N!), weight: toBf16(f32(2, N!, K!)) }),
+  });
+  await benchKernel(linearBackwardWeight, {
+    sizes: training,
+    generate: ({ M, N, K }) => ({ dY: f32(1, M!, N!), x: f32(2, M!, K!), dWeight: f32(3, N!, K!), inBf16: true }),
+  });
   await benchKernel(linear, {
     sizes,
     generate,

@@ -57,7 +57,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     const peaks: Peaks[] = [];
     const first = await kernel.time(args as never, 3);
     const count = countFor(first);
-    const peers = await peersOf(name, bench, plain, dims);
+    const peers = await peersOf(kernel, bench, plain, dims);
     const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
     await inRounds(`${name} ${label.join(', ')}`, async () => {
       own.push(await kernel.time(args as never, count));
@@ -65,20 +65,21 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
       peaks.push(measurePeaks());
     });
     const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
-    const peak = { flops: median(peaks.map((p) => p.flops)), bytes: median(peaks.map((p) => p.bytes)) };
+    const of = (key: keyof Peaks) => median(peaks.map((p) => p[key]));
+    const peak = { flops: of('flops'), bf16Flops: of('bf16Flops'), bytes: of('bytes') };
     console.log(row(kernel, dims, variantOf(kernel, plain), savedBytes(plain), median(own), peak, ratios));
   }
 }
 
 /** Those of the bench, and PyTorch where it is there and knows the kernel. */
-async function peersOf(name: string, bench: KernelBench, plain: Record<string, unknown>, dims: Dims) {
+async function peersOf(kernel: AnyKernel, bench: KernelBench, plain: Record<string, unknown>, dims: Dims) {
   const own = (bench.peers ?? []).map((peer) => {
     const run = peer.prepare(plain as never, dims);
     if (typeof run !== 'function') return { name: peer.name, seconds: run.seconds };
     return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
   });
   const peers = [];
-  for (const peer of [...(await torchPeers(name, dims, savedBytes(plain) > 0)), ...own])
+  for (const peer of [...(await torchPeers(kernel.declaration.name, dims, variantOf(kernel, plain) === 'bf16')), ...own])
     peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
   return peers;
 }
@@ -109,11 +110,11 @@ function tensorsOf(
   );
 }
 
-/** f64 if what `real` arguments were given as, or all that the kernel takes, is f64; bf16 if weights are. */
+/** f64 if what `real` arguments were given as, or all that the kernel takes, is f64; bf16 if weights are, or factors may be rounded to it. */
 function variantOf(kernel: AnyKernel, plain: Record<string, unknown>): 'f32' | 'f64' | 'bf16' {
   const specs = { ...kernel.declaration.inputs, ...kernel.declaration.updates } as Record<string, TensorSpec>;
   const wide = (name: string) => specs[name]?.dtypes.includes('f64') && [plain[name]].flat()[0] instanceof Float64Array;
-  return Object.keys(plain).some(wide) ? 'f64' : savedBytes(plain) > 0 ? 'bf16' : 'f32';
+  return Object.keys(plain).some(wide) ? 'f64' : savedBytes(plain) > 0 || plain['inBf16'] ? 'bf16' : 'f32';
 }
 
 /** What weights in bf16 are smaller by than those of f32, which `work` counts. */
@@ -157,7 +158,8 @@ function row(
   // of the first thing that the kernel writes
   const [written, spec] = Object.entries({ ...d.outputs, ...d.updates } as Record<string, TensorSpec>)[0]!;
   const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1); // of a list: N is that of all its tensors
-  const floor = Math.max(bytes / peak.bytes, flops / (variant === 'f64' ? peak.flops / 2 : peak.flops));
+  const peakFlops = { f32: peak.flops, f64: peak.flops / 2, bf16: peak.bf16Flops }[variant];
+  const floor = Math.max(bytes / peak.bytes, flops / peakFlops);
   const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
   return [
     `${d.name} ${variant} ${label.join(', ')}`.padEnd(52),

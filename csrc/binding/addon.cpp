@@ -68,7 +68,7 @@ Napi::Value host_isa_name(const Napi::CallbackInfo& info) { return Napi::String:
 
 Napi::Value limit(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
-  for (Isa isa : {Isa::generic, Isa::avx2, Isa::avx512})
+  for (Isa isa : {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16_emulated, Isa::avx512bf16})
     if (name == name_of(isa)) limit_isa(isa);
   return host_isa_name(info);
 }

@@ -5,11 +5,12 @@ namespace g2rpo::binding {
 
 namespace {
 
-/** measurePeaks(): { flops, bytes }, per second of one core; on the calling thread */
+/** measurePeaks(): { flops, bf16Flops, bytes }, per second of one core; on the calling thread */
 Napi::Value measure_peaks(const Napi::CallbackInfo& info) {
   const host::Peaks peaks = host::measure_peaks();
   auto result = Napi::Object::New(info.Env());
   result["flops"] = Napi::Number::New(info.Env(), peaks.flops);
+  result["bf16Flops"] = Napi::Number::New(info.Env(), peaks.bf16_flops);
   result["bytes"] = Napi::Number::New(info.Env(), peaks.bytes);
   return result;
 }

@@ -8,7 +8,8 @@
 namespace g2rpo {
 
 enum class Backend : uint8_t { cpu, cuda, neuron };
-enum class Isa : uint8_t { generic, avx2, avx512 };
+/** The last two compute the same bits: products of bf16 pairs by the processor's instruction, or by what avx512 has. */
+enum class Isa : uint8_t { generic, avx2, avx512, avx512bf16_emulated, avx512bf16 };
 
 /** Arguments in the order of the signature: inputs, updated tensors, scalars, outputs. */
 class KernelArgs {
@@ -60,8 +61,9 @@ struct alignas(64) KernelEntry {
 
 /** The entry of the best instruction set this machine has, or null. */
 const KernelEntry* find_kernel(const char* name, Backend backend, DType variant);
-/** Best instruction set of this machine, or a lower one if limited by `limit_isa`. */
+/** Best instruction set of this machine, or what `limit_isa` has chosen. */
 Isa host_isa();
+/** A lower one. Where avx512 runs also avx512bf16, though this machine may gain nothing by it: emulated where the instruction is not there. */
 void limit_isa(Isa);
 const char* name_of(Isa);
 const char* name_of(Backend);

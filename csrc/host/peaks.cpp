@@ -27,7 +27,7 @@ double cpu_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// Each runs kSteps × kChains multiply-adds of vectors and returns how many lanes these have; the asm keeps the chains in registers.
+// Each runs kSteps × kChains multiply-adds of vectors and returns how many numbers of each factor these have; the asm keeps the chains in registers.
 #if defined(__x86_64__)
 __attribute__((target("avx512f"))) int chains_avx512() {
   const __m512 x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
@@ -41,6 +41,19 @@ __attribute__((target("avx512f"))) int chains_avx512() {
     for (int i = 0; i < kChains; i++) asm volatile("" : "+v"(acc[i]));
   }
   return 16;
+}
+__attribute__((target("avx512f,avx512bf16"))) int chains_pairs() {
+  const __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f003f00);  // halves
+  __m512 acc[kChains];
+#pragma GCC unroll 16
+  for (int i = 0; i < kChains; i++) acc[i] = _mm512_set1_ps(0.5f);
+  for (int s = 0; s < kSteps; s++) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; i++) acc[i] = _mm512_dpbf16_ps(acc[i], x, x);
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; i++) asm volatile("" : "+v"(acc[i]));
+  }
+  return 32;
 }
 __attribute__((target("avx2,fma"))) int chains_avx2() {
   const __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
@@ -97,10 +110,18 @@ int chains_generic() {
 
 int chains() {
 #if defined(__x86_64__)
-  if (host_isa() == Isa::avx512) return chains_avx512();
+  if (host_isa() >= Isa::avx512) return chains_avx512();
   if (host_isa() == Isa::avx2) return chains_avx2();
 #endif
   return chains_generic();
+}
+
+/** Of factors in bf16, where there is an instruction for them that kernels use. */
+int chains_bf16() {
+#if defined(__x86_64__)
+  if (host_isa() == Isa::avx512bf16) return chains_pairs();
+#endif
+  return chains();
 }
 
 /** The rate that one try in four exceeds: neighbours make most tries slower, a clock that was read late makes a few too fast. */
@@ -119,7 +140,9 @@ template <class F> double upper_rate(int tries, F&& amount_of_work) {
 Peaks measure_peaks() {
   Peaks peaks;
   chains();
-  peaks.flops = upper_rate(200, [] { return 2.0 * kSteps * kChains * chains(); });
+  const auto rate_of = [](int (*run)()) { return upper_rate(200, [run] { return 2.0 * kSteps * kChains * run(); }); };
+  peaks.flops = rate_of(chains);
+  peaks.bf16_flops = host_isa() == Isa::avx512bf16 ? rate_of(chains_bf16) : peaks.flops;
   constexpr size_t kBytes = size_t{64} << 20;  // more than a core's share of any cache
   const auto release = [](void* p) { deallocate(p, kBytes); };
   std::unique_ptr<void, decltype(release)> from(allocate(kBytes), release), to(allocate(kBytes), release);

@@ -3,9 +3,13 @@
 
 namespace g2rpo::host {
 
-/** Multiply-adds in f32 count as two operations; a byte copied counts twice, because it is read and written. */
+/**
+ * Multiply-adds count as two operations, in f32 and of bf16 numbers; of those too f32's where kernels have no instruction for them or emulate it. A byte
+ * copied counts twice, because it is read and written.
+ */
 struct Peaks {
   double flops;
+  double bf16_flops;
   double bytes;
 };
 

@@ -1,4 +1,4 @@
-import { defineKernel, real, stored } from './defineKernel.ts';
+import { defineKernel, flag, real, stored } from './defineKernel.ts';
 
 /** Bytes of three matrices of f32 and the multiply-adds of their product, which the three kernels share. */
 const work = ({ M, N, K }: Record<string, number>) => ({
@@ -11,7 +11,8 @@ const work = ({ M, N, K }: Record<string, number>) => ({
  *
  *   y = x·Wᵀ + bias + residual
  *
- * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give, on the CPU: a GPU rounds x too.
+ * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give, but on a GPU and
+ * on a CPU that multiplies bf16 by bf16 (avx512bf16): these round x too.
  */
 export const linear = defineKernel({
   name: 'linear',
@@ -57,6 +58,10 @@ export const linearBackwardWeight = defineKernel({
   name: 'linear_backward_weight',
   inputs: { dY: real('M,N'), x: real('M,K') },
   updates: { dWeight: real('N,K?'), dBias: real('N?') },
+  scalars: {
+    /** dY and x may be rounded to bf16 for the weight's gradient, where a device multiplies such numbers faster */
+    inBf16: flag(false),
+  },
   outputs: {},
   reference({ dY, x, dWeight, dBias, dims }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];

@@ -6,7 +6,10 @@ export interface Environment {
   cudaLibrary: string | undefined;
   /** `G2RPO_THREADS`: threads of the CPU pool */
   threads: number | undefined;
-  /** `G2RPO_ISA`: the best instruction set to use: generic, avx2 or avx512; for comparing them */
+  /**
+   * `G2RPO_ISA`: the best instruction set to use: generic, avx2, avx512 or avx512bf16; for comparing them. The last one needs avx512 alone and is
+   * emulated, with the same bits, where the instruction is not there; avx512bf16_emulated wants that everywhere
+   */
   isa: string | undefined;
   /** `G2RPO_DEBUG`: 1 times each phase, 2 each launch, 3 checks each launch against its reference */
   debug: number;

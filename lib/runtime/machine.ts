@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import { environment } from './env.ts';
-import { deviceLibrary, loadAddon, native, packageRoot } from './native.ts';
+import { deviceLibrary, loadAddon, native, packageRoot, type Native } from './native.ts';
 
 /** One thing that was looked at, in words. */
 export interface Finding {
@@ -46,7 +46,7 @@ function examineAddon(): { there: boolean; findings: Finding[] } {
       there: true,
       findings: [
         { topic: 'addon', found: `${relative(packageRoot, path(packageRoot))} in ${packageRoot}` },
-        { topic: 'kernels', found: `${kernels.size}, run for ${addon.hostIsa()}${isa ? ' (G2RPO_ISA)' : ''}` },
+        { topic: 'kernels', found: `${kernels.size}, run for ${instructionSet(addon)}${isa ? ' (G2RPO_ISA)' : ''}` },
         { topic: 'threads', found: `${addon.threads()} of ${addon.cores()} cores${threads ? ' (G2RPO_THREADS)' : ''}` },
       ],
     };
@@ -54,6 +54,8 @@ function examineAddon(): { there: boolean; findings: Finding[] } {
     return { there: false, findings: [{ topic: 'addon', found: (error as Error).message }] };
   }
 }
+
+const instructionSet = (addon: Native): string => addon.hostIsa().replace('_emulated', ', emulated');
 
 /** Where kernels run: what the environment asks for, if that is to be had. */
 function chosenDevice(): { healthy: boolean; found: string } {

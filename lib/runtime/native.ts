@@ -84,8 +84,8 @@ export interface Native {
     written: Uint8Array,
     count: number,
   ): Promise<number>;
-  /** per second of one core: f32 operations and bytes copied */
-  measurePeaks(): { flops: number; bytes: number };
+  /** per second of one core: operations in f32 and on bf16 numbers, bytes copied */
+  measurePeaks(): { flops: number; bf16Flops: number; bytes: number };
   /** u8[height, width, 3] to u8[newHeight, newWidth, 3] */
   resizeBicubic(
     pixels: Uint8Array,
@@ -209,7 +209,7 @@ export function native(): Native {
   useDevice(addon);
   if (isa !== undefined) {
     const best = addon.limitIsa(isa);
-    if (best !== isa)
+    if (best !== isa && best !== `${isa}_emulated`)
       throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_ISA must be an instruction set of this machine; got ${isa}`, {
         wanted: best,
       });

@@ -12,7 +12,7 @@ import { root } from './files.ts';
 const sharedSymbols = (listing: string): string[] =>
   listing.split('\n').filter((line) => /^[0-9a-f]*\s*[WVu] (?!DW\.ref\.)/.test(line));
 
-describe.each(['avx2', 'avx512'])('objects for %s', (isa) => {
+describe.each(['avx2', 'avx512', 'avx512bf16', 'avx512bf16_emulated'])('objects for %s', (isa) => {
   it('share no symbol with others', (context) => {
     const folder = join(root, 'build', 'CMakeFiles', `hot_${isa}.dir`);
     const objects = existsSync(folder)

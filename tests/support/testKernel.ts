@@ -3,7 +3,7 @@ import type { Kernel, TensorSpec } from '../../lib/kernels/defineKernel.ts';
 import { bindDims, isStored, shapeOf, type Dims } from '../../lib/kernels/signature.ts';
 import { fromBf16, toBf16 } from '../../lib/runtime/bf16.ts';
 import { Scope, tensor, type DType, type Tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
-import { onCpu } from './onCpu.ts';
+import { productsRound } from './onCpu.ts';
 
 /** Numbers, nested as deep as the argument has dimensions; or a scalar. */
 export type Nested = number | boolean | readonly Nested[] | TypedArray | undefined;
@@ -153,7 +153,7 @@ export interface KernelTest {
   cases: Record<string, Case>;
   /** |kernel − reference| ≤ tolerance · max(1, |reference|); for each variant that the kernel has. State the reason beside it. */
   tolerance: number | { f32: number; f64: number; bf16?: number };
-  /** of weights in bf16 on a GPU, where what they are multiplied by is rounded too; integers, which tell on which side of a bound a number is, are left out then */
+  /** of weights in bf16 where what they are multiplied by is rounded too; integers, which tell on which side of a bound a number is, are left out then */
   roundedTolerance?: number;
 }
 
@@ -173,7 +173,7 @@ export function testKernel(kernel: AnyKernel, { cases, tolerance, roundedToleran
           const expected = runReference(kernel, rounded, variant);
           const actual = await runKernel(kernel, rounded, variant);
           const exact = typeof tolerance === 'number' ? tolerance : (tolerance[variant] ?? tolerance.f32);
-          const whereRounded = variant === 'bf16' && !onCpu ? roundedTolerance : undefined;
+          const whereRounded = variant === 'bf16' && productsRound() ? roundedTolerance : undefined;
           for (const [key, want] of Object.entries(expected))
             if (whereRounded === undefined || !(want instanceof Int32Array))
               expectClose(`${d.name}.${key}`, actual[key]!, want, whereRounded ?? exact);

@@ -1,6 +1,7 @@
 // Columns that lie along memory, transposed in registers: for products of matrices that are kept by output. Hot files only.
 #pragma once
 #include "lanes.h"
+#include "pairs.h"
 
 namespace g2rpo {
 namespace G2_SIMD_NS(G2_ISA) {
@@ -32,11 +33,13 @@ template <class T> G2_INLINE void transpose(Vec<T>* x) {
 
 /**
  * Up to as many columns of B as a vector has lanes, side by side; their elements are neighbours in memory. Of bf16 a lane holds two
- * elements of its column, so that half as many shuffles do.
+ * numbers of its column, so that half as many shuffles do; of pairs too, which are rounded before.
  */
-template <class T, class W> struct Columns {
-  static constexpr size_t L = lanes<T>;
-  static constexpr size_t depth = L * sizeof(T) / sizeof(W);  // elements of a column that a vector holds
+template <class E, class W> struct Columns {
+  using T = Sum<E>;
+  static constexpr size_t L = lanes<E>;
+  static constexpr size_t depth = __is_same(E, W) ? L : 2 * L;  // numbers of a column that a vector holds
+  static constexpr size_t count = depth / deep<E>;              // elements
   Vec<T> x[L];
 
   G2_INLINE Columns(const W* b, size_t col) {
@@ -48,35 +51,38 @@ template <class T, class W> struct Columns {
     }
     transpose<T>(x);
   }
-  /** Element k of every column. */
-  G2_INLINE Vec<T> operator[](size_t k) const {
-    if constexpr (__is_same(T, W)) return x[k];
-    else return k % 2 ? second_of_pairs((Words)x[k / 2]) : first_of_pairs((Words)x[k / 2]);
+  /** Element e of every column. */
+  G2_INLINE Vec<E> operator[](size_t e) const {
+    if constexpr (__is_same(E, W)) return x[e];
+    else if constexpr (__is_same(E, Pair)) return (Vec<E>)x[e];
+    else return e % 2 ? second_of_pairs((Words)x[e / 2]) : first_of_pairs((Words)x[e / 2]);
   }
 
  private:
-  static G2_INLINE Vec<T> whole(const T* p) { return load(p); }
-  static G2_INLINE Vec<T> whole(const bf16* p) { return (Vec<T>)load_words(p); }
+  static G2_INLINE Vec<T> whole(const W* p) {
+    if constexpr (__is_same(W, bf16) && deep<E> == 1) return (Vec<T>)load_words(p);
+    else return (Vec<T>)along<E>(p);
+  }
 };
 
 /** Columns at the edge of B: n of them, m elements each, with zeros up to what Columns reads. */
-template <class T, class W> static __attribute__((noinline)) void copy_edge(const W* b, size_t col, size_t n, size_t m, W* to) {
-  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
+template <class E, class W> static __attribute__((noinline)) void copy_edge(const W* b, size_t col, size_t n, size_t m, W* to) {
+  constexpr size_t L = lanes<E>, D = Columns<E, W>::depth;
   for (size_t i = 0; i < L; i++)
     for (size_t k = 0; k < D; k++) to[i * D + k] = i < n && k < m ? b[i * col + k] : W{};
 }
 
-/** body(k, x, m) where x holds, of n ≤ L columns of B, m elements from k on; for all `depth` of them, in order. */
-template <class T, class W, class F> G2_INLINE void each_columns(const W* b, size_t col, size_t depth, size_t n, F&& body) {
-  constexpr size_t L = lanes<T>, D = Columns<T, W>::depth;
+/** body(k, x, m) where x holds, of n ≤ L columns of B, m numbers from k on; for all `depth` of them, in order. */
+template <class E, class W, class F> G2_INLINE void each_columns(const W* b, size_t col, size_t depth, size_t n, F&& body) {
+  constexpr size_t L = lanes<E>, D = Columns<E, W>::depth;
   alignas(64) W edge[L * D];
   for (size_t k = 0; k < depth; k += D) {
     const size_t m = (depth - k < D ? depth - k : D);
     const W* next = b + L * col + k;  // the next columns
     for (size_t i = 0; i < L; i++, next += col) __builtin_prefetch(next, 0, 2);
     const bool whole = n == L && m == D;
-    if (!whole) copy_edge<T>(b + k, col, n, m, edge);
-    body(k, Columns<T, W>(whole ? b + k : edge, whole ? col : D), m);
+    if (!whole) copy_edge<E>(b + k, col, n, m, edge);
+    body(k, Columns<E, W>(whole ? b + k : edge, whole ? col : D), m);
   }
 }
 

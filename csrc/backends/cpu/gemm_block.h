@@ -1,4 +1,5 @@
-// The micro-kernel of GEMM: a block of C that is kept in registers over a chunk of k, and what is added to it. Hot files only.
+// The micro-kernel of GEMM: a block of C that is kept in registers over a chunk of k, and what is added to it. Elements E of A and B are
+// reals, or pairs of bf16 numbers along k (pairs.h). Hot files only.
 #pragma once
 #include "columns.h"
 #include "gemm.h"
@@ -7,6 +8,7 @@ namespace g2rpo {
 
 namespace {
 
+using simd::deep;
 using simd::each_columns;
 using simd::lanes;
 using simd::load;
@@ -14,6 +16,7 @@ using simd::load_n;
 using simd::splat;
 using simd::store;
 using simd::store_n;
+using simd::Sum;
 using simd::Vec;
 
 // the micro-kernel's block of C: rows × vectors, as many accumulators as leave registers for a row of B and an element of A
@@ -26,18 +29,21 @@ constexpr int kRows = 8, kVectors = 3;
 #else
 constexpr int kRows = 4, kVectors = 2;
 #endif
-template <class T> constexpr size_t kCols = size_t{kVectors} * lanes<T>;
+template <class E> constexpr size_t kCols = size_t{kVectors} * lanes<E>;
 
-constexpr size_t kDepth = 192;              // longest chunk of k: a panel of B stays in the first-level cache
-constexpr size_t kRowStride = kDepth + 16;  // of packed rows of A: they do not meet in a cache set
+/** Elements of the longest chunk of k: a panel of B stays in the first-level cache, of 32 KB on the first processors that multiply pairs. */
+template <class E> constexpr size_t kDepth = deep<E> == 1 ? 192 : 128;
+template <class E> constexpr size_t kRowStride = kDepth<E> + 16;  // of packed rows of A: they do not meet in a cache set
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 G2_INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 G2_INLINE size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
+/** Elements that hold so many numbers along k. */
+template <class E> G2_INLINE size_t elements_of(size_t depth) { return ceil_div(depth, deep<E>); }
 
 /**
- * What a micro-kernel fetches into the second-level cache on its way. Steps are bytes. By columns: a line of A and one of B for every k, of
- * the next chunk; by rows: rows of A that are read next, as deep as these.
+ * What a micro-kernel fetches into the second-level cache on its way. Steps are bytes. By columns: a line of A and one of B for every
+ * number along k, of the next chunk; by rows: rows of A that are read next, as deep as these.
  */
 struct NextChunk {
   const char* a;
@@ -86,52 +92,59 @@ template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V]
 }
 
 /**
- * A block of C of at most R rows and V vectors. Of A rows lie next to each other and columns a_step apart (ByColumn), or columns
- * next to each other and rows a_step apart.
+ * A block of C of at most R rows and V vectors, from `depth` elements along k. Of A rows lie next to each other and columns a_step apart
+ * (ByColumn), or columns next to each other and rows a_step apart.
  */
-template <class T, int R, int V, bool ByColumn>
-void micro_kernel(const T* a, size_t a_step, const T* b, size_t depth, NextChunk next, const Block<T>& out) {
-  constexpr size_t L = lanes<T>;
+template <class E, int R, int V, bool ByColumn>
+void micro_kernel(const E* a, size_t a_step, const E* b, size_t depth, NextChunk next, const Block<Sum<E>>& out) {
+  using T = Sum<E>;
+  constexpr size_t L = lanes<E>, line = 64 / sizeof(T) / deep<E>;
   if (out.add)  // C is on its way while the sums are made
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) __builtin_prefetch(out.c + i * out.c_row + v * L, 1);
   Vec<T> acc[R][V] = {};
-  for (size_t k = 0; k < depth; k++) {
-    Vec<T> row[V];
+  {
+    const simd::Denormals<E> denormals;
+    for (size_t k = 0; k < depth; k++) {
+      Vec<E> row[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) row[v] = load(b + v * L);
-    if (ByColumn) {  // what comes may lie in another page, where no hardware looks ahead
-      __builtin_prefetch(a + 12 * a_step);
-      __builtin_prefetch(next.a, 0, 2);
-      __builtin_prefetch(next.b, 0, 2);
-      next.a += next.a_step;
-      next.b += next.b_step;
-    } else if (k % (64 / sizeof(T)) == 0) {
+      for (int v = 0; v < V; v++) row[v] = load<E>(b + v * L);
+      if (ByColumn) {  // what comes may lie in another page, where no hardware looks ahead
+        __builtin_prefetch(a + 12 * a_step);
+#pragma GCC unroll 2
+        for (size_t d = 0; d < deep<E>; d++) {
+          __builtin_prefetch(next.a, 0, 2);
+          __builtin_prefetch(next.b, 0, 2);
+          next.a += next.a_step;
+          next.b += next.b_step;
+        }
+      } else if (k % line == 0) {
 #pragma GCC unroll 16
-      for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * sizeof(T), 0, 2);
-    }
+        for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * deep<E> * sizeof(T), 0, 2);
+      }
 #pragma GCC unroll 16
-    for (int i = 0; i < R; i++) {
-      const Vec<T> x = splat(a[ByColumn ? i : i * a_step]);
+      for (int i = 0; i < R; i++) {
+        const Vec<E> x = splat(a[ByColumn ? i : i * a_step]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
+        for (int v = 0; v < V; v++) acc[i][v] = simd::fma(x, row[v], acc[i][v]);
+      }
+      a += ByColumn ? a_step : 1;
+      b += kCols<E>;
     }
-    a += ByColumn ? a_step : 1;
-    b += kCols<T>;
   }
   finish(acc, out);
 }
 
 /** The smallest micro-kernel that covers the block; heights go by two. */
-template <class T, bool ByColumn, int V = kVectors, int R = kRows>
-G2_INLINE void compute_block(const T* a, size_t a_step, const T* b, size_t depth, const NextChunk& next, const Block<T>& out) {
+template <class E, bool ByColumn, int V = kVectors, int R = kRows>
+G2_INLINE void compute_block(const E* a, size_t a_step, const E* b, size_t depth, const NextChunk& next, const Block<Sum<E>>& out) {
   if constexpr (V > 1 && R == kRows)
-    if (out.cols <= (V - 1) * size_t{lanes<T>}) return compute_block<T, ByColumn, V - 1, R>(a, a_step, b, depth, next, out);
+    if (out.cols <= (V - 1) * size_t{lanes<E>}) return compute_block<E, ByColumn, V - 1, R>(a, a_step, b, depth, next, out);
   if constexpr (R > 2)
-    if (out.rows <= R - 2) return compute_block<T, ByColumn, V, R - 2>(a, a_step, b, depth, next, out);
-  micro_kernel<T, R, V, ByColumn>(a, a_step, b, depth, next, out);
+    if (out.rows <= R - 2) return compute_block<E, ByColumn, V, R - 2>(a, a_step, b, depth, next, out);
+  micro_kernel<E, R, V, ByColumn>(a, a_step, b, depth, next, out);
 }
 
 /** What is added to a block of C that starts at row i and column j, by the chunk that comes first or by a later one. */

@@ -8,62 +8,76 @@ namespace {
 
 constexpr size_t kTileWork = size_t{1} << 20;  // multiply-adds that are worth waking a thread for
 
+/** A row whose numbers are neighbours in memory. */
+template <class E, class T> G2_INLINE void pack_row(const T* from, size_t depth, E* to) {
+  constexpr size_t L = lanes<E>, D = L * deep<E>;
+  size_t k = 0;
+  for (; k + D <= depth; k += D) store<E>(to + k / deep<E>, simd::along<E>(from + k));
+  for (size_t e = k / deep<E>; e < elements_of<E>(depth); e++) to[e] = simd::element<E>(e, depth, [&](size_t i) G2_INLINED { return from[i]; });
+}
+
 /** Rows of A behind each other, kRowStride apart; one row of zeros behind them if the micro-kernel reads it. */
-template <class T> void pack_rows(const T* a, size_t row, size_t col, size_t rows, size_t depth, T* to) {
-  constexpr size_t L = lanes<T>;
-  for (size_t i = 0; i < rows; i++) {
-    const T* from = a + i * row;
-    T* out = to + i * kRowStride;
-    size_t k = 0;
-    if (col == 1) {
-      for (; k + L <= depth; k += L) store(out + k, load<T>(from + k));
-      for (; k < depth; k++) out[k] = from[k];
-    } else {
-      for (; k < depth; k++) out[k] = from[k * col];
-    }
+template <class E, class T> void pack_rows(const T* a, size_t row, size_t col, size_t rows, size_t depth, E* to) {
+  const size_t count = elements_of<E>(depth);
+  for (size_t i = 0; i < rows; i++, a += row, to += kRowStride<E>) {
+    if (col == 1) pack_row(a, depth, to);
+    else
+      for (size_t e = 0; e < count; e++) to[e] = simd::element<E>(e, depth, [&](size_t k) G2_INLINED { return a[k * col]; });
   }
   if ((kRows - rows % kRows) % 2)
-    for (size_t k = 0; k < depth; k++) to[rows * kRowStride + k] = 0;
+    for (size_t e = 0; e < count; e++) to[e] = 0;
 }
 
 /** Columns of A behind each other, kRows of their elements in each; for A whose rows are neighbours in memory. */
-template <class T> void pack_columns(const T* a, size_t col, size_t rows, size_t depth, T* to) {
+template <class E, class T> void pack_columns(const T* a, size_t col, size_t rows, size_t depth, E* to) {
+  constexpr size_t D = deep<E>, step = kRows * kDepth<E>;
   const size_t whole = rows / kRows * kRows;
-  for (size_t k = 0; k < depth; k++, a += col) {
-    T* out = to + k * kRows;
-    for (size_t i = 0; i < whole; i += kRows, out += kRows * kDepth) __builtin_memcpy(out, a + i, kRows * sizeof(T));
-    if (whole == rows) continue;
-    for (size_t r = 0; r < kRows; r++) out[r] = whole + r < rows ? a[whole + r] : T(0);
+  for (size_t k = 0; k < depth; k += D, a += D * col, to += kRows) {
+    if constexpr (D == 1) {
+      E* out = to;
+      for (size_t i = 0; i < whole; i += kRows, out += step) __builtin_memcpy(out, a + i, kRows * sizeof(T));
+      if (whole == rows) continue;
+      for (size_t r = 0; r < kRows; r++) out[r] = whole + r < rows ? a[whole + r] : T(0);
+    } else {
+      for (size_t i = 0; i < rows; i += kRows) {
+        const size_t n = least(kRows, rows - i);
+        const auto pairs = simd::elements<E>(depth - k, [&](size_t d) G2_INLINED { return load_n<T>(a + d * col + i, n); });
+        __builtin_memcpy(to + i / kRows * step, &pairs, kRows * sizeof(E));
+      }
+    }
   }
 }
 
-/** A panel of B: `depth` rows of kCols elements, zeros behind the last column. */
-template <class T, class W> void pack_panel(const W* b, size_t row, size_t col, size_t depth, size_t cols, T* to) {
-  constexpr size_t L = lanes<T>, P = kCols<T>;
+/** A panel of B: as many rows of kCols elements as hold `depth` numbers along k, zeros behind the last column. */
+template <class E, class W> void pack_panel(const W* b, size_t row, size_t col, size_t depth, size_t cols, E* to) {
+  constexpr size_t L = lanes<E>, P = kCols<E>, D = deep<E>;
   if (col == 1) {
-    if (__is_same(T, W) && cols == P) {
-      for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * P, b + k * row, P * sizeof(T));
+    if (__is_same(E, W) && cols == P) {
+      for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * P, b + k * row, P * sizeof(E));
       return;
     }
-    for (size_t k = 0; k < depth; k++, b += row, to += P)
+    for (size_t k = 0; k < depth; k += D, b += D * row, to += P)
 #pragma GCC unroll 4
       for (size_t j = 0; j < P; j += L)
-        store(to + j, j + L <= cols ? load(b + j) : j < cols ? load_n(b + j, cols - j) : Vec<T>{});
+        store<E>(to + j, simd::elements<E>(depth - k, [&](size_t d) G2_INLINED {
+          return j + L <= cols ? load(b + d * row + j) : j < cols ? load_n(b + d * row + j, cols - j) : Vec<Sum<E>>{};
+        }));
     return;
   }
   if (row == 1) {
     for (size_t j = 0; j < P; j += L)
-      each_columns<T>(b + j * col, col, depth, j < cols ? least(L, cols - j) : 0, [&](size_t k, const auto& x, size_t m) G2_INLINED {
+      each_columns<E>(b + j * col, col, depth, j < cols ? least(L, cols - j) : 0, [&](size_t k, const auto& x, size_t m) G2_INLINED {
 #pragma GCC unroll 32
-        for (size_t i = 0; i < x.depth; i++) {
-          if (i >= m) break;
-          store(to + (k + i) * P + j, x[i]);
+        for (size_t e = 0; e < x.count; e++) {
+          if (e >= elements_of<E>(m)) break;
+          store<E>(to + (k / D + e) * P + j, x[e]);
         }
       });
     return;
   }
-  for (size_t k = 0; k < depth; k++)
-    for (size_t j = 0; j < P; j++) to[k * P + j] = j < cols ? widen(b[k * row + j * col]) : T(0);
+  for (size_t e = 0; e < elements_of<E>(depth); e++)
+    for (size_t j = 0; j < P; j++)
+      to[e * P + j] = j < cols ? simd::element<E>(e, depth, [&](size_t k) G2_INLINED { return b[k * row + j * col]; }) : E(0);
 }
 
 /** Items on all threads; a single one without leaving this one. */
@@ -72,25 +86,29 @@ template <class F> G2_INLINE void each(Stream& stream, size_t n, F&& f) {
   for (size_t i = 0; i < n; i++) f(i);
 }
 
-/** Part of B: k in [k0, k0 + depth) in chunks, j in [j0, j0 + cols). */
+/** Part of B, in numbers: k in [k0, k0 + depth) in chunks, j in [j0, j0 + cols). */
 struct Part {
   size_t k0, depth, chunk;
   size_t j0, cols;
 };
 
-template <class T, class W> G2_INLINE void pack_one(const Gemm<T, W>& op, const Part& part, size_t k, size_t p, size_t depth, T* to) {
-  const size_t j = p * kCols<T>;
+template <class E, class T, class W> G2_INLINE void pack_one(const Gemm<T, W>& op, const Part& part, size_t k, size_t p, size_t depth, E* to) {
+  const size_t j = p * kCols<E>;
   pack_panel(op.b.data + (part.k0 + k) * op.b_row + (part.j0 + j) * op.b_col, op.b_row, op.b_col, depth,
-             least(kCols<T>, part.cols - j), to);
+             least(kCols<E>, part.cols - j), to);
 }
 
-template <class T, class W> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, T* packed) {
-  constexpr size_t P = kCols<T>;
-  const size_t panels = ceil_div(part.cols, P);
+/** Where a panel of a chunk of k lies in a packed part of B: chunk by chunk, of which all but the last hold whole elements. */
+template <class E> G2_INLINE size_t panel_at(size_t panels, size_t k, size_t p, size_t depth) {
+  return (k / deep<E> * panels + p * elements_of<E>(depth)) * kCols<E>;
+}
+
+template <class E, class T, class W> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, E* packed) {
+  const size_t panels = ceil_div(part.cols, kCols<E>);
   const auto pack = [&](size_t p) {
     for (size_t k = 0; k < part.depth; k += part.chunk) {
       const size_t depth = least(part.chunk, part.depth - k);
-      pack_one(op, part, k, p, depth, packed + k * panels * P + p * depth * P);
+      pack_one(op, part, k, p, depth, packed + panel_at<E>(panels, k, p, depth));
     }
   };
   if (part.depth * part.cols < kTileWork / 16) {
@@ -101,12 +119,12 @@ template <class T, class W> void pack_b(Stream& stream, const Gemm<T, W>& op, co
 }
 
 /** Panels of a part of B that was packed beforehand. */
-template <class T> struct PackedPanels {
+template <class E> struct PackedPanels {
   static constexpr size_t room = 0;  // elements that `at` may use
-  const T* packed;
+  const E* packed;
   size_t panels;
 
-  G2_INLINE const T* at(size_t k, size_t p, size_t depth, T*) const { return packed + (k * panels + p * depth) * kCols<T>; }
+  G2_INLINE const E* at(size_t k, size_t p, size_t depth, E*) const { return packed + panel_at<E>(panels, k, p, depth); }
   /** Bytes of the next panel come nearer while this one is used, a share at each of `times`. */
   struct Ahead {
     const char* next;
@@ -116,17 +134,17 @@ template <class T> struct PackedPanels {
     }
   };
   G2_INLINE Ahead ahead(size_t k, size_t p, size_t depth, size_t times) const {
-    return {reinterpret_cast<const char*>(at(k, p + 1, depth, nullptr)), depth * kCols<T> * sizeof(T) / 64 / times + 1};
+    return {reinterpret_cast<const char*>(at(k, p + 1, depth, nullptr)), elements_of<E>(depth) * kCols<E> * sizeof(E) / 64 / times + 1};
   }
 };
 
 /** Panels that are packed when they are wanted: where all rows are one tile, nobody wants them twice. */
-template <class T, class W> struct FreshPanels {
-  static constexpr size_t room = kDepth * kCols<T>;
+template <class E, class T, class W> struct FreshPanels {
+  static constexpr size_t room = kDepth<E> * kCols<E>;
   const Gemm<T, W>& op;
   const Part& part;
 
-  G2_INLINE const T* at(size_t k, size_t p, size_t depth, T* to) const {
+  G2_INLINE const E* at(size_t k, size_t p, size_t depth, E* to) const {
     pack_one(op, part, k, p, depth, to);
     return to;
   }

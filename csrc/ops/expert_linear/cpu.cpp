@@ -24,10 +24,11 @@ template <class T> View<T> block(View<T> of, size_t from, size_t rows, size_t co
 
 }  // namespace
 
+// Nothing is rounded for products: what experts make chooses those of the next layer, and gradients of routers do not bear it (docs/LOG.md).
 KERNEL_WEIGHT(cpu, ExpertLinear) {
   const size_t k = op.weight.dim[1], n = op.weight.dim[2];
   for_experts(stream, op.kName, op.starts, op.x.dim[0], [&](size_t e, size_t from, size_t m) {
-    run<Gemm<T, W>>(stream, {.a = block(op.x, from, m, k), .b = block(op.weight, e * k, k, n), .c = block(op.y, from, m, n)});
+    run<Gemm<T, W>>(stream, {.a = block(op.x, from, m, k), .b = block(op.weight, e * k, k, n), .c = block(op.y, from, m, n), .exact = true});
   });
 }
 
@@ -35,7 +36,7 @@ KERNEL_WEIGHT(cpu, ExpertLinearBackwardInput) {
   const size_t k = op.weight.dim[1], n = op.weight.dim[2];
   for_experts(stream, op.kName, op.starts, op.dY.dim[0], [&](size_t e, size_t from, size_t m) {
     run<Gemm<T, W>>(stream, {.a = block(op.dY, from, m, n), .b = block(op.weight, e * k, k, n), .c = block(op.dX, from, m, k),
-                          .m = m, .n = k, .k = n, .a_row = n, .b_row = 1, .b_col = n, .c_row = k});
+                          .m = m, .n = k, .k = n, .a_row = n, .b_row = 1, .b_col = n, .c_row = k, .exact = true});
   });
 }
 

@@ -66,7 +66,7 @@ template <class T, class W> struct Chunk {
     parallel_for(stream, end - begin, [&](size_t i) {
       Gemm<T> op = logits(begin + i);
       op.pack_to = columns + i * room_of_columns();
-      multiply(stream, op);
+      multiply_hidden(op);
     });
   }
   void pack_rows(Scratch& scratch) {
@@ -74,8 +74,15 @@ template <class T, class W> struct Chunk {
     parallel_for(stream, end - begin, [&](size_t i) {
       Gemm<T> op = weight_gradient(begin + i);
       op.pack_to = rows + i * room_of_rows();
-      multiply(stream, op);
+      multiply_hidden(op);
     });
+  }
+
+  /** Of hidden states, which are rounded beside a weight in bf16 where that is faster. */
+  void multiply_hidden(const Gemm<T>& op) const {
+    if constexpr (__is_same(W, bf16))
+      if (rounding_pays()) return multiply(stream, RoundedGemm{op});
+    multiply(stream, op);
   }
 
   /** Calls body(block, tile, weight, room for logits) for all of them; the weight's rows are in the type of the arithmetic if `wanted`. */
@@ -95,7 +102,7 @@ template <class T, class W> struct Chunk {
     op.c.data = z;
     op.m = p.rows_of(tile);
     op.packed = columns + (b - begin) * room_of_columns();
-    multiply(stream, op);
+    multiply_hidden(op);
   }
 
   void measure() const {
@@ -116,7 +123,7 @@ template <class T, class W> struct Chunk {
       op.c.data = d_weight + tile * p.tile * p.width;
       op.m = p.rows_of(tile);
       op.packed = rows + (b - begin) * room_of_rows();
-      multiply(stream, op);
+      multiply_hidden(op);
     });
     for (size_t b = begin; b < end; b++)
       multiply(stream, Gemm<T, W>{.a = {logits_of(b, 0), p.vocabulary * p.stride},

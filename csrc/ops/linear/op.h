@@ -59,17 +59,18 @@ template <class T> struct LinearBackwardWeight {
   using Real = T;
   static constexpr auto kName = "linear_backward_weight";
   static constexpr auto kSignature =
-      "dY {f32|f64}[M,N], x {f32|f64}[M,K], &dWeight {f32|f64}[N,K]?, &dBias {f32|f64}[N]? ->";
+      "dY {f32|f64}[M,N], x {f32|f64}[M,K], &dWeight {f32|f64}[N,K]?, &dBias {f32|f64}[N]?, inBf16 bool ->";
   View<const T> dY;
   View<const T> x;
   View<T> dWeight;
   View<T> dBias;
-  /** operands may be rounded to bf16: those of a policy whose weights are (a GPU's tensor cores want them so, the CPU stays exact) */
+  /** operands may be rounded to bf16: those of a policy whose weights are (tensor cores of a GPU want them so, and CPUs that multiply bf16) */
   bool in_bf16 = false;
+  // For calls from C++:
   /** both operands in bf16, in their place: on a GPU */
   const bf16 *narrow_dY = nullptr, *narrow_x = nullptr;
   G2_INLINE static LinearBackwardWeight read(KernelArgs a) {
-    return {a.next(), a.next(), a.next(), a.next()};
+    return {a.next(), a.next(), a.next(), a.next(), a.next()};
   }
 };
 

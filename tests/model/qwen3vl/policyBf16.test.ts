@@ -9,7 +9,7 @@ import { goldenJson } from '../../support/goldenModel.ts';
 import { mixedBatch, wavyLoss } from '../../support/mixedBatch.ts';
 import { writeGoldenCheckpoint, writeNanoMoe, type GoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 import { rejectionOf } from '../../support/thrown.ts';
-import { wantCpu } from '../../support/onCpu.ts';
+import { wantExactProducts } from '../../support/onCpu.ts';
 
 const stored = { dtype: 'bfloat16' } as const;
 const casesOf: Partial<Record<GoldenCheckpoint, string[]>> = {
@@ -17,8 +17,6 @@ const casesOf: Partial<Record<GoldenCheckpoint, string[]>> = {
   'tiny-untied': ['image_one', 'text_only'],
   'tiny-moe': ['mixed'],
 };
-
-const reason = 'a GPU rounds what weights of bf16 are multiplied by';
 
 for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
   describe(`${name}, stored in bf16`, () => {
@@ -73,7 +71,7 @@ for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
     it('computes the bits that the same weights in f32 give: scores, losses, gradients, features, logits', async ({
       skip,
     }) => {
-      wantCpu(skip, reason);
+      wantExactProducts(skip);
       expect(await narrow.forward(batch, { temperature: 0.7 })).toEqual(
         await wide.forward(batch, { temperature: 0.7 }),
       );
@@ -90,7 +88,7 @@ for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
     });
 
     it('samples the same tokens, few and many', async ({ skip }) => {
-      wantCpu(skip, reason);
+      wantExactProducts(skip);
       const { prompt } = goldenJson<{ prompt: GoldenSequence }>(
         `cases/${name}/${name === 'tiny-untied' ? 'generate' : 'generate_reppen'}.json`,
       );
