@@ -32,7 +32,9 @@ export const policyConfig = z
     weights: z
       .enum(['f32', 'bf16'])
       .default('f32')
-      .describe('what matrices are kept in; of bf16 they take half the memory, and all arithmetic is still f32'),
+      .describe(
+        'what matrices are kept in; in bf16 they take half the memory, and factors of their products are rounded where that is faster',
+      ),
     maxPromptTokens: positive.default(16384).describe('a longer prompt is refused, never cut'),
     minPixels: positive.exactOptional().describe("smallest area of a picture; default is the checkpoint's"),
     maxPixels: positive.exactOptional().describe("largest area of a picture; default is the checkpoint's"),
