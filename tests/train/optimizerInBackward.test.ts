@@ -227,10 +227,10 @@ describe('what fails', () => {
     wantCpu(skip, 'tests/runtime/deviceFaults.test.ts refuses allocations of a device');
     const outcomes = new Set<boolean>();
     const probe = await open();
-    await update(probe.policy, probe.optimizer, 'nano');
+    await update(probe.policy, probe.optimizer, 'nano', 'full');
     const { bytes } = memoryUse();
     limitMemory(Infinity);
-    await update(probe.policy, probe.optimizer, 'nano');
+    await update(probe.policy, probe.optimizer, 'nano', 'full');
     const { peak } = memoryUse();
     close(probe);
     await expect.poll(() => memoryUse().bytes).toBeLessThan(bytes);
@@ -238,7 +238,7 @@ describe('what fails', () => {
       const trainee = await open();
       const before = await valuesOf(trainee);
       limitMemory(memoryUse().bytes + share * (peak - bytes));
-      const error = await rejectionOf(update(trainee.policy, trainee.optimizer, 'nano'));
+      const error = await rejectionOf(update(trainee.policy, trainee.optimizer, 'nano', 'full'));
       expect(error.code).toBe('OUT_OF_MEMORY');
       const begun = error.message.includes('in the middle of an update');
       limitMemory(Infinity);
