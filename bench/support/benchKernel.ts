@@ -79,7 +79,10 @@ async function peersOf(kernel: AnyKernel, bench: KernelBench, plain: Record<stri
     return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
   });
   const peers = [];
-  for (const peer of [...(await torchPeers(kernel.declaration.name, dims, variantOf(kernel, plain) === 'bf16')), ...own])
+  for (const peer of [
+    ...(await torchPeers(kernel.declaration.name, dims, variantOf(kernel, plain) === 'bf16')),
+    ...own,
+  ])
     peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
   return peers;
 }
