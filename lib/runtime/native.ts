@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { environment } from './env.ts';
-import { ERROR_CODES, G2rpoError, type ErrorCode } from './errors.ts';
+import { describe, ERROR_CODES, G2rpoError, type ErrorCode } from './errors.ts';
 
 /** A tensor's memory on the native side. */
 export type NativeTensor = { readonly __native: 'tensor' };
@@ -210,13 +210,18 @@ export function native(): Native {
   if (isa !== undefined) {
     const best = addon.limitIsa(isa);
     if (best !== isa && best !== `${isa}_emulated`)
-      throw new G2rpoError('BACKEND_UNAVAILABLE', `G2RPO_ISA must be an instruction set of this machine; got ${isa}`, {
-        wanted: best,
-      });
+      throw new G2rpoError(
+        'BACKEND_UNAVAILABLE',
+        `G2RPO_ISA must be an instruction set of this machine: generic or up to ${best}; got ${describe(isa)}`,
+        { wanted: best },
+      );
   }
   if (threads !== undefined) {
-    if (!Number.isInteger(threads) || threads < 1)
-      throw new G2rpoError('INVALID_ARGUMENT', `G2RPO_THREADS must be a whole number from 1; got ${String(threads)}`);
+    if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
+      throw new G2rpoError(
+        'INVALID_ARGUMENT',
+        `G2RPO_THREADS must be a whole number from 1 to 1024; got ${String(threads)}`,
+      );
     addon.setThreads(threads);
   }
   return (ready = addon);

@@ -250,6 +250,14 @@ describe('what it refuses', () => {
       });
     }
   });
+  it.each(['logProbSlopes', 'entropySlopes'])('a slope that is infinite, naming the token: %s', async (name) => {
+    const slopes = Float64Array.from(good.fused[name] as Float64Array);
+    slopes[9] = Infinity;
+    await expect(runKernel(headPolicyLoss, { ...good.fused, [name]: slopes }, 'f32')).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      message: 'head_policy_loss: the slope of token 9 is not finite',
+    });
+  });
   it('an old log-probability that is NaN; clip distances as policy_loss does', async () => {
     const oldLogProbs = Float64Array.from(good.fused['oldLogProbs'] as Float64Array);
     oldLogProbs[7] = Number.NaN;

@@ -127,6 +127,13 @@ it('gives the same bits with any number of threads, forward and backward', async
   for (const result of results) expect(result).toEqual(results[0]);
 });
 
+it('has the bits of one output, whether its bias is trained or not', async () => {
+  const given = backwardWeight(5000, 1, 48);
+  const beside = await runKernel(linearBackwardWeight, { ...given, dBias: [7] }, 'f32');
+  const alone = await runKernel(linearBackwardWeight, given, 'f32');
+  expect(alone['dWeight']).toEqual(beside['dWeight']);
+});
+
 it('sums a bias to the same bits, whether the weight is trained or not', async () => {
   const given = { ...backwardWeight(4200, 300, 60), dBias: randoms(5, 300) };
   const beside = await runKernel(linearBackwardWeight, given, 'f32');

@@ -186,7 +186,9 @@ template <class E, class T, class W> void product(Stream& stream, const Gemm<T, 
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 32) : 32;  // whole vectors of columns, of bf16 too
   if (op.n == 0 && op.sums) return sums_alone(stream, op, chunk);
   if (op.n == 0 || (op.m == 0 && !op.pack_to)) return;
-  if (op.m <= kFewRows && op.a_col == 1 && op.b_row == 1 && !op.packed && !op.pack_to && !op.sums) {
+  // the columns of one row are both; beside sums and without, they are columns
+  const bool by_column = op.a_row == 1 && (op.a_col != 1 || op.sums || op.k > 1);
+  if (op.m <= kFewRows && op.a_col == 1 && op.b_row == 1 && !by_column && !op.packed && !op.pack_to) {
     constexpr size_t L = lanes<E>;
     Scratch scratch;
     const E* a = pack_few<E>(op.a.data, op.a_row, op.m, op.k, chunk, scratch);
@@ -195,7 +197,6 @@ template <class E, class T, class W> void product(Stream& stream, const Gemm<T, 
       for (size_t v = t * together; v < least(vectors, (t + 1) * together); v++) few_rows_of(op, a, chunk, v * L);
     });
   }
-  const bool by_column = op.a_row == 1 && (op.a_col != 1 || op.sums);
   if (by_column && op.m <= kFlatRows && op.k > 0 && !op.packed && !op.pack_to) return flat_product<E>(stream, op, chunk);
   const size_t deepest = least(op.k, chunk * kDeepChunks);
   const size_t widest = round_up(kPackedBytes / sizeof(E) / (elements_of<E>(deepest) + 1), 4 * P);

@@ -228,7 +228,8 @@ KERNEL_WEIGHT(cpu, HeadPolicyLoss) {
     if (!all_finite(stream, op.kName, "a logit", op.logProbs.data, first, last) ||
         !all_finite(stream, op.kName, "a logit", op.entropy.data, first, last) ||
         !all_finite(stream, op.kName, "the loss", op.loss.data, first, last) ||
-        !all_finite(stream, op.kName, "the slope", d_log_probs, first, last))
+        !all_finite(stream, op.kName, "the slope", d_log_probs, first, last) ||
+        !all_finite(stream, op.kName, "the slope", op.entropySlopes.data, first, last))
       return false;
     chunk.gradients(true, {d_log_probs, op.entropySlopes.data, op.entropy.data, normalisers}, op.dHidden.data, op.dWeight.data);
     return true;

@@ -119,13 +119,13 @@ __global__ void finish(size_t first, size_t tokens, size_t slices, size_t chunk,
   if (!(both - both == 0)) finite.at(first + t, 0);
 }
 
-template <class T> __global__ void loss_slopes(size_t first, cuda::TokenLosses<T> a, const T* more, cuda::Refusal finite) {
+template <class T> __global__ void loss_slopes(size_t first, cuda::TokenLosses<T> a, const T* more, const T* of_entropy, cuda::Refusal finite) {
   const size_t i = cuda::global_index();
   if (i >= a.n) return;
   cuda::write_loss(a, i);
   a.slope[i] += more[i];
   if (!(a.loss[i] - a.loss[i] == 0)) finite.at(first + i, 1);
-  else if (!(a.slope[i] - a.slope[i] == 0)) finite.at(first + i, 2);
+  else if (!(a.slope[i] - a.slope[i] == 0) || !(of_entropy[i] - of_entropy[i] == 0)) finite.at(first + i, 2);
 }
 
 __device__ void round_pack(const float (&from)[8], cuda::Pack<bf16, 8>& to) {
@@ -296,7 +296,7 @@ KERNEL_WEIGHT(cuda, HeadPolicyLoss) {
     p.measure(first, count, op.logProbs.data + first, op.entropy.data + first, nullptr, range, finite);
     auto losses = cuda::token_losses<T>(op, count, op.logProbs.data, d_log_probs.get());
     losses.from(first);
-    cuda::launch(stream, loss_slopes<T>, cuda::blocks_for(count), cuda::kThreads, first, losses, op.logProbSlopes.data + first, finite);
+    cuda::launch(stream, loss_slopes<T>, cuda::blocks_for(count), cuda::kThreads, first, losses, op.logProbSlopes.data + first, op.entropySlopes.data + first, finite);
     p.backward(first, count, d_log_probs.get() + first, op.entropySlopes.data + first, op.entropy.data + first, op.dHidden.data, op.dWeight.data);
   }
 }

@@ -272,7 +272,7 @@ export class Policy {
     const { n = 1, rolloutOffset = 0 } = options;
     const failed = new AbortController();
     const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
-    const all = prompts.map((prompt, p) =>
+    const all = Array.from(prompts, (prompt, p) =>
       this.submit({ ...options, prompt, rolloutOffset: rolloutOffset + p * n }, { signal: either }),
     );
     try {

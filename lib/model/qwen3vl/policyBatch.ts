@@ -174,7 +174,10 @@ export function packPrompts(prompts: readonly EncodedPrompt[], merge: number): P
 export function wantPrompt(prompt: EncodedPrompt, merge: number): void {
   wantObject('prompt', 'prompt', prompt);
   const { inputIds, positionIds, visualRows, images } = prompt;
-  for (const [name, list] of Object.entries({ inputIds, positionIds, visualRows })) wantList('prompt', name, list);
+  for (const [name, list] of Object.entries({ inputIds, positionIds, visualRows })) {
+    wantList('prompt', name, list);
+    wantWhole(name, list);
+  }
   wantShown('prompt', images, merge);
   const tokens = images.reduce((n, { gridThw }) => n + visualTokensOf(gridThw, merge), 0);
   if (visualRows.length !== tokens)
@@ -184,6 +187,14 @@ export function wantPrompt(prompt: EncodedPrompt, merge: number): void {
       `must be one for each of the ${tokens} visual tokens of images`,
       `${visualRows.length}`,
     );
+}
+
+/** Elements of other lists than those of 32-bit numbers, which would become such numbers in silence. */
+function wantWhole(name: string, list: ArrayLike<unknown>): void {
+  if (list instanceof Int32Array) return;
+  for (let i = 0; i < list.length; i++)
+    if (!Number.isInteger(list[i]) || list[i] !== (list[i] as number) >> 0)
+      refuse('prompt', `${name}[${i}]`, 'must be a whole number of 32 bits', describe(list[i]));
 }
 
 export const visualTokensOf = ([t, h, w]: GridThw, merge: number): number => (t * h * w) / merge ** 2;

@@ -116,7 +116,8 @@ const MOST_RESPONSES = 65_536;
 const FAR = 2 ** 30; // positions from which sums would leave 32 bits
 
 /** What the native side takes as it is. @throws INVALID_ARGUMENT  naming what was wanted and what came */
-function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, config: ModelConfig): void {
+function checkRequest(request: SamplingRequest, config: ModelConfig): void {
+  const { prompt, n = 1 } = request;
   const { vocab } = config.text;
   const want = (holds: boolean, what: string, got: unknown) => {
     if (!holds) throw new G2rpoError('INVALID_ARGUMENT', `generate: ${what}; got ${String(got)}`, { got });
@@ -124,25 +125,25 @@ function checkRequest({ prompt, n = 1, ...options }: SamplingRequest, config: Mo
   const whole = (x: unknown) => Number.isSafeInteger(x);
   want(whole(n) && n >= 1 && n <= MOST_RESPONSES, `n must be a whole number from 1 to ${MOST_RESPONSES}`, n);
   want(
-    whole(options.maxTokens) && options.maxTokens >= 1,
+    whole(request.maxTokens) && request.maxTokens >= 1,
     'maxTokens must be a whole number from 1',
-    options.maxTokens,
+    request.maxTokens,
   );
-  const { temperature = 1, repetitionPenalty = 1 } = options;
+  const { temperature = 1, repetitionPenalty = 1 } = request;
   if (temperature !== 0) wantDivisor('generate: temperature, if not 0,', temperature);
   wantDivisor('generate: repetitionPenalty', repetitionPenalty);
   for (const key of ['seed', 'step', 'rolloutOffset'] as const)
-    want(options[key] === undefined || whole(options[key]), `${key} must be a whole number`, options[key]);
+    want(request[key] === undefined || whole(request[key]), `${key} must be a whole number`, request[key]);
   const ids = (key: string, list: unknown) => {
     wantList('generate', key, list);
     for (const id of list as readonly number[])
       want(whole(id) && id >= 0 && id < vocab, `${key} must hold ids below ${vocab}`, id);
   };
-  if (options.stopIds !== undefined) ids('stopIds', options.stopIds);
-  const { stopSequences = [] } = options;
+  if (request.stopIds !== undefined) ids('stopIds', request.stopIds);
+  const { stopSequences = [] } = request;
   wantList('generate', 'stopSequences', stopSequences);
-  stopSequences.forEach((sequence, i) => ids(`stopSequences[${i}]`, sequence));
-  const { stopStrings = [] } = options;
+  for (let i = 0; i < stopSequences.length; i++) ids(`stopSequences[${i}]`, stopSequences[i]);
+  const { stopStrings = [] } = request;
   wantList('generate', 'stopStrings', stopStrings);
   for (const [i, text] of Array.from(stopStrings).entries()) {
     if (typeof text !== 'string' || text === '')
@@ -173,14 +174,20 @@ function generated({ stop, stopIndex, ...response }: NativeResponse, request: Sa
 
 /** A request that stays as it is, whatever becomes of the caller's; pixels are large, and are copied once, when they are handed over. */
 function copied(request: SamplingRequest): SamplingRequest {
-  const list = <T>(given: T): T => (Array.isArray(given) ? (given.slice() as T) : given);
-  const { prompt } = request;
-  const own = { ...request, prompt: { ...prompt, images: [...prompt.images] } };
-  for (const key of ['inputIds', 'positionIds', 'visualRows'] as const) own.prompt[key] = new Int32Array(prompt[key]);
-  for (const key of ['stopIds', 'stopSequences', 'stopStrings'] as const)
-    if (request[key] !== undefined) Object.assign(own, { [key]: list(request[key]) });
-  if (Array.isArray(own.stopSequences)) own.stopSequences = own.stopSequences.map(list);
-  return own;
+  const { inputIds, positionIds, visualRows, ropeDelta, images } = request.prompt;
+  const prompt = {
+    ...{ inputIds: new Int32Array(inputIds), positionIds: new Int32Array(positionIds) },
+    ...{ visualRows: new Int32Array(visualRows), ropeDelta, images: [...images] },
+  };
+  const { stopIds, stopSequences, stopStrings } = request;
+  const given = SAMPLING_KEYS.map((key) => [key, request[key]] as const).filter(([, value]) => value !== undefined);
+  return {
+    ...(Object.fromEntries(given) as unknown as Omit<SamplingRequest, 'prompt'>),
+    prompt,
+    ...(stopIds && { stopIds: Array.from(stopIds) }),
+    ...(stopSequences && { stopSequences: Array.from(stopSequences, (sequence) => Array.from(sequence)) }),
+    ...(stopStrings && { stopStrings: Array.from(stopStrings) }),
+  };
 }
 
 const stopped = () => new G2rpoError('ABORTED', 'generate: stopped by the caller');

@@ -62,3 +62,41 @@ it('plain lists of ids and positions are taken as well', async () => {
   const lists = { inputIds: [...shown.inputIds], positionIds: [...shown.positionIds] };
   expect(bitsOf(await policy.submit(ask({ ...shown, ...(lists as never as object) })))).toEqual(alone);
 });
+
+it('lists of stops that are changed behind the call are those of the call', async () => {
+  const stops = { stopIds: Int32Array.of(7), stopSequences: [Int32Array.of(7, 7)] };
+  const answered = policy.submit({ ...ask(shown), ...(stops as never as Pick<SamplingRequest, 'stopIds'>) });
+  stops.stopIds.fill(3);
+  stops.stopSequences[0]!.fill(3);
+  expect(bitsOf(await answered)).toEqual(alone);
+});
+
+it('a prompt and a request whose fields are inherited are those fields', async () => {
+  const prompt = Object.create(shown) as EncodedPrompt;
+  expect(bitsOf(await policy.submit(Object.create(ask(prompt)) as SamplingRequest))).toEqual(alone);
+});
+
+it.each(['inputIds', 'positionIds'] as const)(
+  'elements of %s that are no numbers of 32 bits are named',
+  async (name) => {
+    for (const wrong of [undefined, null, Number.NaN, 7.5, 2 ** 32 + 1, 'abc', 3n]) {
+      const list: unknown[] = [...shown[name]];
+      list[3] = wrong;
+      const prompt = { ...shown, [name]: list } as never as EncodedPrompt;
+      expect(await rejectionOf(policy.submit(ask(prompt)))).toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringContaining(`${name}[3] must be a whole number of 32 bits`) as string,
+      });
+    }
+  },
+);
+
+it('lists of prompts and of sequences with holes are refused at the first', async () => {
+  const holes = Object.assign([], { length: 1e9 }) as number[][];
+  expect(await rejectionOf(policy.submit({ ...ask(shown), stopSequences: holes }))).toMatchObject({
+    message: expect.stringContaining('stopSequences[0] must be a list; got undefined') as string,
+  });
+  expect(await rejectionOf(policy.generate(new Array<EncodedPrompt>(2), { maxTokens: 2 }))).toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
