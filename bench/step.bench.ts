@@ -22,7 +22,7 @@ import { peakMemoryMb, resetPeakMemory, now } from './support/turns.ts';
 
 const [PROMPTS, ROLLOUTS, TOKENS] = [16, 8, 32];
 const VISUAL_TOKENS = [16, 64];
-/** rows of a micro-batch: on a CPU as fast as all of them at once, in half the memory */
+/** rows of a micro-batch: on a CPU as fast as all of them at once, in less than half the memory */
 const MICRO_BATCH = 1024;
 const ROUNDS = 5;
 

@@ -2,7 +2,7 @@
 // sharing prompts inside groups saves.
 import type { ModelSize } from './support/modelSizes.ts';
 import { updateOf } from './support/updateOf.ts';
-import { askPeer, forSizes, peerName, sizeOf, type PolicyBench, type Variant } from './support/policyPeer.ts';
+import { askPeer, forSizes, isBf16, peerName, sizeOf, type PolicyBench, type Variant } from './support/policyPeer.ts';
 import { packSequences, promptOf, responseOf, writeSequences, type PromptSize } from './support/sequences.ts';
 import { howTimed, inTurns, secondsOf } from './support/turns.ts';
 
@@ -41,7 +41,7 @@ async function besidePeer(
     });
     const own = (await policy.forward(batch)).logProbs;
     const mean = [...own].reduce((a, b) => a + b, 0) / own.length;
-    if (!(Math.abs(mean - logProbs) < (variant.endsWith('-bf16') ? 1e-2 : 1e-4)))
+    if (!(Math.abs(mean - logProbs) < (isBf16(variant) ? 1e-2 : 1e-4)))
       throw new Error(`update: ours computes ${mean}, the peer ${logProbs}`);
   }
   const update = updateOf(policy, batch, RESPONSE);

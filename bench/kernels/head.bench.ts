@@ -2,7 +2,7 @@ import { head, headPolicyLoss } from '../../lib/kernels/head.ts';
 import type { Dims } from '../../lib/kernels/defineKernel.ts';
 import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
 import { toBf16 } from '../../lib/runtime/bf16.ts';
-import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
+import { tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel, type Peer } from '../support/benchKernel.ts';
 
@@ -23,8 +23,7 @@ const large = [
 /** What the matrix products of the pass take, with logits in memory: that of the logits, or with both of their gradients. */
 const products = (name: string, training: boolean): Peer => ({
   name,
-  prepare(args, { N, H, V }) {
-    const scope = new Scope();
+  prepare(args, { N, H, V }, scope) {
     const give = (values: unknown, ...shape: number[]) => tensor(values as TypedArray, shape, scope);
     const [x, weight] = [give(args['hidden'], N!, H!), give(args['weight'], V!, H!)];
     if (!training) return { seconds: (count) => linear.time({ x, weight }, count) };

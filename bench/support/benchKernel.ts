@@ -14,10 +14,11 @@ type AnyKernel = Kernel<any, any, any, any>;
 /** Something else that does the same work, for a ratio measured in the same run. */
 export interface Peer {
   name: string;
-  /** prepares once; the returned function does the work once, or tells the seconds of one of `count` times */
+  /** prepares once, tensors of its own in the scope; the returned function does the work once, or tells the seconds of one of `count` times */
   prepare(
     args: Record<string, TypedArray | readonly TypedArray[] | number>,
     dims: Dims,
+    scope: Scope,
   ): (() => void) | { seconds(count: number): Promise<number> };
 }
 
@@ -57,7 +58,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     const peaks: Peaks[] = [];
     const first = await kernel.time(args as never, 3);
     const count = countFor(first);
-    const peers = await peersOf(kernel, bench, plain, dims);
+    const peers = await peersOf(kernel, bench, plain, dims, scope);
     const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
     await inRounds(`${name} ${label.join(', ')}`, async () => {
       own.push(await kernel.time(args as never, count));
@@ -72,9 +73,15 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
 }
 
 /** Those of the bench, and PyTorch where it is there and knows the kernel. */
-async function peersOf(kernel: AnyKernel, bench: KernelBench, plain: Record<string, unknown>, dims: Dims) {
+async function peersOf(
+  kernel: AnyKernel,
+  bench: KernelBench,
+  plain: Record<string, unknown>,
+  dims: Dims,
+  scope: Scope,
+) {
   const own = (bench.peers ?? []).map((peer) => {
-    const run = peer.prepare(plain as never, dims);
+    const run = peer.prepare(plain as never, dims, scope);
     if (typeof run !== 'function') return { name: peer.name, seconds: run.seconds };
     return { name: peer.name, seconds: (count: number) => Promise.resolve(secondsOf(run, count)) };
   });

@@ -16,7 +16,7 @@ export interface Ready {
 /** A size of policy, with weights in f32 or, by the ending, in bf16. */
 export type Variant = ModelSize | `${ModelSize}-bf16`;
 export const sizeOf = (variant: Variant) => variant.replace(/-bf16$/, '') as ModelSize;
-const isBf16 = (variant: Variant) => variant.endsWith('-bf16');
+export const isBf16 = (variant: Variant) => variant.endsWith('-bf16');
 
 /** A policy of some size, and transformers with the same checkpoint where `G2RPO_PEER_PYTHON` names a Python that has it. */
 export interface PolicyBench {

@@ -116,14 +116,6 @@ int chains() {
   return chains_generic();
 }
 
-/** Of factors in bf16, where there is an instruction for them that kernels use. */
-int chains_bf16() {
-#if defined(__x86_64__)
-  if (host_isa() == Isa::avx512bf16) return chains_pairs();
-#endif
-  return chains();
-}
-
 /** The rate that one try in four exceeds: neighbours make most tries slower, a clock that was read late makes a few too fast. */
 template <class F> double upper_rate(int tries, F&& amount_of_work) {
   std::vector<double> rates;
@@ -141,8 +133,10 @@ Peaks measure_peaks() {
   Peaks peaks;
   chains();
   const auto rate_of = [](int (*run)()) { return upper_rate(200, [run] { return 2.0 * kSteps * kChains * run(); }); };
-  peaks.flops = rate_of(chains);
-  peaks.bf16_flops = host_isa() == Isa::avx512bf16 ? rate_of(chains_bf16) : peaks.flops;
+  peaks.flops = peaks.bf16_flops = rate_of(chains);
+#if defined(__x86_64__)
+  if (host_isa() == Isa::avx512bf16) peaks.bf16_flops = rate_of(chains_pairs);
+#endif
   constexpr size_t kBytes = size_t{64} << 20;  // more than a core's share of any cache
   const auto release = [](void* p) { deallocate(p, kBytes); };
   std::unique_ptr<void, decltype(release)> from(allocate(kBytes), release), to(allocate(kBytes), release);

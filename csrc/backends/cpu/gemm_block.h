@@ -36,6 +36,7 @@ template <class E> constexpr size_t kDepth = deep<E> == 1 ? 192 : 128;
 template <class E> constexpr size_t kRowStride = kDepth<E> + 16;  // of packed rows of A: they do not meet in a cache set
 
 G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
+G2_INLINE size_t most(size_t a, size_t b) { return a > b ? a : b; }
 G2_INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 G2_INLINE size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
 /** Elements that hold so many numbers along k. */

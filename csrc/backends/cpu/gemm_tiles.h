@@ -3,7 +3,8 @@
 // block of C in registers. What B is kept in matters where it is packed, and nowhere else.
 //
 // Every element of C is one chain of multiply-adds over k, cut into chunks that depend on K alone. So its bits depend neither
-// on the number of threads nor on how many other rows and columns there are. Hot files only.
+// on the number of threads nor on how many other rows and columns there are. The exception is `flat_product`, whose chains are as
+// many as the sizes say, and whose bits therefore depend on these, but not on threads. Hot files only.
 #pragma once
 #include "../../core/arena.h"
 #include "gemm_few_rows.h"
@@ -147,10 +148,10 @@ template <class E, class T, class W> void flat_product(Stream& stream, const Gem
   const size_t stretch = size <= kApart ? ceil_div(chunks, least(kStretches, ceil_div(chunks, kStretch))) * chunk : op.k;
   const size_t stretches = ceil_div(op.k, stretch), threads = static_cast<size_t>(threads_of(stream));
   const size_t wanted = threads == 1 ? 1 : least(threads * kTilesPerThread, ceil_div(size * op.k, 2 * kTileWork));
-  const size_t least_groups = ceil_div(panels * P * elements_of<E>(chunk) * sizeof(E), kFlatBytes);
-  const size_t wide = ceil_div(panels, least_groups > ceil_div(wanted, stretches) ? least_groups : least(panels, ceil_div(wanted, stretches)));
-  const size_t across = ceil_div(panels, wide), halves = stretches * across < wanted && op.m > 16 * kRows ? 2 : 1;
-  const size_t down = ceil_div(op.m, kTileRows) > halves ? ceil_div(op.m, kTileRows) : halves, tall = round_up(ceil_div(op.m, down), kRows);
+  const size_t in_cache = ceil_div(panels * P * elements_of<E>(chunk) * sizeof(E), kFlatBytes);  // groups of columns, at least
+  const size_t wide = ceil_div(panels, most(in_cache, least(panels, ceil_div(wanted, stretches)))), across = ceil_div(panels, wide);
+  const size_t down = most(ceil_div(op.m, kTileRows), stretches * across < wanted && op.m > 16 * kRows ? 2 : 1);
+  const size_t tall = round_up(ceil_div(op.m, down), kRows);
 
   Scratch scratch;
   T* apart = scratch.take<T>((stretches - 1) * size);
