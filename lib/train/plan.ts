@@ -70,8 +70,10 @@ export interface RunPlan {
 const [F32, BF16] = [4, 2];
 /** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
 const FEW_ROWS = 16;
-/** Rows whose logits are there at a time: kLogitRows of csrc/model/qwen3vl/decode.cpp. */
+/** Rows whose logits are there at a time, where all of a row's are: kLogitRows of csrc/model/qwen3vl/decode.cpp. */
 const LOGIT_ROWS = 256;
+/** Else ids whose logits are there at a time, and bytes that are kept of a row's: kSlice and Slice of csrc/ops/sample/race.h. */
+const [SLICE, SLICE_BYTES] = [960, 48];
 /** Bytes of threads that decode pictures, and of what JavaScript leaves lying until it is collected. Measured on the quick start. */
 const LEFT_LYING = 48e6;
 /** Of a step's time beside matrix products: norms, activation functions, softmax, waiting. Measured on the quick start. */
@@ -208,7 +210,7 @@ function phasesOf(
   const { device } = environment();
   const narrow = device !== undefined && config.policy.weights === 'bf16' && !train.lora;
   const activationsOf = (size: PassSize, keep: Keep) => activationBytes(model, size, keep, narrow);
-  const sampled = (prompts: number, each: number) => {
+  const sampled = (prompts: number, each: number, filtered: boolean) => {
     const rows = prompts * each;
     const pass = passOf(prompt, prompts, 0, 1);
     const chunk = scaled(pass, Math.min(1, ENGINE_DEFAULTS.promptRows / pass.rows));
@@ -219,13 +221,17 @@ function phasesOf(
     const bytes =
       prefill +
       cache * (1 + 1 / (2 * model.text.layers)) +
-      F32 * Math.min(rows, LOGIT_ROWS) * model.text.vocab +
+      Math.min(rows, LOGIT_ROWS) *
+        (filtered || device !== undefined
+          ? F32 * model.text.vocab
+          : SLICE_BYTES * Math.ceil(model.text.vocab / SLICE)) +
       (rows > FEW_ROWS && config.policy.weights === 'f32' && device === undefined ? packedBytes(model) : 0); // nothing else is packed
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
   };
   const together = Math.min(rollout.batchPrompts, rollout.prompts);
-  const rollouts = sampled(together, n);
+  const filtered = rollout.topK > 0 || rollout.topP < 1 || rollout.repetitionPenalty !== 1;
+  const rollouts = sampled(together, n, filtered);
   const group = passOf(prompt, 1, n * maxTokens, n);
   const judged = Math.min(config.eval.batchPrompts, heldOut);
   const least = prompt.tokens + maxTokens; // a rollout is never cut, and stands behind a prompt
@@ -245,7 +251,7 @@ function phasesOf(
   const rowsOf = (share: number) => `${Math.round(scaled(group, share).rows)} rows`;
   const rows = (prompts: number) => rowsOf(shareOfBudget(prompts));
   return [
-    ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1).bytes, flops: undefined, halved: false }] : []), // prettier-ignore
+    ...(heldOut > 0 ? [{ name: 'validation', of: `${judged} prompts`, bytes: sampled(judged, 1, false).bytes, flops: undefined, halved: false }] : []), // prettier-ignore
     { name: 'rollouts', of: `${together} prompts × ${n}`, bytes: rollouts.bytes, flops: (rollouts.flops * rollout.prompts) / together, halved: false }, // prettier-ignore
     ...(needs.scores || rollout.prompts > train.updatePrompts ? [{ name: 'old log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
     ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore

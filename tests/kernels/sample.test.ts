@@ -26,6 +26,14 @@ const random = (seed: number, B: number, V: number, spread?: number): Case => ({
   keys: keysOf(B, seed),
 });
 
+/** Rows of 2500 logits: random ones, moved by so much in each slice of 960, and some more. */
+const apart = (B: number, moves: readonly [number, number, number], more: (v: number) => number = () => 0) =>
+  shaped(
+    randoms(23, B, 2500).map((x, i) => 2 * x + moves[Math.floor((i % 2500) / 960)]! + more(i % 2500)),
+    B,
+    2500,
+  );
+
 testKernel(sample, {
   cases: {
     'no rows': { logits: shaped(new Float64Array(0), 0, 5), keys: shaped(new Int32Array(0), 0, 4) },
@@ -77,6 +85,26 @@ testKernel(sample, {
       keys: keysOf(60),
       topP: 0.35,
     },
+    // slices of 960 ids are met by themselves
+    'three slices': random(19, 40, 2500),
+    'three slices, cold, half of them banned': {
+      ...random(20, 40, 2500),
+      temperature: 0.3,
+      allowed: bytes(9, 0.5, 2500),
+    },
+    'three slices, greedily': { ...random(21, 40, 2500), temperature: 0 },
+    'slices far apart': { logits: apart(40, [0, 300, -300]), keys: keysOf(40) },
+    'slices far apart, only the lowest allowed': {
+      logits: apart(40, [0, 300, -300]),
+      keys: keysOf(40),
+      allowed: Uint8Array.from({ length: 2500 }, (_, v) => Number(v >= 1920)),
+    },
+    'what is banned is far above in one slice, what is allowed nowhere near in another': {
+      logits: apart(40, [500, 0, 0], (v) => (v % 3 ? 0 : -120)),
+      keys: keysOf(40),
+      allowed: Uint8Array.from({ length: 2500 }, (_, v) => Number(v >= 960 || v % 3 === 0)),
+    },
+    'slices without a probability': { logits: apart(20, [-Infinity, 1, -Infinity]), keys: keysOf(20) },
     'everything at once': {
       ...random(18, 200, 1003),
       seen: bytes(6, 0.1, 200, 1003),

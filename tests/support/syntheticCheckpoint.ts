@@ -41,13 +41,20 @@ export function nanoMoe(change: object = {}): Record<string, unknown> {
   return { ...nano, architectures, model_type: 'qwen3_vl_moe', text_config: { ...nano.text_config, ...moe } };
 }
 
+type NanoOptions = Omit<CheckpointContents, 'files' | 'tensors'>;
+
 /** Writes such a checkpoint into a new temporary folder and returns its path. */
-export async function writeNanoMoe(
-  change: object = {},
-  options: Omit<CheckpointContents, 'files' | 'tensors'> = {},
-): Promise<string> {
-  const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), 'nano-moe');
-  const json = nanoMoe(change);
+export const writeNanoMoe = (change: object = {}, options?: NanoOptions): Promise<string> =>
+  writeLikeNano(nanoMoe(change), options);
+
+/** The same of nano itself, with another `text_config`. */
+export function writeNano(change: object, options?: NanoOptions): Promise<string> {
+  const nano = goldenJson<{ text_config: object }>('checkpoints/nano/config.json');
+  return writeLikeNano({ ...nano, text_config: { ...nano.text_config, ...change } }, options);
+}
+
+async function writeLikeNano(json: Record<string, unknown>, options: NanoOptions = {}): Promise<string> {
+  const dir = join(mkdtempSync(join(tmpdir(), 'g2rpo-')), 'like-nano');
   const files = { ...(await sideFiles(goldenPath('checkpoints/nano'))), 'config.json': JSON.stringify(json) };
   await writeCheckpoint(dir, { files, tensors: tensorsOf(parseModelConfig(json, dir)), ...options });
   return dir;

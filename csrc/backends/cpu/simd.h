@@ -185,6 +185,23 @@ template <class T> G2_INLINE T largest(Vec<T> v) {
   return fold<T>(v, [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; });
 }
 
+/** Whether a ≥ b in any lane. */
+template <class V> G2_INLINE bool any_at_least(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(a[0]) == 4) return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ) != 0;
+  else return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GE_OQ) != 0;
+#elif defined(__AVX2__)
+  if constexpr (sizeof(a[0]) == 4) return _mm256_movemask_ps((__m256)(a >= b)) != 0;
+  else return _mm256_movemask_pd((__m256d)(a >= b)) != 0;
+#else
+  typedef uint64_t Halves __attribute__((vector_size(kVectorBytes)));
+  const Halves which = (Halves)(a >= b);
+  uint64_t any = 0;
+  for (int i = 0; i < kVectorBytes / 8; i++) any |= which[i];
+  return any != 0;
+#endif
+}
+
 /** √x, correctly rounded. */
 G2_INLINE Vec<float> sqrt(Vec<float> x) {
 #if defined(__AVX512F__)

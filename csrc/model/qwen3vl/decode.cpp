@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "../../ops/attention/op.h"
-#include "../../ops/sample/op.h"
+#include "../../ops/sample/arguments.h"
 #include "../../ops/swiglu/op.h"
 #include "engine.h"
 #include "joined.h"
@@ -223,36 +223,56 @@ template <class T> void Engine<T>::draw(Stream& stream, const std::vector<Row>& 
   const size_t h = c_.text.hidden, vocab = c_.text.vocab, most = std::min(rows.size(), kLogitRows);
   Scratch scratch(stream);
   T* gathered = scratch.take<T>(most * h);
-  T* logits = scratch.take<T>(most * vocab);
-  for (size_t at = 0; at < rows.size();) {
-    std::vector<Row> part;
-    std::vector<size_t> source;
-    std::vector<const T*> states;  // different ones
-    for (; at < rows.size() && part.size() < most; at++) {
-      if (rows[at].rollout->state != State::live) continue;  // its request has failed since
-      if (states.empty() || hidden[at] != states.back()) states.push_back(hidden[at]);
-      part.push_back(rows[at]);
-      source.push_back(states.size() - 1);
+  // rows whose logits have to be there at once to choose among them, and on the CPU others
+  for (const bool whole : {false, true})
+    for (size_t at = 0; at < rows.size();) {
+      std::vector<Row> part;
+      std::vector<int32_t> source;
+      std::vector<const T*> states;  // different ones
+      for (; at < rows.size() && part.size() < most; at++) {
+        if (rows[at].rollout->state != State::live) continue;  // its request has failed since
+        if (whole != (stream.accelerator || rows[at].group->request.sampling.choice.filters())) continue;
+        if (states.empty() || hidden[at] != states.back()) states.push_back(hidden[at]);
+        part.push_back(rows[at]);
+        source.push_back(static_cast<int32_t>(states.size()) - 1);
+      }
+      if (part.empty()) break;
+      Scratch inner(stream);
+      const View<const T> different = matrix(together(stream, states, block, h, gathered), states.size(), h);
+      if (!whole) {
+        choose_from(stream, part, different, source);
+        continue;
+      }
+      T* logits = inner.take<T>(part.size() * vocab);
+      all_logits(stream, different, logits);
+      for (size_t i = part.size(); i-- > 0 && static_cast<size_t>(source[i]) < i;) copy(stream, logits + i * vocab, logits + static_cast<size_t>(source[i]) * vocab, vocab);
+      for (size_t from = 0, to; from < part.size(); from = to) {
+        const auto& choice = part[from].group->request.sampling.choice;
+        for (to = from + 1; to < part.size() && part[to].group->request.sampling.choice == choice; to++) {}
+        choose(stream, &part[from], to - from, logits + from * vocab);
+      }
     }
-    if (part.empty()) break;
-    linear(stream, states.size(), h, vocab, together(stream, states, block, h, gathered), w_.head, logits);
-    for (size_t i = part.size(); i-- > 0 && source[i] < i;) copy(stream, logits + i * vocab, logits + source[i] * vocab, vocab);
-    for (size_t from = 0, to; from < part.size(); from = to) {
-      const auto& choice = part[from].group->request.sampling.choice;
-      for (to = from + 1; to < part.size() && part[to].group->request.sampling.choice == choice; to++) {}
-      choose(stream, &part[from], to - from, logits + from * vocab);
-    }
-  }
 }
 
-/** Draws tokens of rows that choose alike. Where one cannot be had, its request fails and the others go on. */
-template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_t count, const T* logits) {
-  const size_t vocab = c_.text.vocab;
-  const auto& choice = rows[0].group->request.sampling.choice;
-  Scratch scratch(stream);
-  std::vector<uint8_t> allowed(choice.banned_ids.empty() ? 0 : vocab, 1);
+/** Logits of hidden states; by a head that is packed, as SampleHead has packed it. */
+template <class T> void Engine<T>::all_logits(Stream& stream, View<const T> hidden, T* logits) {
+  const size_t h = c_.text.hidden, vocab = c_.text.vocab;
+  if (!w_.head.packed) return linear(stream, hidden.dim[0], h, vocab, hidden.data, w_.head, logits);
+  SampleHead<T> op{hidden, matrix<const T>(w_.head.weight, vocab, h), w_.head.packed};
+  op.logits = logits;
+  run(stream, op);
+}
+
+/** Ids that may be chosen, as kernels take them; empty if all may. */
+template <class T> std::vector<uint8_t> Engine<T>::allowed_by(const Choice& choice) const {
+  std::vector<uint8_t> allowed(choice.banned_ids.empty() ? 0 : c_.text.vocab, 1);
   for (int32_t id : choice.banned_ids)
-    if (id >= 0 && static_cast<size_t>(id) < vocab) allowed[static_cast<size_t>(id)] = 0;
+    if (id >= 0 && static_cast<size_t>(id) < allowed.size()) allowed[static_cast<size_t>(id)] = 0;
+  return allowed;
+}
+
+/** What the random numbers of rows' next tokens depend on. */
+template <class T> std::vector<int32_t> Engine<T>::keys_of(const Row* rows, size_t count) {
   std::vector<int32_t> keys(count * 4);
   for (size_t i = 0; i < count; i++) {
     const auto& [group, r] = rows[i];
@@ -262,6 +282,51 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
     keys[4 * i + 2] = static_cast<int32_t>(static_cast<uint32_t>(s.rollout_offset) + static_cast<uint32_t>(r - group->rollouts.data()));
     keys[4 * i + 3] = static_cast<int32_t>(r->out.tokens.size());
   }
+  return keys;
+}
+
+/** Draws tokens of rows from hidden states, logits being there slice by slice; `source` is the state of each. Where one cannot be had, its request fails. */
+template <class T> void Engine<T>::choose_from(Stream& stream, const std::vector<Row>& rows, View<const T> hidden, const std::vector<int32_t>& source) {
+  const size_t count = rows.size();
+  std::vector<std::vector<uint8_t>> bans;
+  std::vector<const uint8_t*> allowed(count);
+  std::vector<double> temperatures(count);
+  for (size_t i = 0; i < count; i++) {
+    const auto& choice = rows[i].group->request.sampling.choice;
+    temperatures[i] = choice.temperature;
+    const bool same = i > 0 && choice.banned_ids == rows[i - 1].group->request.sampling.choice.banned_ids;
+    if (!same) bans.push_back(allowed_by(choice));
+    allowed[i] = bans.back().empty() ? nullptr : bans.back().data();
+  }
+  const auto keys = keys_of(rows.data(), count);
+  std::vector<int32_t> tokens(count);
+  std::vector<T> log_probs(count), entropy(count);
+  with_values(w_.head, [&]<class W>(const W* values) {
+    SampleHead<T, W> op{hidden, matrix(values, c_.text.vocab, c_.text.hidden), w_.head.packed, source.data(), temperatures.data(), allowed.data(),
+                        matrix(keys.data(), count, 4), vector(tokens.data(), count), log_probs.data(), entropy.data()};
+    run(stream, op);
+  });
+  if (stream.failed()) return;
+  for (size_t from = 0, to; from < count; from = to) {
+    to = from;
+    size_t without = count;
+    for (; to < count && rows[to].group == rows[from].group; to++)
+      if (tokens[to] < 0) without = std::min(without, to);
+    if (without < count) {
+      fail(*rows[from].group, Failure{"NON_FINITE", RowMessage(Sample<T>::kName, without - from, tokens[without]).text});
+      continue;
+    }
+    for (size_t i = from; i < to; i++) accept(rows[i], tokens[i], log_probs[i], entropy[i]);
+  }
+}
+
+/** Draws tokens of rows that choose alike. Where one cannot be had, its request fails and the others go on. */
+template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_t count, const T* logits) {
+  const size_t vocab = c_.text.vocab;
+  const auto& choice = rows[0].group->request.sampling.choice;
+  Scratch scratch(stream);
+  const auto allowed = allowed_by(choice);
+  const auto keys = keys_of(rows, count);
   // they come to the host as one: log-probabilities, entropies, tokens
   T* const drawn_log_probs = scratch.take<T>(3 * count);
   T* const drawn_entropy = drawn_log_probs + count;
@@ -294,15 +359,20 @@ template <class T> void Engine<T>::choose(Stream& stream, const Row* rows, size_
   std::vector<int32_t> tokens(count);
   std::memcpy(tokens.data(), reals.data() + 2 * count, count * sizeof(int32_t));
   for (size_t i = 0; i < count; i++) {
-    auto& [group, r] = rows[i];
-    const auto& s = group->request.sampling;
-    auto& out = r->out;
-    out.tokens.push_back(tokens[i]);
-    out.log_probs.push_back(reals[i]);
-    out.entropy.push_back(reals[count + i]);
-    out.stop = stop_at(s.stops, vocabulary_, out.tokens, r->matched);
-    if (out.stop || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
+    accept(rows[i], tokens[i], reals[i], reals[count + i]);
   }
+}
+
+/** A rollout has one token more, and may end with it. */
+template <class T> void Engine<T>::accept(const Row& row, int32_t token, T log_prob, T entropy) {
+  auto& [group, r] = row;
+  const auto& s = group->request.sampling;
+  auto& out = r->out;
+  out.tokens.push_back(token);
+  out.log_probs.push_back(log_prob);
+  out.entropy.push_back(entropy);
+  out.stop = stop_at(s.stops, vocabulary_, out.tokens, r->matched);
+  if (out.stop || out.tokens.size() == static_cast<size_t>(s.max_tokens)) end(*group, *r);
 }
 
 #define G2_INSTANTIATE(T)                                                                                                     \

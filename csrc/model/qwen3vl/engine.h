@@ -96,7 +96,12 @@ template <class T> class Engine {
   /** Final-normed hidden states [rows, hidden] of the last token of each. */
   T* forward(Stream& stream, const std::vector<Row>& rows, Scratch& scratch);
   void draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden, View<const T> block);
+  void all_logits(Stream& stream, View<const T> hidden, T* logits);
+  void choose_from(Stream& stream, const std::vector<Row>& rows, View<const T> hidden, const std::vector<int32_t>& source);
   void choose(Stream& stream, const Row* rows, size_t count, const T* logits);
+  void accept(const Row& row, int32_t token, T log_prob, T entropy);
+  std::vector<uint8_t> allowed_by(const Choice& choice) const;
+  static std::vector<int32_t> keys_of(const Row* rows, size_t count);
 
   const Config& c_;
   Vocabulary vocabulary_;

@@ -15,6 +15,8 @@ struct Choice {
   double temperature, top_p, repetition_penalty;
   int32_t top_k;
   std::vector<int32_t> banned_ids;
+  /** Whether all logits of a row have to be there before one of its ids can be chosen. */
+  bool filters() const { return repetition_penalty != 1 || (temperature != 0 && (top_k != 0 || top_p < 1)); }
   bool operator==(const Choice&) const = default;
 };
 

@@ -1,112 +1,20 @@
 // hot
-// The sampled id is the one whose clock rings first: exponential variates divided by the weights eᶻ⁻ᵐ, which is the same draw
-// as the largest logit plus Gumbel noise, with one logarithm less. Sampling by temperature alone, with or without banned
-// ids, does it in the pass that sums the weights.
+// Rows are met slice by slice (race.h). Where logits are computed for the draws alone, a slice of them is drawn from while a core has it
+// in its cache, and the others are not there.
+#include "../../backends/cpu/gemm.h"
 #include "../../core/arena.h"
 #include "arguments.h"
-#include "exponential.h"
+#include "race.h"
 #include "select.h"
 
 namespace g2rpo {
 
 namespace {
 
-using simd::kGroup;
-using simd::lanes;
-using simd::Mask;
-using simd::RandomKey;
-using simd::splat;
-using simd::Vec;
-
-constexpr size_t kSum = 1024;       // ids whose weights are summed in the type of the logits, before f64 takes over
-constexpr size_t kItem = 1 << 14;   // logits of an item of the pool
-
-G2_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/** The best id so far, lane by lane; the lowest of equals. */
-template <class T> struct Best {
-  Vec<T> score;
-  Mask<T> id;
-
-  explicit Best(T none) : score(splat<T>(none)), id(Mask<T>{} - 1) {}
-
-  G2_INLINE void offer(Vec<T> scores, size_t first) {
-    Mask<T> ids;
-    for (int i = 0; i < lanes<T>; i++) ids[i] = i;
-    const Mask<T> better = scores > score;
-    score = better ? scores : score;
-    id = better ? ids + static_cast<decltype(ids[0] + 0)>(first) : id;
-  }
-  /** −1 if no score was above `none`. */
-  int32_t winner() const {
-    int32_t found = -1;
-    T top = 0;
-    for (int i = 0; i < lanes<T>; i++) {
-      if (id[i] < 0) continue;
-      const int32_t candidate = static_cast<int32_t>(id[i]);
-      if (found >= 0 && !(score[i] > top || (score[i] == top && candidate < found))) continue;
-      found = candidate;
-      top = score[i];
-    }
-    return found;
-  }
-};
-
-/** Which of the first n bytes are not 0; false for the other lanes. */
-template <class T> G2_INLINE Mask<T> is_set(const uint8_t* bytes, size_t n) {
-  typedef uint8_t Bytes __attribute__((vector_size(lanes<T>)));
-  Bytes b;
-  uint8_t some[lanes<T>] = {};
-  if (n < lanes<T>)
-    for (size_t i = 0; i < n; i++) some[i] = bytes[i];
-  __builtin_memcpy(&b, n < lanes<T> ? some : bytes, lanes<T>);
-  return __builtin_convertvector(b, Mask<T>) != 0;
-}
-
-template <class T> T largest(const T* x, size_t n) {
-  constexpr size_t w = lanes<T>;
-  Vec<T> m = splat<T>(-__builtin_inf());
-  for (size_t v = 0; v < n; v += w) m = simd::max(simd::load_n<T>(x + v, least(w, n - v), T(-__builtin_inf())), m);
-  return simd::largest<T>(m);
-}
-
-/** Σ e and Σ e·x of e = exp x, x = logits·scale − m. */
-struct Sums {
-  double weight = 0, product = 0;
-};
-
-/**
- * Sums the weights of a row and, if asked, runs the race among its allowed ids. m is the largest logit times scale.
- * @return the id that won, −1 if every allowed weight vanishes
- */
-template <class T, bool Race>
-int32_t sum_and_race(const T* logits, size_t n, T scale, T m, const uint8_t* allowed, const RandomKey& key, Sums& sums) {
-  constexpr size_t w = lanes<T>;
-  const Vec<T> s = splat<T>(scale), shift = splat<T>(m), floor = splat<T>(-1e30f);
-  Best<T> best(0);
-  alignas(64) int32_t bits[kGroup];
-  for (size_t begin = 0; begin < n; begin += kSum) {
-    Vec<T> weight{}, product{};
-    for (size_t group = begin; group < least(begin + kSum, n); group += kGroup) {
-      if constexpr (Race) simd::random_bits(key, group / kGroup, bits);
-      for (size_t v = group; v < least(group + kGroup, n); v += w) {
-        const size_t count = least(w, n - v);
-        const Vec<T> x = simd::load_n<T>(logits + v, count, T(-__builtin_inf())) * s - shift;
-        const Vec<T> e = simd::exp(x);
-        weight += e;
-        product = simd::fma(e, simd::max(x, floor), product);  // 0 · −∞ is 0 here
-        if constexpr (Race) {
-          Vec<T> score = e / simd::exponential(simd::uniform<T>(bits + (v - group)));
-          if (allowed) score = is_set<T>(allowed + v, count) ? score : Vec<T>{};
-          best.offer(score, v);
-        }
-      }
-    }
-    sums.weight += static_cast<double>(simd::sum<T>(weight));
-    sums.product += static_cast<double>(simd::sum<T>(product));
-  }
-  return best.winner();
-}
+constexpr size_t kItem = 1 << 14;         // logits of an item of the pool
+constexpr size_t kNearRows = 128;         // rows whose logits of a slice are there at a time …
+constexpr size_t kLeastRows = 18;         // … or fewer, where threads want something to share
+constexpr size_t kItemsPerThread = 3;
 
 /** Turns logits into those that sampling sees: repetition penalty, banned ids, temperature (0 counts as 1). */
 template <class T> void adjust(const Sample<T>& op, const T* logits, const uint8_t* seen, size_t n, T* out) {
@@ -136,7 +44,7 @@ template <class T> void keep_top_p(T* z, size_t n, double p) {
   Scratch scratch;
   T* values = scratch.take<T>(n + w);
   T* weights = scratch.take<T>(n + w);
-  const T m = largest(z, n);
+  const T m = largest_of<T>(z, n, nullptr);
   size_t count = 0;
   for (size_t v = 0; v < n; v++)
     if (z[v] > T(-__builtin_inf())) values[count++] = z[v];
@@ -161,44 +69,82 @@ template <class T> void keep_top_p(T* z, size_t n, double p) {
   }
 }
 
+G2_INLINE RandomKey key_of(View<const int32_t> keys, size_t row) {
+  const int32_t* k = keys.data + row * 4;
+  return {static_cast<uint32_t>(k[0]), static_cast<uint32_t>(k[1]), static_cast<uint32_t>(k[2]), static_cast<uint32_t>(k[3])};
+}
+
+/** The best score of a row so far, of whatever slices have been met: it spares others their clocks, and changes nothing that they decide. */
+class BestScore {
+ public:
+  G2_INLINE double value() const {
+    double value;
+    __atomic_load(&value_, &value, __ATOMIC_RELAXED);
+    return value;
+  }
+  G2_INLINE void offer(double score) {
+    for (double seen = value(); score > seen && !__atomic_compare_exchange(&value_, &seen, &score, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED);) {}
+  }
+
+ private:
+  double value_ = -__builtin_inf();
+};
+
+template <class T>
+G2_INLINE Slice measure(Pick pick, const T* z, size_t n, size_t first, T scale, BestScore& best, const uint8_t* allowed, const RandomKey& key) {
+  if (pick == Pick::largest) return measure_slice<T, Pick::largest>(z, n, first, scale, 0, allowed, key);
+  if (pick == Pick::none) return measure_slice<T, Pick::none>(z, n, first, scale, 0, allowed, key);
+  const Slice slice = measure_slice<T, Pick::race>(z, n, first, scale, best.value(), allowed, key);
+  if (slice.token >= 0) best.offer(slice.score);
+  return slice;
+}
+
+/** A row of logits that are all there. */
+template <class T> Slice whole_row(Pick pick, const T* z, size_t n, double temperature, const uint8_t* allowed, const RandomKey& key) {
+  const size_t count = slices_of(n);
+  Scratch scratch;
+  Slice* slices = scratch.take<Slice>(count);
+  BestScore best;
+  for (size_t i = 0; i < count; i++) {
+    const size_t first = i * kSlice;
+    slices[i] = measure(pick, z + first, least(kSlice, n - first), first, static_cast<T>(1 / temperature), best, allowed ? allowed + first : nullptr, key);
+  }
+  return join_slices(slices, count, 1 / temperature);
+}
+
+/** Writes what is said of a row. @return its token, or why there is none */
+template <class T> int32_t finish_row(const Slice& row, double temperature, T* log_prob, T* entropy) {
+  if (row.weight - row.weight != 0 || row.largest - row.largest != 0) return kNotFinite;
+  if (row.token < 0) return kNothingAllowed;
+  const double log_sum = __builtin_log(row.weight), h = log_sum - row.product / row.weight;
+  *log_prob = static_cast<T>((row.logit - row.largest) / temperature - log_sum);
+  *entropy = static_cast<T>(h < 0 ? 0 : h);  // rounding alone makes it negative
+  return row.token;
+}
+
 template <class T> int32_t sample_row(const Sample<T>& op, size_t row, size_t n) {
+  if (n == 0) return kNothingAllowed;
   const T* logits = op.logits.data + row * n;
-  const int32_t* k = op.keys.data + row * 4;
-  const RandomKey key{static_cast<uint32_t>(k[0]), static_cast<uint32_t>(k[1]), static_cast<uint32_t>(k[2]), static_cast<uint32_t>(k[3])};
+  const RandomKey key = key_of(op.keys, row);
   const uint8_t* seen = op.seen && op.repetitionPenalty != 1 ? op.seen.data + row * n : nullptr;
   const bool greedy = op.temperature == 0;
-  const bool filtered = (op.topK > 0 && static_cast<size_t>(op.topK) < n) || op.topP < 1;
-  const bool plain = !greedy && !seen && !filtered;
-
-  const T scale = greedy ? T(1) : static_cast<T>(1 / op.temperature);
-  const T m = largest(logits, n) * scale;
-  Sums sums;
-  int32_t token = plain ? sum_and_race<T, true>(logits, n, scale, m, op.allowed.data, key, sums)
-                        : sum_and_race<T, false>(logits, n, scale, m, nullptr, key, sums);
-  if (!(sums.weight - sums.weight == 0) || m - m != 0) return n == 0 ? kNothingAllowed : kNotFinite;
-  if (token < 0) {
+  const bool filtered = !greedy && ((op.topK > 0 && static_cast<size_t>(op.topK) < n) || op.topP < 1);
+  const double temperature = greedy ? 1 : op.temperature;
+  const Pick pick = greedy ? Pick::largest : Pick::race;
+  const bool plain = !seen && !filtered;
+  Slice found = whole_row(plain ? pick : Pick::none, logits, n, temperature, op.allowed.data, key);
+  if (!plain) {
     Scratch scratch;
     T* z = scratch.take<T>(n);
     adjust(op, logits, seen, n, z);
-    if (greedy) {
-      Best<T> best(T(-__builtin_inf()));
-      for (size_t v = 0; v < n; v += lanes<T>)
-        best.offer(simd::load_n<T>(z + v, least(lanes<T>, n - v), T(-__builtin_inf())), v);
-      token = best.winner();
-    } else {
+    if (filtered) {
       keep_top_k(z, n, static_cast<size_t>(op.topK));
       keep_top_p(z, n, op.topP);
-      Sums ignored;
-      const T top = largest(z, n);
-      if (top - top == 0) token = sum_and_race<T, true>(z, n, T(1), top, nullptr, key, ignored);
     }
-    if (token < 0) return kNothingAllowed;
+    found.token = whole_row(pick, z, n, 1, nullptr, key).token;
+    if (found.token >= 0) found.logit = static_cast<double>(logits[found.token]);
   }
-  const double log_sum = __builtin_log(sums.weight);
-  const double entropy = log_sum - sums.product / sums.weight;
-  op.logProbs[row] = static_cast<T>(static_cast<double>(logits[token] * scale) - static_cast<double>(m) - log_sum);
-  op.entropy[row] = static_cast<T>(entropy < 0 ? 0 : entropy);  // rounding alone makes it negative
-  return token;
+  return finish_row(found, temperature, &op.logProbs[row], &op.entropy[row]);
 }
 
 }  // namespace
@@ -212,6 +158,57 @@ KERNEL_REAL(cpu, Sample) {
   });
   for (size_t row = 0; row < rows; row++)
     if (op.tokens[row] < 0) return fail(stream, "NON_FINITE", RowMessage(op.kName, row, op.tokens[row]).text);
+}
+
+KERNEL_WEIGHT(cpu, SampleHead) {
+  const size_t vocabulary = op.weight.dim[0], width = op.weight.dim[1], slices = slices_of(vocabulary);
+  // the product of some hidden states, from `state` on, and a slice
+  const auto product = [&](size_t slice, size_t state, size_t count) {
+    const size_t at = slice * kSlice * width, n = least(kSlice, vocabulary - slice * kSlice);
+    Gemm<T, W> gemm{.a = {op.hidden.data + state * width, count * width}, .b = {op.weight.data + at, n * width}, .m = count, .n = n, .k = width,
+                    .a_row = width, .b_row = 1, .b_col = width, .c_row = kSlice};
+    if (op.packed) gemm.packed = op.packed + at;
+    return gemm;
+  };
+  if (op.pack_to || op.logits)
+    return parallel_for(stream, slices, [&](size_t slice) {
+      auto gemm = product(slice, 0, op.pack_to ? 0 : op.hidden.dim[0]);
+      if (op.pack_to) gemm.pack_to = op.pack_to + slice * kSlice * width;
+      else gemm.c.data = op.logits + slice * kSlice, gemm.c_row = vocabulary;
+      multiply(stream, gemm);
+    });
+  const size_t rows = op.tokens.size, wanted = static_cast<size_t>(threads_of(stream)) * kItemsPerThread;
+  const size_t shares = slices >= wanted || threads_of(stream) == 1 ? 1 : (wanted + slices - 1) / slices;
+  const size_t even = (rows + shares - 1) / shares, together = least(kNearRows, even > kLeastRows ? even : kLeastRows);
+  const size_t blocks = (rows + together - 1) / together;
+  Scratch scratch;
+  Slice* found = scratch.take<Slice>(rows * slices);
+  BestScore* best = scratch.take<BestScore>(rows);
+  for (size_t row = 0; row < rows; row++) best[row] = BestScore();
+  const auto pick_of = [&](size_t row) { return op.temperatures[row] == 0 ? Pick::largest : Pick::race; };
+  const auto temperature_of = [&](size_t row) { return op.temperatures[row] == 0 ? 1 : op.temperatures[row]; };
+  parallel_for(stream, slices * blocks, [&](size_t item) {
+    const size_t slice = item / blocks, from = item % blocks * together, to = least(from + together, rows);
+    const size_t first = slice * kSlice, n = least(kSlice, vocabulary - first);
+    const size_t state = static_cast<size_t>(op.states[from]), count = static_cast<size_t>(op.states[to - 1]) + 1 - state;
+    Scratch own;
+    T* z = own.take<T>(count * kSlice);
+    auto gemm = product(slice, state, count);
+    gemm.c.data = z;
+    multiply(stream, gemm);
+    for (size_t row = from; row < to; row++) {
+      const uint8_t* allowed = op.allowed[row];
+      found[row * slices + slice] = measure(pick_of(row), z + (static_cast<size_t>(op.states[row]) - state) * kSlice, n, first,
+                                            static_cast<T>(1 / temperature_of(row)), best[row], allowed ? allowed + first : nullptr, key_of(op.keys, row));
+    }
+  });
+  const size_t joined = kItem / (kSlice / 64 * slices + 1) + 1;
+  parallel_for(stream, (rows + joined - 1) / joined, [&](size_t item) {
+    for (size_t row = item * joined; row < least((item + 1) * joined, rows); row++) {
+      const double temperature = temperature_of(row);
+      op.tokens[row] = finish_row(join_slices(found + row * slices, slices, 1 / temperature), temperature, &op.logProbs[row], &op.entropy[row]);
+    }
+  });
 }
 
 }  // namespace g2rpo

@@ -25,9 +25,23 @@ G2_INLINE WideWords multiply_words(WideWords a, uint32_t m) {
 #endif
 }
 
+/** The upper halves of words where the lower ones were: by a shuffle, since products and shifts want the same port. */
+G2_INLINE WideWords upper_halves(WideWords a) {
+#if defined(__AVX512F__)
+  return (WideWords)_mm512_maskz_shuffle_epi32(0xffff, (__m512i)a, static_cast<_MM_PERM_ENUM>(0xf5));
+#else
+  return a >> 32;
+#endif
+}
+
 /** Where the random numbers of one row come from. */
 struct RandomKey {
-  uint32_t seed, step, rollout, token;
+  uint64_t rounds[10][2];  // keys of Philox, in memory since they are too many for registers
+  uint32_t rollout, token;
+
+  G2_INLINE RandomKey(uint32_t seed, uint32_t step, uint32_t rollout, uint32_t token) : rollout(rollout), token(token) {
+    philox_keys(seed, step, rounds);
+  }
 };
 
 /** 31 random bits for each id of group g, in the order of the ids. */
@@ -35,17 +49,18 @@ G2_INLINE void random_bits(const RandomKey& key, size_t g, int32_t* bits) {
   constexpr int n = kVectorBytes / 8;  // blocks of a vector; two vectors fill one of 32-bit words, even blocks and odd ones
   for (int first = 0; first < 16; first += 2 * n) {
     WideWords even[4], odd[4], block;
-    for (int i = 0; i < n; i++) block[i] = static_cast<uint32_t>(16 * g + static_cast<size_t>(first + 2 * i));
+    for (int i = 0; i < n; i++) block[i] = static_cast<uint64_t>(2 * i);
+    block += 16 * g + static_cast<size_t>(first);
     even[0] = odd[0] = WideWords{} + uint64_t{key.rollout};
     even[1] = odd[1] = WideWords{} + uint64_t{key.token};
     even[2] = block;
     odd[2] = block + 1;
     even[3] = odd[3] = WideWords{};
-    philox4x32(even, key.seed, key.step, multiply_words);
-    philox4x32(odd, key.seed, key.step, multiply_words);
+    philox4x32(even, key.rounds, multiply_words, upper_halves);
+    philox4x32(odd, key.rounds, multiply_words, upper_halves);
     for (int word = 0; word < 4; word++) {
-      const WideWords both = ((even[word] & uint64_t{0xffffffff}) >> 1) | ((odd[word] & uint64_t{0xffffffff}) >> 1 << 32);
-      __builtin_memcpy(bits + 16 * word + first, &both, sizeof both);
+      const WideWords both = (even[word] & uint64_t{0xffffffff}) | odd[word] << 32;
+      store_words(bits + 16 * word + first, (Words)both >> 1);
     }
   }
 }

@@ -26,4 +26,32 @@ template <class T> struct Sample {
   }
 };
 
+/**
+ * The same of logits that are not there: those of hidden states, by the weight of a head, for rows that choose without a repetition penalty, top-k
+ * and top-p. On the CPU alone and called from C++ alone; a row's bits are those that Sample gives it. Nothing fails: a row without a token has one
+ * below 0 (arguments.h).
+ */
+template <class T, class W = T> struct SampleHead {
+  using Real = T;
+  using Weight = W;
+  static constexpr auto kName = "sample_head";
+  static constexpr auto kSignature = "";
+  View<const T> hidden;  // [S, H]
+  View<const W> weight;  // [V, H]
+  /** the weight as an earlier call left it in its `pack_to`; it is then not looked at */
+  const T* packed = nullptr;
+  // Of each row that is drawn, all [B]:
+  const int32_t* states = nullptr;          // its hidden state; they do not fall
+  const double* temperatures = nullptr;     // 0 takes the largest logit
+  const uint8_t* const* allowed = nullptr;  // [V], or null where all ids are
+  View<const int32_t> keys{};               // [B, 4]
+  View<int32_t> tokens{};
+  T *logProbs = nullptr, *entropy = nullptr;
+  /** instead, where it is given: all logits, [S, V] */
+  T* logits = nullptr;
+  /** or the weight is laid out here; holds (V + 64) · H elements */
+  T* pack_to = nullptr;
+  static SampleHead read(KernelArgs) { return {}; }
+};
+
 }  // namespace g2rpo
