@@ -63,9 +63,10 @@ export async function saveCheckpoint(
   const writing = `${target}.writing`;
   try {
     await mkdir(dir, { recursive: true });
+    await putBack(dir);
     for (const left of await readdir(dir))
       // by a process that was killed
-      if (/^step-\d+\.writing$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
+      if (/^step-\d+\.(writing|replaced)$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
     await refuseFullDisk(dir, policy, [...optimizer.state, ...(average ?? [])]);
     await mkdir(writing);
     await policy.save(join(writing, POLICY), { dtype: 'float32' });
@@ -83,15 +84,19 @@ export async function saveCheckpoint(
     for (const file of await filesBelow(writing)) files[relative(writing, file)] = await sha256(file);
     await writeSynced(join(writing, MANIFEST), `${JSON.stringify({ version: VERSION, files }, null, 2)}\n`);
     await syncFolder(writing);
-    await rm(target, { recursive: true, force: true }); // an incomplete one, or the same step written again after resuming
+    const replaced = `${target}.replaced`; // an incomplete one, or the same step written again
+    await rename(target, replaced).catch(unlessMissing);
     await rename(writing, target);
     await syncFolder(dir);
+    await rm(replaced, { recursive: true, force: true });
     const steps = (await stepsIn(dir)).filter((s) => s <= step);
     for (const old of steps.slice(0, Math.max(0, steps.length - Math.max(1, keepLast))))
       await rm(join(dir, folderOf(old)), { recursive: true, force: true });
     return target;
   } catch (cause) {
-    await rm(writing, { recursive: true, force: true }).catch(() => undefined); // the first failure is the one to report
+    // the first failure is the one to report
+    await rm(writing, { recursive: true, force: true }).catch(() => undefined);
+    await putBack(dir).catch(() => undefined);
     if (cause instanceof G2rpoError) throw cause;
     throw new G2rpoError(
       'IO',
@@ -114,6 +119,7 @@ export async function latestCheckpoint(
   onDamaged: (reason: string) => void | Promise<void> = () => undefined,
 ): Promise<RunCheckpoint | undefined> {
   const reasons: string[] = [];
+  await putBack(dir);
   for (const step of (await stepsIn(dir)).toReversed()) {
     const path = join(dir, folderOf(step));
     try {
@@ -182,13 +188,29 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
 
 const folderOf = (step: number) => `step-${String(step).padStart(6, '0')}`;
 
-/** Steps with a folder, rising. */
-async function stepsIn(dir: string): Promise<number[]> {
-  const names = await readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
+/** Checkpoints that were about to be replaced when the process was killed stand where they stood. */
+async function putBack(dir: string): Promise<void> {
+  const names = await namesIn(dir);
+  for (const name of names) {
+    const target = /^(step-\d+)\.replaced$/.exec(name)?.[1];
+    if (target && !names.includes(target)) await rename(join(dir, name), join(dir, target));
+  }
+}
+
+const unlessMissing = (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'ENOENT') throw error;
+};
+
+async function namesIn(dir: string): Promise<string[]> {
+  return readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
     if (error.code === 'ENOENT') return [];
     throw new G2rpoError('IO', `${dir}: cannot look for checkpoints: ${error.message}`, { dir }, { cause: error });
   });
-  return names
+}
+
+/** Steps with a folder, rising. */
+async function stepsIn(dir: string): Promise<number[]> {
+  return (await namesIn(dir))
     .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b);

@@ -78,9 +78,14 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       );
       await reporter.validation(after);
     };
-    if (!signal?.aborted) await validateNow().catch(unlessStopped(signal));
-
     const total = config.phases.reduce((sum, phase) => sum + phase.steps, 0);
+    const left = due; // by a process that was stopped
+    if (!signal?.aborted) await validateNow().catch(unlessStopped(signal));
+    if (state && step === total && left && !due) {
+      const { validationDue: _, ...taken } = { ...state, before, after };
+      await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: taken }, config.train); // nothing else would remember it
+    }
+
     const told = new Set<string>(); // why rows were left out
     let saved = step;
     let end = 0;

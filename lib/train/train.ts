@@ -147,7 +147,10 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     const { steps, saveEverySteps } = config.train;
     const { everySteps } = config.eval;
     const goOn = async () => {
-      if (due && !signal?.aborted) await validateNow();
+      if (due && !signal?.aborted) {
+        await validateNow();
+        if (state && run.counters.step === steps) await save(); // nothing else would remember that it was taken
+      }
       while (run.counters.step < steps && !signal?.aborted) {
         const from = run.counters.step;
         await rolloutStep(run).catch((error: unknown) => {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { environment } from '../runtime/env.ts';
+import { native } from '../runtime/native.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
@@ -36,8 +37,14 @@ export interface Trainee {
   dispose(): void;
 }
 
-/** @throws INVALID_CONFIG  train.offloadOptimizer on the CPU */
+/**
+ * The engine as the environment asks for it, and a device beside the CPU where the configuration does.
+ *
+ * @throws INVALID_CONFIG  train.offloadOptimizer on the CPU
+ * @throws NATIVE_UNAVAILABLE, BACKEND_UNAVAILABLE, INVALID_ARGUMENT  as `native`
+ */
 export function wantDevice({ train }: { train: { offloadOptimizer: boolean } }): void {
+  native();
   if (train.offloadOptimizer && (environment().device ?? 'cpu') === 'cpu')
     throw new G2rpoError(
       'INVALID_CONFIG',

@@ -1,9 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
 import { metricNamed, METRICS } from '../../lib/report/dictionary.ts';
+import { root } from '../structure/files.ts';
 import { g2rpo } from '../support/g2rpo.ts';
 
 let dir: string;
@@ -39,6 +41,12 @@ phases: [{ name: words, demonstrations: [{ files: gallery/demonstrations.jsonl }
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
+const spawnMain = (args: string[], env: Record<string, string>) =>
+  spawnSync(
+    process.execPath,
+    [join(root, 'node_modules/jiti/lib/jiti-cli.mjs'), join(root, 'tests/support/mainProcess.ts'), ...args],
+    { env: { ...process.env, ...env }, encoding: 'utf8' },
+  );
 const rows = (...path: string[]) =>
   readFileSync(at(...path), 'utf8')
     .trim()
@@ -75,6 +83,16 @@ describe('before a run', () => {
     });
     const missing = await g2rpo(['train', at('run.yaml'), '--dry-run', 'policy.path=nowhere']);
     expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('INVALID_CHECKPOINT') });
+  });
+
+  it.each([
+    ['G2RPO_THREADS', 'many', /INVALID_ARGUMENT.*G2RPO_THREADS must be a whole number from 1 to 1024; got NaN/],
+    ['G2RPO_ISA', 'mmx', /BACKEND_UNAVAILABLE.*G2RPO_ISA must be an instruction set of this machine.*got "mmx"/],
+  ])('a dry run looks at %s', (name, value, message) => {
+    const args = ['train', at('run.yaml'), '--dry-run'];
+    const { status, stderr } = spawnMain(args, { [name]: value });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(message);
   });
 
   it('a wrong key or value is refused with code 2', async () => {

@@ -1,4 +1,13 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -74,6 +83,29 @@ describe('a checkpoint', () => {
     expect(await latestCheckpoint(dir)).toBeUndefined();
     await save(4);
     expect(readdirSync(dir)).toEqual(['step-000004']);
+  });
+});
+
+describe('a checkpoint that is written once more', () => {
+  it('is there whenever the process is killed', async () => {
+    const path = await save(4, { state: 'first', keepLast: 1 });
+    renameSync(path, `${path}.replaced`); // the new one has not taken its place
+    mkdirSync(`${path}.writing`);
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: path, state: 'first' });
+    await save(4, { state: 'second', keepLast: 1 });
+    expect(readdirSync(dir)).toEqual(['step-000004']);
+    mkdirSync(`${path}.replaced`); // it has, and the old one was not taken away
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, state: 'second' });
+    await save(5, { keepLast: 1 });
+    expect(readdirSync(dir)).toEqual(['step-000005']);
+  });
+
+  it('stays what it was where the new one cannot be written', async () => {
+    await save(4, { state: 'first' });
+    const broken = { save: () => Promise.reject(new Error('no')) };
+    const content = { step: 4, policy: broken, optimizer: optimizerOf(3), state: 'second' };
+    await rejectionOf(saveCheckpoint(dir, content, { keepLast: 1 }));
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, state: 'first' });
   });
 });
 

@@ -96,6 +96,20 @@ async function reported<T>(
   }
 }
 
+/** How many validations a run that goes on takes. */
+async function validationsOf(output: string, start: (reporter: Reporter) => Promise<unknown>): Promise<number> {
+  let count = 0;
+  await reported(output, (reporter) => {
+    const { validation } = reporter;
+    reporter.validation = async (report) => {
+      count++;
+      await validation(report);
+    };
+    return start(reporter);
+  });
+  return count;
+}
+
 /** Everything of a finished run that may not depend on how often it was interrupted. */
 function outcomeOf(output: string, weights = 'model.safetensors') {
   const sha = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -201,6 +215,7 @@ describe('training', () => {
       const second = await reported(output, (reporter) => train(config, reporter));
       expect(second).toMatchObject({ step: 10, stopped: false, after: { step: 10 } });
       expect(outcomeOf(output)).toEqual(outcomeOf('straight'));
+      expect(await validationsOf(output, (reporter) => train(config, reporter))).toBe(0); // it has been taken
     },
   );
 
@@ -404,6 +419,7 @@ describe('a cold start', () => {
       step: 6,
       stopped: false,
     });
+    expect(await validationsOf('sft-stopped', (reporter) => sft(config, reporter))).toBe(0);
     const [stopped, straight] = [outcomeOf('sft-stopped'), outcomeOf('sft-straight')];
     expect({ ...stopped, checkpoints: [] }).toEqual({ ...straight, checkpoints: [] });
   });
