@@ -1,7 +1,7 @@
 // Advantages of a batch in ragged groups: what `advantages` takes, with everything on the way there; and of even ones beside torch.
 import { advantages, ESTIMATORS, type AdvantageInput } from '../lib/index.ts';
 import { native } from '../lib/runtime/native.ts';
-import { torchPeers } from './support/torchPeer.ts';
+import { kernelPeers } from './support/kernelPeers.ts';
 import { inTurns, now, type Seconds } from './support/turns.ts';
 
 /** Rewards, and how often they are compared; the first tenth of the runs warms up. */
@@ -72,7 +72,7 @@ async function besideTorch({ groups, size, tasks }: Record<'groups' | 'size' | '
     for (let i = 0; i < CALLS; i++) await advantages('g2rpo', batch);
     return now().map((t, i) => (t - begin[i]!) / CALLS) as Seconds;
   };
-  const peers = (await torchPeers('g2rpo_advantages', { groups, size, tasks })).map(({ name, seconds }) => {
+  const peers = (await kernelPeers('g2rpo_advantages', { groups, size, tasks })).map(({ name, seconds }) => {
     return [name, async (): Promise<Seconds> => [await seconds(10), 0]] as const;
   });
   const title = `g2rpo advantages of ${groups} × ${size} rewards in ${tasks} tasks; one thread, CPU time, medians`;

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { nearestName } from '../lib/runtime/errors.ts';
 import { native } from '../lib/runtime/native.ts';
 import { measurePeaks } from './support/peaks.ts';
-import { closeTorch } from './support/torchPeer.ts';
+import { closeKernelPeers } from './support/kernelPeers.ts';
 
 const folder = new URL('./kernels/', import.meta.url);
 const suffix = '.bench.ts';
@@ -45,4 +45,4 @@ for (const { name, variants } of wanted.length ? wanted : known.map((name) => ({
   for (const variant of variants ?? []) wantKnown(variant, bench.variants ?? []);
   await bench.default(variants ?? bench.variants ?? []);
 }
-await closeTorch();
+await closeKernelPeers();

@@ -6,7 +6,7 @@ import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { measurePeaks, type Peaks } from './peaks.ts';
-import { torchPeers } from './torchPeer.ts';
+import { kernelPeers } from './kernelPeers.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any kernel, whatever its arguments
 type AnyKernel = Kernel<any, any, any, any>;
@@ -72,7 +72,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
   }
 }
 
-/** Those of the bench, and PyTorch where it is there and knows the kernel. */
+/** Those of the bench, and of bench/peers what is there and knows the kernel. */
 async function peersOf(
   kernel: AnyKernel,
   bench: KernelBench,
@@ -87,7 +87,7 @@ async function peersOf(
   });
   const peers = [];
   for (const peer of [
-    ...(await torchPeers(kernel.declaration.name, dims, variantOf(kernel, plain) === 'bf16')),
+    ...(await kernelPeers(kernel.declaration.name, dims, variantOf(kernel, plain) === 'bf16')),
     ...own,
   ])
     peers.push({ ...peer, times: [] as number[], count: countFor(await peer.seconds(3)) });
