@@ -18,7 +18,9 @@ const { names, place, option, library, tests, environment } = process.argv.inclu
       // are aborted and are disposed of between the steps of others
       tests: [
         'tests/kernels',
-        ...['policy', 'engine', 'stopStrings', 'disposed', 'largeVocabulary'].map((name) => `tests/model/qwen3vl/${name}`),
+        ...['policy', 'engine', 'stopStrings', 'disposed', 'largeVocabulary'].map(
+          (name) => `tests/model/qwen3vl/${name}`,
+        ),
       ],
       // Node itself was not built with it, and is not looked at
       environment: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1:report_signal_unsafe=0:halt_on_error=1' },
