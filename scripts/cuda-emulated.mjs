@@ -17,6 +17,7 @@ const quick = [
   'tests/model/qwen3vl/shownPixels.test.ts',
   'tests/runtime/device.test.ts',
   'tests/runtime/deviceFaults.test.ts',
+  'tests/runtime/deviceLost.test.ts',
   'tests/train/steps.test.ts',
   'tests/train/optimizer.test.ts',
   'tests/train/offloadOptimizer.test.ts',

@@ -24,7 +24,7 @@ class CopyLane {
   virtual void stream_waits() = 0;
 };
 
-/** One device with one stream. What its calls refuse is thrown: OUT_OF_MEMORY, or DEVICE_FAILED in the driver's words. */
+/** One device with one stream. What its calls refuse is thrown: OUT_OF_MEMORY, or DEVICE_FAILED and DEVICE_LOST in the driver's words. */
 class Accelerator {
  public:
   virtual ~Accelerator() = default;

@@ -11,6 +11,7 @@ export const ERROR_CODES = [
   'DISPOSED', // a tensor, scope or policy used after its end
   'OUT_OF_MEMORY', // an allocation was refused
   'DEVICE_FAILED', // a device or its driver, in its own words
+  'DEVICE_LOST', // the same, and this process can use the device no more: it has to be started again
   'INVALID_CONFIG', // a configuration with one or more problems
   'INVALID_DATA', // a dataset row that does not say what the format wants
   'INVALID_IMAGE', // an image that is missing, truncated, too large or not an image

@@ -100,12 +100,17 @@ export function holdToLimit({ memoryLimitMb }: Pick<MemoryKeys, 'memoryLimitMb'>
   return { [Symbol.dispose]: () => memoryLimitMb !== undefined && limitMemory(limit) };
 }
 
-/** Memory that was not enough is told with what can be done about it; any other error as it is. */
+/** Memory that was not enough, or a device that is lost, is told with what can be done about it; any other error as it is. */
 export function withRemedy(
   error: unknown,
   { memoryLimitMb, optimizerInBackward }: Pick<Train, 'memoryLimitMb' | 'optimizerInBackward'>,
 ): unknown {
-  if (!(error instanceof G2rpoError) || error.code !== 'OUT_OF_MEMORY') return error;
+  if (!(error instanceof G2rpoError)) return error;
+  if (error.code === 'DEVICE_LOST') {
+    const message = `${error.message}: the run goes on from its last checkpoint`;
+    return new G2rpoError('DEVICE_LOST', message, error.details, { cause: error });
+  }
+  if (error.code !== 'OUT_OF_MEMORY') return error;
   const update = optimizerInBackward
     ? 'fewer prompts (or demonstrations) to an update, which train.optimizerInBackward never cuts'
     : 'train.microBatchTokens';

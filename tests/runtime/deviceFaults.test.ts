@@ -46,7 +46,11 @@ const batch: PolicyBatch = {
 };
 
 describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missing})` : ''}`, () => {
-  const codes: Record<Fault, string> = { allocations: 'OUT_OF_MEMORY', launches: 'DEVICE_FAILED' };
+  const codes: Record<Fault, string> = {
+    allocations: 'OUT_OF_MEMORY',
+    launches: 'DEVICE_FAILED',
+    losses: 'DEVICE_LOST',
+  };
   let policy: Policy;
   let optimizer: Optimizer;
   beforeAll(async () => {

@@ -1,9 +1,9 @@
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 
 /** What of a device can fail when it is asked for. */
-export type Fault = 'allocations' | 'launches';
+export type Fault = 'allocations' | 'launches' | 'losses';
 
-const PLACE: Record<Fault, number> = { allocations: 0, launches: 2 };
+const PLACE: Record<Fault, number> = { allocations: 0, launches: 2, losses: 5 };
 const PIECES = 4;
 
 /**
@@ -15,12 +15,12 @@ export class EmulatedFaults {
 
   constructor(path: string) {
     this.#file = openSync(path, 'w+');
-    ftruncateSync(this.#file, 5 * 8);
+    ftruncateSync(this.#file, 7 * 8);
   }
 
-  /** Counts from zero; the `at`-th of a kind fails from then on, none if it is 0. */
+  /** Counts from zero; the `at`-th of a kind fails, none if it is 0. Of launches as `losses` all that comes after fails too, for good. */
   begin(kind: Fault, at = 0): void {
-    for (const each of ['allocations', 'launches'] as const) this.#write(PLACE[each], 0, each === kind ? at : 0);
+    for (const each of Object.keys(PLACE) as Fault[]) this.#write(PLACE[each], 0, each === kind ? at : 0);
   }
   asked(kind: Fault): number {
     return this.#read(PLACE[kind]);

@@ -7,7 +7,7 @@ import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts'
 import { G2rpoError } from '../../lib/runtime/errors.ts';
 import { limitMemory, memoryUse } from '../../lib/runtime/memory.ts';
 import { loadSftConfig, loadTrainConfig } from '../../lib/train/config.ts';
-import { RowBudget } from '../../lib/train/rowBudget.ts';
+import { RowBudget, withRemedy } from '../../lib/train/rowBudget.ts';
 import { sft } from '../../lib/train/sft.ts';
 import { train } from '../../lib/train/train.ts';
 import { collectReports } from '../support/collectReports.ts';
@@ -53,6 +53,17 @@ describe('a budget of rows', () => {
     const other = new G2rpoError('NON_FINITE', 'NaN');
     expect(await rejectionOf(budget.within(cut, () => Promise.reject(other)))).toBe(other);
   });
+});
+
+it('a device that is lost is told with what becomes of the run, and any other error as it is', () => {
+  const settings = { memoryLimitMb: undefined, optimizerInBackward: false };
+  const lost = new G2rpoError('DEVICE_LOST', 'cuda: waiting: gone; start it again', { at: 1 });
+  expect(withRemedy(lost, settings)).toMatchObject({
+    ...{ code: 'DEVICE_LOST', details: { at: 1 }, cause: lost },
+    message: 'cuda: waiting: gone; start it again: the run goes on from its last checkpoint',
+  });
+  for (const other of [new G2rpoError('DEVICE_FAILED', 'no'), new Error('no'), 3])
+    expect(withRemedy(other, settings)).toBe(other);
 });
 
 describe('a training with train.memoryLimitMb', () => {

@@ -75,7 +75,9 @@ const Loaded& loaded() {
 }
 
 void check_blas(lt::Status status, const char* doing) {
-  if (status != 0) throw Error("DEVICE_FAILED", std::string("cuda: cuBLASLt: ") + doing + ": " + loaded().library.words(status));
+  if (status == 0) return;
+  check(cudaGetLastError(), doing);  // of a device that is lost the library says only that it failed
+  throw Error("DEVICE_FAILED", std::string("cuda: cuBLASLt: ") + doing + ": " + loaded().library.words(status));
 }
 
 /** Something of the library's that is made and given back. */

@@ -31,11 +31,33 @@ DeviceQueue::~DeviceQueue() {
 
 namespace cuda {
 
+namespace {
+
+/** After which a process gets nothing else from any call, as the CUDA runtime documents (cudaError_t), or in fact. */
+bool is_for_good(cudaError_t status) {
+  switch (static_cast<int>(status)) {
+    case 214:                                                    // uncorrectable ECC error
+    case 220:                                                    // uncorrectable NVLink error
+    case 226:                                                    // contained exception
+    case 700: case 702: case 710:                                // illegal address, timeout of a launch, assertion
+    case 714: case 715: case 716: case 717: case 718: case 719:  // stack, instruction, alignment, address space, program counter, unspecified
+    case 721:                                                    // leak of tensor memory
+    case 810: case 911:                                          // client of MPS ended, external device
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 void check(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // it has been told of: what comes next is not to find it
-  throw Error(status == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "DEVICE_FAILED",
-              std::string("cuda: ") + doing + ": " + cudaGetErrorString(status));
+  const std::string what = std::string("cuda: ") + doing + ": " + cudaGetErrorString(status);
+  if (is_for_good(status) || cudaGetLastError() != cudaSuccess)
+    throw Error("DEVICE_LOST", what + "; this process has lost the device, and has to be started again");
+  throw Error(status == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "DEVICE_FAILED", what);
 }
 
 namespace {

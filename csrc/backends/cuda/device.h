@@ -38,7 +38,7 @@ struct DeviceQueue {
 
 namespace cuda {
 
-/** @throws OUT_OF_MEMORY, DEVICE_FAILED  naming what was being done */
+/** @throws OUT_OF_MEMORY, DEVICE_FAILED, DEVICE_LOST  naming what was being done */
 void check(cudaError_t status, const char* doing);
 /**
  * Starts a kernel in a grid of blocks, with so many bytes of dynamic shared memory. Instead of `<<<>>>`, so that a plain C++ compiler can

@@ -47,13 +47,14 @@ G2_VECTOR(int, int)
 G2_VECTOR(unsigned, uint)
 #undef G2_VECTOR
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100, cudaErrorLaunchFailure = 719 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100, cudaErrorECCUncorrectable = 214, cudaErrorLaunchOutOfResources = 701 };
 inline const char* cudaGetErrorString(cudaError_t status) {
   switch (status) {
     case cudaSuccess: return "no error";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
-    case cudaErrorLaunchFailure: return "unspecified launch failure";
+    case cudaErrorECCUncorrectable: return "uncorrectable ECC error encountered";
+    case cudaErrorLaunchOutOfResources: return "too many resources requested for launch";
     default: return "invalid value";
   }
 }
@@ -74,6 +75,8 @@ struct Recording {
   ~Recording();
 };
 inline thread_local Recording* recording = nullptr;
+/** Whether a test has let the device be lost: from then on every call fails with that. */
+bool lost();
 /** How many devices there are to be found: one, or what G2RPO_EMULATED_DEVICES says. */
 int devices();
 /** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
@@ -175,23 +178,26 @@ struct emulated_event {
   size_t copies;
 };
 using cudaEvent_t = emulated_event*;
+#define G2_UNLESS_LOST if (emulator::lost()) return cudaErrorECCUncorrectable
 enum { cudaStreamNonBlocking = 1 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = nullptr, cudaSuccess; }
-inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) { return *s = new CUstream_st, cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { G2_UNLESS_LOST; return *s = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) { G2_UNLESS_LOST; return *s = new CUstream_st, cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-template <class T> cudaError_t cudaMalloc(T** data, size_t bytes) { return emulator::allocate(reinterpret_cast<void**>(data), bytes); }
-template <class T> cudaError_t cudaMallocAsync(T** data, size_t bytes, cudaStream_t) { return cudaMalloc(data, bytes); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { G2_UNLESS_LOST; return cudaSuccess; }
+inline cudaError_t cudaDeviceSynchronize() { G2_UNLESS_LOST; return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { G2_UNLESS_LOST; return cudaSuccess; }
+template <class T> cudaError_t cudaMalloc(T** data, size_t bytes) { G2_UNLESS_LOST; return emulator::allocate(reinterpret_cast<void**>(data), bytes); }
+template <class T> cudaError_t cudaMallocAsync(T** data, size_t bytes, cudaStream_t) { G2_UNLESS_LOST; return cudaMalloc(data, bytes); }
 template <class T> cudaError_t cudaMallocHost(T** data, size_t bytes) {
+  G2_UNLESS_LOST;
   *data = static_cast<T*>(std::malloc(bytes));
   return *data ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-inline cudaError_t cudaFree(void* data) { return emulator::release(data); }
+inline cudaError_t cudaFree(void* data) { G2_UNLESS_LOST; return emulator::release(data); }
 inline cudaError_t cudaFreeHost(void* data) { return std::free(data), cudaSuccess; }
 inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
+  G2_UNLESS_LOST;
   if (!emulator::recording) return emulator::release(data);
   emulator::no_longer_count(data);
   return emulator::recording->memory.push_back(data), cudaSuccess;
@@ -201,17 +207,20 @@ template <class F> cudaError_t emulated_work(F&& f) {
   if (!emulator::recording) return f();
   return emulator::recording->work.emplace_back(f), cudaSuccess;
 }
-inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
+inline cudaError_t cudaMemset(void* to, int value, size_t bytes) { G2_UNLESS_LOST; return std::memset(to, value, bytes), cudaSuccess; }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  G2_UNLESS_LOST;
   return emulated_work([=] { return cudaMemset(to, value, bytes); });
 }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  G2_UNLESS_LOST;
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (bytes && kind != cudaMemcpyDefault && (emulator::of_device(to, bytes) != to_device || emulator::of_device(from, bytes) != from_device)) return cudaErrorInvalidValue;
   if (bytes) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
+  G2_UNLESS_LOST;
   if (s) return s->copies.emplace_back([=] { return static_cast<int>(cudaMemcpy(to, from, bytes, kind)); }), cudaSuccess;
   return emulated_work([=] { return cudaMemcpy(to, from, bytes, kind); });
 }
@@ -221,12 +230,19 @@ using cudaGraph_t = emulator::Recording*;
 using cudaGraphExec_t = emulator::Recording*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  G2_UNLESS_LOST;
   if (emulator::recording) return cudaErrorInvalidValue;
   return emulator::recording = new emulator::Recording, cudaSuccess;
 }
-inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) { return *graph = std::exchange(emulator::recording, nullptr), cudaSuccess; }
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(emulator::recording, nullptr);
+  if (emulator::lost()) delete std::exchange(*graph, nullptr);
+  G2_UNLESS_LOST;
+  return cudaSuccess;
+}
 /** Takes what was recorded; the graph itself holds nothing then. */
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  G2_UNLESS_LOST;
   *made = new emulator::Recording;
   std::swap((*made)->work, graph->work), std::swap((*made)->memory, graph->memory);
   return cudaSuccess;
@@ -234,6 +250,7 @@ inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph
 inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  G2_UNLESS_LOST;
   for (const auto& each : graph->work)
     if (const cudaError_t status = each(); status != cudaSuccess) return status;
   return cudaSuccess;
@@ -249,6 +266,7 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 template <class... P, class... A> cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...), A&&... args) {
+  G2_UNLESS_LOST;
   return emulated_work([=, grid = c->gridDim, block = c->blockDim, shared = c->dynamicSmemBytes, given = std::tuple<P...>(static_cast<P>(args)...)] {
     return emulator::run(grid, block, shared, [&] { std::apply(kernel, given); });
   });
@@ -260,31 +278,34 @@ struct cudaDeviceProp {
   int major, minor, multiProcessorCount;
 };
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  G2_UNLESS_LOST;
   *p = {"emulated on the CPU", size_t{1} << 33, 9, 0, 4};
   return cudaSuccess;
 }
-inline cudaError_t cudaGetDeviceCount(int* count) { return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }
+inline cudaError_t cudaGetDeviceCount(int* count) { G2_UNLESS_LOST; return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr wanted, int) {
+  G2_UNLESS_LOST;
   *value = wanted == cudaDevAttrMultiProcessorCount ? 4 : wanted == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
   return cudaSuccess;
 }
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { G2_UNLESS_LOST; return *device = 0, cudaSuccess; }
 struct emulated_pool;
 using cudaMemPool_t = emulated_pool*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold };
-inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) { return *pool = nullptr, cudaSuccess; }
-inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) { G2_UNLESS_LOST; return *pool = nullptr, cudaSuccess; }
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { G2_UNLESS_LOST; return cudaSuccess; }
 // no clock: times of an emulation say nothing
-inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = new emulated_event{}, cudaSuccess; }
+inline cudaError_t cudaEventCreate(cudaEvent_t* e) { G2_UNLESS_LOST; return *e = new emulated_event{}, cudaSuccess; }
 enum { cudaEventDisableTiming = 2 };
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { G2_UNLESS_LOST; return cudaEventCreate(e); }
 inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->done + s->copies.size() : 0}, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { G2_UNLESS_LOST; return *e = {s, s ? s->done + s->copies.size() : 0}, cudaSuccess; }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, unsigned) {
+  G2_UNLESS_LOST;
   for (auto* s = e->stream; s && s->done < e->copies; s->done++, s->copies.pop_front())
     if (const int status = s->copies.front()(); status != cudaSuccess) return static_cast<cudaError_t>(status);
   return cudaSuccess;
 }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { return *ms = 1, cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { G2_UNLESS_LOST; return cudaSuccess; }
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { G2_UNLESS_LOST; return *ms = 1, cudaSuccess; }

@@ -185,6 +185,7 @@ struct Faults {
   };
   Count allocations, launches;
   std::atomic<int64_t> pieces;  // of memory that are there
+  Count losses;                 // launches again; from the one that fails on everything does, for good
 
   static Faults& shared() {
     static Faults& of_process = [] -> Faults& {
@@ -200,7 +201,11 @@ struct Faults {
   }
 };
 
+std::atomic<bool> is_lost{false};
+
 }  // namespace
+
+bool lost() { return is_lost; }
 
 int devices() {
   const char* asked = std::getenv("G2RPO_EMULATED_DEVICES");
@@ -279,7 +284,9 @@ cudaError_t run(dim3 grid, dim3 shape, size_t shared, const std::function<void()
   const unsigned threads = shape.x * shape.y * shape.z;
   if (threads == 0 || threads > 1024 || shared > kShared || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     return cudaErrorInvalidValue;
-  if (Faults::shared().launches.now()) return cudaErrorLaunchFailure;
+  if (Faults::shared().losses.now()) is_lost = true;
+  if (is_lost) return cudaErrorECCUncorrectable;
+  if (Faults::shared().launches.now()) return cudaErrorLaunchOutOfResources;
   block.thread = &thread;
   blockDim = shape, gridDim = grid;
   for (unsigned z = 0; z < grid.z; z++)
