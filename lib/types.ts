@@ -171,6 +171,8 @@ export interface ValidationReport {
   metrics: Record<string, number>;
   /** why each of the prompts that could not be read was left out, with its row */
   skipped: string[];
+  /** why the first ten responses that could not be scored have no reward; the metric val/failed_rewards counts all */
+  failures: string[];
   /** a few generations, the same prompts every time */
   samples: { task: string; problem: string; response: string; answer: string; reward: Reward }[];
 }

@@ -36,7 +36,8 @@ function torch(): Promise<Program> | undefined {
 /** oneDNN and OpenBLAS, those of them whose headers are there. */
 function products(): Promise<Program> | undefined {
   const compile = (args: string[], input = '') => spawnSync('c++', args, { input, encoding: 'utf8' });
-  const there = (header: string) => compile(['-x', 'c++', '-E', '-'], `#include <${header}>\n`).status === 0;
+  const there = (header: string) =>
+    compile(['-x', 'c++', '-std=c++20', '-fsyntax-only', '-'], `#include <${header}>\n`).status === 0;
   const libraries = [...(there('oneapi/dnnl/dnnl.hpp') ? ['-ldnnl'] : []), ...(there('cblas.h') ? ['-lopenblas'] : [])];
   if (libraries.length === 0) return undefined;
   const dir = mkdtempSync(join(tmpdir(), 'g2rpo-peer-'));

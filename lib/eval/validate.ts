@@ -35,6 +35,7 @@ export interface ValidateOptions {
  * The macro average weighs tasks alike, however many prompts each has. Prompts that could not be read are in no mean.
  *
  * @throws NO_PROMPTS  none could be read
+ * @throws REWARD_FAILED  none could be scored
  * @throws ABORTED  by the signal
  */
 export async function validate(
@@ -65,12 +66,29 @@ export async function validate(
       `validation: prompts that can be read were wanted; none of ${prompts.length} could be; the first: ${skipped[0]}`,
       { skipped: skipped.length },
     );
+  const all = [...byTask.values()].flat();
+  const failures = all.flatMap(({ reward }) => (isReward(reward) ? [] : [reward.failed]));
+  if (all.length > 0 && failures.length === all.length)
+    throw new G2rpoError(
+      'REWARD_FAILED',
+      `validation: none of ${all.length} responses could be scored; the first: ${failures[0]}`,
+      { failed: failures.length },
+    );
   const tasks = Object.fromEntries(
     [...byTask].sort(([a], [b]) => (a < b ? -1 : 1)).map(([task, list]) => [task, scoreOf(list)]),
   );
   const metrics = { ...metricsOf(tasks), 'val/prompts_skipped': skipped.length };
-  return { step, tasks, metrics, skipped, samples: samplesOf(byTask, samples) };
+  return {
+    step,
+    tasks,
+    metrics,
+    skipped,
+    failures: failures.slice(0, TOLD_FAILURES),
+    samples: samplesOf(byTask, samples),
+  };
 }
+
+const TOLD_FAILURES = 10;
 
 interface Scored extends Answer {
   prompt: Prompt;

@@ -61,8 +61,9 @@ export const sample = defineKernel({
         const total = weights.reduce((a, b) => a + b, 0);
         let reached = 0;
         if (topP < 1) kept = kept.filter((_, i) => i === 0 || (reached += weights[i - 1]!) < topP * total);
+        const largest = adjusted[token]!; // beside which large logits leave room for what is drawn
         const scores = kept.map(
-          (v) => adjusted[v]! - Math.log(exponentialReference(keys.subarray(row * 4, row * 4 + 4), v)),
+          (v) => adjusted[v]! - largest - Math.log(exponentialReference(keys.subarray(row * 4, row * 4 + 4), v)),
         );
         token = kept[scores.indexOf(scores.reduce((a, b) => Math.max(a, b)))]!;
       }

@@ -81,6 +81,7 @@ export interface Gathered {
  * A rollout whose reward function failed leaves its group, and a group of fewer than two leaves the batch; both are counted.
  *
  * @throws NO_PROMPTS  too few are left after `maxTries` draws; says what became of the others
+ * @throws REWARD_FAILED  none of all that was sampled could be scored: drawing more would not help
  * @throws INVALID_PROMPT, INVALID_IMAGE, INVALID_VIDEO  unless bad rows are skipped
  * @throws ABORTED  by the signal; the stream has been drawn from then
  * @source arXiv:2604.08539, dynamic filtering; bounds and tries of its released code
@@ -129,6 +130,7 @@ export async function gatherRollouts(
       (counts.tasks[group.prompt.taskType] ??= { allWrong: 0, allRight: 0, surplus: 0, kept: 0 })[end]++;
       if (end === 'kept') groups.push(group);
     }
+    if (scored.length === 0 && counts.failedRewards > 0) throw noneScored(counts);
   }
   return { groups, scored, counts };
 }
@@ -243,6 +245,14 @@ async function scoreAnswers(
     },
     failed,
   };
+}
+
+function noneScored({ failedRewards, reasons, ...counts }: GatherCounts): G2rpoError {
+  return new G2rpoError(
+    'REWARD_FAILED',
+    `rollout: none of ${failedRewards} responses could be scored; the first: ${reasons[0]}`,
+    { ...counts, failedRewards, reasons },
+  );
 }
 
 function tooFew(got: number, wanted: number, counts: GatherCounts): G2rpoError {

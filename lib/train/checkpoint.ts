@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { syncFolder, writeSynced } from '../model/qwen3vl/synced.ts';
 import { writtenBytes } from '../model/qwen3vl/writeSafetensors.ts';
 import { G2rpoError } from '../runtime/errors.ts';
@@ -63,10 +64,9 @@ export async function saveCheckpoint(
   const writing = `${target}.writing`;
   try {
     await mkdir(dir, { recursive: true });
-    await putBack(dir);
     for (const left of await readdir(dir))
       // by a process that was killed
-      if (/^step-\d+\.(writing|replaced)$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
+      if (/^step-\d+\.writing$/.test(left)) await rm(join(dir, left), { recursive: true, force: true });
     await refuseFullDisk(dir, policy, [...optimizer.state, ...(average ?? [])]);
     await mkdir(writing);
     await policy.save(join(writing, POLICY), { dtype: 'float32' });
@@ -84,19 +84,14 @@ export async function saveCheckpoint(
     for (const file of await filesBelow(writing)) files[relative(writing, file)] = await sha256(file);
     await writeSynced(join(writing, MANIFEST), `${JSON.stringify({ version: VERSION, files }, null, 2)}\n`);
     await syncFolder(writing);
-    const replaced = `${target}.replaced`; // an incomplete one, or the same step written again
-    await rename(target, replaced).catch(unlessMissing);
+    // the same step written again, or one that is damaged: where one stands aside already, it is what the run went on from
+    const aside = asideOf(target);
+    if (existsSync(aside)) await rm(target, { recursive: true, force: true });
+    else if (existsSync(target)) await rename(target, aside);
     await rename(writing, target);
     await syncFolder(dir);
-    await rm(replaced, { recursive: true, force: true });
-    const steps = (await stepsIn(dir)).filter((s) => s <= step);
-    for (const old of steps.slice(0, Math.max(0, steps.length - Math.max(1, keepLast))))
-      await rm(join(dir, folderOf(old)), { recursive: true, force: true });
-    return target;
   } catch (cause) {
-    // the first failure is the one to report
-    await rm(writing, { recursive: true, force: true }).catch(() => undefined);
-    await putBack(dir).catch(() => undefined);
+    await rm(writing, { recursive: true, force: true }).catch(() => undefined); // the first failure is the one to report
     if (cause instanceof G2rpoError) throw cause;
     throw new G2rpoError(
       'IO',
@@ -105,7 +100,25 @@ export async function saveCheckpoint(
       { cause },
     );
   }
+  try {
+    const steps = (await stepsIn(dir)).filter((s) => s <= step);
+    const old = steps.slice(0, Math.max(0, steps.length - Math.max(1, keepLast))).map(folderOf);
+    const aside = (await namesIn(dir)).filter((name) => ASIDE.test(name));
+    for (const name of [...old, ...aside]) await rm(join(dir, name), { recursive: true, force: true });
+  } catch (cause) {
+    throw new G2rpoError(
+      'IO',
+      `${target}: written, but what it replaces could not be deleted: ${(cause as Error).message}`,
+      { dir: target },
+      { cause },
+    );
+  }
+  return target;
 }
+
+/** Where a checkpoint stands while another one of its step takes its place. */
+const asideOf = (folder: string) => `${folder}.replaced`;
+const ASIDE = /^step-\d+\.replaced$/;
 
 /**
  * The latest checkpoint whose files are all there and unchanged, or undefined if none was ever written. Damaged ones are passed
@@ -119,11 +132,12 @@ export async function latestCheckpoint(
   onDamaged: (reason: string) => void | Promise<void> = () => undefined,
 ): Promise<RunCheckpoint | undefined> {
   const reasons: string[] = [];
-  await putBack(dir);
-  for (const step of (await stepsIn(dir)).toReversed()) {
-    const path = join(dir, folderOf(step));
+  for (const path of await foldersIn(dir)) {
     try {
-      return await openCheckpointFolder(path);
+      const found = await openCheckpointFolder(path);
+      // left by a process that was killed when this one had taken its place; if it stays, the next to be written takes it away
+      if (!ASIDE.test(basename(path))) await rm(asideOf(path), { recursive: true, force: true }).catch(() => undefined);
+      return found;
     } catch (error) {
       if (!(error instanceof G2rpoError)) throw error;
       reasons.push(error.message);
@@ -144,10 +158,10 @@ export async function latestCheckpoint(
  * @throws IO  the folder cannot be read
  */
 export async function glanceAtLatest(dir: string): Promise<LatestState | undefined> {
-  for (const step of (await stepsIn(dir)).toReversed()) {
-    const path = join(dir, folderOf(step));
-    const content = (await readJson(join(path, STATE))) as { state?: unknown } | undefined;
-    if (content?.state !== undefined) return { step, policyDir: join(path, POLICY), state: content.state };
+  for (const path of await foldersIn(dir)) {
+    const content = (await readJson(join(path, STATE))) as { step?: number; state?: unknown } | undefined;
+    if (content?.state !== undefined && content.step !== undefined)
+      return { step: content.step, policyDir: join(path, POLICY), state: content.state };
   }
   return undefined;
 }
@@ -188,18 +202,15 @@ export async function openCheckpointFolder(dir: string): Promise<RunCheckpoint> 
 
 const folderOf = (step: number) => `step-${String(step).padStart(6, '0')}`;
 
-/** Checkpoints that were about to be replaced when the process was killed stand where they stood. */
-async function putBack(dir: string): Promise<void> {
+/** Folders that a checkpoint may be in, the latest step first; of a step that one that stands aside, if it was ever whole, comes last. */
+async function foldersIn(dir: string): Promise<string[]> {
   const names = await namesIn(dir);
-  for (const name of names) {
-    const target = /^(step-\d+)\.replaced$/.exec(name)?.[1];
-    if (target && !names.includes(target)) await rename(join(dir, name), join(dir, target));
-  }
+  const aside = names.filter((name) => ASIDE.test(name) && existsSync(join(dir, name, MANIFEST)));
+  const numberOf = (name: string) => Number(/\d+/.exec(name)![0]);
+  return [...names.filter((name) => /^step-\d+$/.test(name)), ...aside]
+    .sort((a, b) => numberOf(b) - numberOf(a) || a.length - b.length)
+    .map((name) => join(dir, name));
 }
-
-const unlessMissing = (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'ENOENT') throw error;
-};
 
 async function namesIn(dir: string): Promise<string[]> {
   return readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {

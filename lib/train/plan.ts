@@ -223,7 +223,7 @@ function phasesOf(
       cache * (1 + 1 / (2 * model.text.layers)) +
       Math.min(rows, LOGIT_ROWS) *
         (filtered || device !== undefined
-          ? F32 * model.text.vocab
+          ? (F32 + Number(filtered && rollout.repetitionPenalty !== 1)) * model.text.vocab
           : SLICE_BYTES * Math.ceil(model.text.vocab / SLICE)) +
       (rows > FEW_ROWS && config.policy.weights === 'f32' && device === undefined ? packedBytes(model) : 0); // nothing else is packed
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };

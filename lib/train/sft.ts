@@ -17,7 +17,7 @@ import { now } from './run.ts';
 import { holdToLimit, onlyPart, RowBudget, withRemedy } from './rowBudget.ts';
 import { rowOptionsOf } from './scoredBy.ts';
 import { learningRateAt } from './schedule.ts';
-import { noteSkipped, rewindTo, unlessStopped, type TrainResult } from './train.ts';
+import { noteForgotten, noteSkipped, noteUnjudged, rewindTo, unlessStopped, type TrainResult } from './train.ts';
 import { NOT_EXPORTED, openTrainee } from './trainee.ts';
 
 interface SftState {
@@ -72,10 +72,7 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
       after = await trainee.judged(() => validate(heldOut!.prompts, answerer, { ...config.eval, step, signal }));
       due = false;
       before ??= after;
-      await noteSkipped(
-        after.skipped.map((reason) => ({ reason })),
-        reporter,
-      );
+      await noteUnjudged(after, reporter);
       await reporter.validation(after);
     };
     const total = config.phases.reduce((sum, phase) => sum + phase.steps, 0);
@@ -83,7 +80,10 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
     if (!signal?.aborted) await validateNow().catch(unlessStopped(signal));
     if (state && step === total && left && !due) {
       const { validationDue: _, ...taken } = { ...state, before, after };
-      await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: taken }, config.train); // nothing else would remember it
+      // nothing else would remember it
+      await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: taken }, config.train).catch(
+        noteForgotten(reporter),
+      );
     }
 
     const told = new Set<string>(); // why rows were left out

@@ -122,10 +122,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
       after = await trainee.judged(() => validate(heldOut, answerer, options));
       due = false;
       before ??= after;
-      await noteSkipped(
-        after.skipped.map((reason) => ({ reason })),
-        reporter,
-      );
+      await noteUnjudged(after, reporter);
       await reporter.validation(after);
     };
     const save = () => {
@@ -149,7 +146,8 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     const goOn = async () => {
       if (due && !signal?.aborted) {
         await validateNow();
-        if (state && run.counters.step === steps) await save(); // nothing else would remember that it was taken
+        // nothing else would remember that it was taken
+        if (state && run.counters.step === steps) await save().catch(noteForgotten(reporter));
       }
       while (run.counters.step < steps && !signal?.aborted) {
         const from = run.counters.step;
@@ -195,6 +193,10 @@ export const unlessStopped = (signal: AbortSignal | undefined) => (error: unknow
   if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
 };
 
+/** A checkpoint that is not needed to go on. */
+export const noteForgotten = (reporter: Reporter) => (error: unknown) =>
+  reporter.note(`${(error as Error).message}; a run that is started again will take the last validation once more`);
+
 /** A number that is none, told as what it mostly is where updates went before. */
 function diverged(error: unknown, step: number): unknown {
   if (!(error instanceof G2rpoError) || error.code !== 'NON_FINITE' || step === 0) return error;
@@ -221,4 +223,13 @@ export async function noteSkipped(
 ): Promise<void> {
   for (const { reason } of skipped.slice(0, 10)) await reporter.note(`left out: ${reason}`);
   if (skipped.length > 10) await reporter.note(`left out: ${skipped.length - 10} more rows`);
+}
+
+/** What a validation could not read, and what it could not score. */
+export async function noteUnjudged({ skipped, failures }: ValidationReport, reporter: Reporter): Promise<void> {
+  await noteSkipped(
+    skipped.map((reason) => ({ reason })),
+    reporter,
+  );
+  for (const reason of failures.slice(0, 3)) await reporter.note(`not scored: ${reason}`);
 }

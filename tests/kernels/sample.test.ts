@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { head } from '../../lib/kernels/head.ts';
 import { sample } from '../../lib/kernels/sample.ts';
 import { native } from '../../lib/runtime/native.ts';
+import { onCpu } from '../support/onCpu.ts';
 import { randoms, runKernel, runReference, shaped, testKernel, type Case } from '../support/testKernel.ts';
 
 const logitsOf = (seed: number, B: number, V: number, spread = 3) =>
@@ -208,6 +209,41 @@ describe('a token', () => {
       drawn[key]!.forEach((x: number, i: number) => expect(x).toBeCloseTo(trained[key]![i]!, 12));
   });
 });
+
+describe.skipIf(!onCpu)(
+  `ends of what numbers hold${onCpu ? '' : ' (left out: a GPU scales logits before it compares them)'}`,
+  () => {
+    const V = 1920; // two slices
+    it.each([
+      ['f32', 30, 1e-16],
+      ['f32', 1e20, 1],
+      ['f32', 1e8, 1e-10],
+      ['f64', 1e8, 1e-10],
+      ['f32', 1, 1e-40],
+      ['f32', 1, 1e300],
+    ] as const)(
+      '%s: of equal logits %d at temperature %d all ids are drawn alike',
+      async (dtype, logit, temperature) => {
+        const B = 400;
+        const logits = shaped(new Float64Array(B * V).fill(logit), B, V);
+        const { tokens, logProbs } = await runKernel(sample, { logits, keys: keysOf(B), temperature }, dtype);
+        const second = Array.from(tokens!).filter((id) => id >= V / 2).length;
+        expect(Math.abs(second - B / 2)).toBeLessThan(45); // 4.5 standard deviations
+        for (const x of logProbs!) expect(x).toBeCloseTo(-Math.log(V), 5);
+      },
+    );
+    it.each([1e-40, 1e-38])('temperature %d takes the largest, whatever else is asked', async (temperature) => {
+      for (const settings of [{}, { topK: 2 }, { topP: 0.5 }]) {
+        const found = await runKernel(
+          sample,
+          { logits: [[1, 40, 2]], keys: keysOf(1), temperature, ...settings },
+          'f32',
+        );
+        expect([found['tokens']![0], found['logProbs']![0]]).toEqual([1, 0]);
+      }
+    });
+  },
+);
 
 describe('what it refuses', () => {
   const good = random(31, 6, 40);

@@ -32,6 +32,7 @@ const validation = (step: number, accuracies: Record<string, number>): Validatio
   tasks: Object.fromEntries(Object.entries(accuracies).map(([task, accuracy]) => [task, score(accuracy)])),
   metrics: Object.fromEntries(Object.entries(accuracies).map(([task, a]) => [`val/${task}_accuracy_reward`, a])),
   skipped: [],
+  failures: [],
   samples: [],
 });
 

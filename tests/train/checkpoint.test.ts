@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { tensor } from '../../lib/runtime/tensor.ts';
-import { latestCheckpoint, openCheckpointFolder, saveCheckpoint } from '../../lib/train/checkpoint.ts';
+import { glanceAtLatest, latestCheckpoint, openCheckpointFolder, saveCheckpoint } from '../../lib/train/checkpoint.ts';
 import { createOptimizer, type Optimizer } from '../../lib/train/optimizer.ts';
 import { rejectionOf } from '../support/thrown.ts';
 
@@ -87,17 +88,46 @@ describe('a checkpoint', () => {
 });
 
 describe('a checkpoint that is written once more', () => {
+  const glance = async () => (await glanceAtLatest(dir))?.state;
   it('is there whenever the process is killed', async () => {
     const path = await save(4, { state: 'first', keepLast: 1 });
     renameSync(path, `${path}.replaced`); // the new one has not taken its place
     mkdirSync(`${path}.writing`);
-    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: path, state: 'first' });
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: `${path}.replaced`, state: 'first' });
+    expect(await glance()).toBe('first');
     await save(4, { state: 'second', keepLast: 1 });
     expect(readdirSync(dir)).toEqual(['step-000004']);
-    mkdirSync(`${path}.replaced`); // it has, and the old one was not taken away
-    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, state: 'second' });
-    await save(5, { keepLast: 1 });
-    expect(readdirSync(dir)).toEqual(['step-000005']);
+    expect(await glance()).toBe('second');
+  });
+
+  it('leaves nothing of the one before, even if it was killed before that was deleted', async () => {
+    const path = await save(4, { state: 'second' });
+    cpSync(path, `${path}.replaced`, { recursive: true });
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: path });
+    expect(readdirSync(dir)).toEqual(['step-000004']);
+  });
+
+  it('stands for one that is damaged, until there is another', async () => {
+    const path = await save(4, { state: 'first' });
+    renameSync(path, `${path}.replaced`);
+    await save(3, { state: 'third', keepLast: 9 }); // another run's: what stands aside is gone
+    expect(readdirSync(dir)).toEqual(['step-000003']);
+    const again = await save(4, { state: 'fourth' });
+    cpSync(again, `${again}.replaced`, { recursive: true });
+    rmSync(join(again, 'state.json'));
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: `${again}.replaced`, state: 'fourth' });
+    await save(4, { state: 'fifth' });
+    expect(await latestCheckpoint(dir)).toMatchObject({ step: 4, dir: again, state: 'fifth' });
+    expect(readdirSync(dir)).toEqual(['step-000003', 'step-000004']);
+  });
+
+  it('is not what only looks like one', async () => {
+    mkdirSync(join(dir, 'step-000009.replaced'), { recursive: true });
+    writeFileSync(join(dir, 'step-000001.replaced'), 'a file');
+    expect(await latestCheckpoint(dir)).toBeUndefined();
+    expect(await glance()).toBeUndefined();
+    await save(2);
+    expect(readdirSync(dir)).toEqual(['step-000002']);
   });
 
   it('stays what it was where the new one cannot be written', async () => {

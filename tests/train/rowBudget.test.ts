@@ -56,7 +56,7 @@ describe('a budget of rows', () => {
 });
 
 it('a device that is lost is told with what becomes of the run, and any other error as it is', () => {
-  const settings = { memoryLimitMb: undefined, optimizerInBackward: false };
+  const settings = { optimizerInBackward: false };
   const lost = new G2rpoError('DEVICE_LOST', 'cuda: waiting: gone; start it again', { at: 1 });
   expect(withRemedy(lost, settings)).toMatchObject({
     ...{ code: 'DEVICE_LOST', details: { at: 1 }, cause: lost },

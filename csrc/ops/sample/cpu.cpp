@@ -16,15 +16,17 @@ constexpr size_t kNearRows = 128;         // rows whose logits of a slice are th
 constexpr size_t kLeastRows = 18;         // … or fewer, where threads want something to share
 constexpr size_t kItemsPerThread = 3;
 
-/** Turns logits into those that sampling sees: repetition penalty, banned ids, temperature (0 counts as 1). */
+/** Turns logits into those that sampling sees, less the largest of them: repetition penalty, banned ids, temperature (0 counts as 1). */
 template <class T> void adjust(const Sample<T>& op, const T* logits, const uint8_t* seen, size_t n, T* out) {
   const T penalty = static_cast<T>(op.repetitionPenalty);
-  const T scale = op.temperature > 0 ? static_cast<T>(1 / op.temperature) : T(1);
   for (size_t v = 0; v < n; v++) {
     T z = logits[v];
     if (seen && seen[v]) z = z > 0 ? z / penalty : z * penalty;
-    out[v] = op.allowed && !op.allowed[v] ? T(-__builtin_inf()) : z * scale;
+    out[v] = op.allowed && !op.allowed[v] ? T(-__builtin_inf()) : z;
   }
+  const T scale = scale_of<T>(op.temperature > 0 ? op.temperature : 1), top = largest_of<T>(out, n, nullptr);
+  if (top - top == 0)
+    for (size_t v = 0; v < n; v++) out[v] = (out[v] - top) * scale;
 }
 
 /** Keeps the k largest and everything tied with the k-th; the others become −∞. */
@@ -95,7 +97,7 @@ G2_INLINE Slice measure(Pick pick, const T* z, size_t n, size_t first, T scale, 
   if (pick == Pick::largest) return measure_slice<T, Pick::largest>(z, n, first, scale, 0, allowed, key);
   if (pick == Pick::none) return measure_slice<T, Pick::none>(z, n, first, scale, 0, allowed, key);
   const Slice slice = measure_slice<T, Pick::race>(z, n, first, scale, best.value(), allowed, key);
-  if (slice.token >= 0) best.offer(slice.score);
+  if (slice.token >= 0) best.offer(known_score(slice, static_cast<double>(scale)));
   return slice;
 }
 
@@ -105,19 +107,20 @@ template <class T> Slice whole_row(Pick pick, const T* z, size_t n, double tempe
   Scratch scratch;
   Slice* slices = scratch.take<Slice>(count);
   BestScore best;
+  const T scale = scale_of<T>(temperature);
   for (size_t i = 0; i < count; i++) {
     const size_t first = i * kSlice;
-    slices[i] = measure(pick, z + first, least(kSlice, n - first), first, static_cast<T>(1 / temperature), best, allowed ? allowed + first : nullptr, key);
+    slices[i] = measure(pick, z + first, least(kSlice, n - first), first, scale, best, allowed ? allowed + first : nullptr, key);
   }
-  return join_slices(slices, count, 1 / temperature);
+  return join_slices(pick, slices, count, static_cast<double>(scale));
 }
 
 /** Writes what is said of a row. @return its token, or why there is none */
-template <class T> int32_t finish_row(const Slice& row, double temperature, T* log_prob, T* entropy) {
+template <class T> int32_t finish_row(const Slice& row, double scale, T* log_prob, T* entropy) {
   if (row.weight - row.weight != 0 || row.largest - row.largest != 0) return kNotFinite;
   if (row.token < 0) return kNothingAllowed;
   const double log_sum = __builtin_log(row.weight), h = log_sum - row.product / row.weight;
-  *log_prob = static_cast<T>((row.logit - row.largest) / temperature - log_sum);
+  *log_prob = static_cast<T>((row.logit - row.largest) * scale - log_sum);
   *entropy = static_cast<T>(h < 0 ? 0 : h);  // rounding alone makes it negative
   return row.token;
 }
@@ -144,7 +147,7 @@ template <class T> int32_t sample_row(const Sample<T>& op, size_t row, size_t n)
     found.token = whole_row(pick, z, n, 1, nullptr, key).token;
     if (found.token >= 0) found.logit = static_cast<double>(logits[found.token]);
   }
-  return finish_row(found, temperature, &op.logProbs[row], &op.entropy[row]);
+  return finish_row(found, static_cast<double>(scale_of<T>(temperature)), &op.logProbs[row], &op.entropy[row]);
 }
 
 }  // namespace
@@ -199,14 +202,14 @@ KERNEL_WEIGHT(cpu, SampleHead) {
     for (size_t row = from; row < to; row++) {
       const uint8_t* allowed = op.allowed[row];
       found[row * slices + slice] = measure(pick_of(row), z + (static_cast<size_t>(op.states[row]) - state) * kSlice, n, first,
-                                            static_cast<T>(1 / temperature_of(row)), best[row], allowed ? allowed + first : nullptr, key_of(op.keys, row));
+                                            scale_of<T>(temperature_of(row)), best[row], allowed ? allowed + first : nullptr, key_of(op.keys, row));
     }
   });
   const size_t joined = kItem / (kSlice / 64 * slices + 1) + 1;
   parallel_for(stream, (rows + joined - 1) / joined, [&](size_t item) {
     for (size_t row = item * joined; row < least((item + 1) * joined, rows); row++) {
-      const double temperature = temperature_of(row);
-      op.tokens[row] = finish_row(join_slices(found + row * slices, slices, 1 / temperature), temperature, &op.logProbs[row], &op.entropy[row]);
+      const double scale = static_cast<double>(scale_of<T>(temperature_of(row)));
+      op.tokens[row] = finish_row(join_slices(pick_of(row), found + row * slices, slices, scale), scale, &op.logProbs[row], &op.entropy[row]);
     }
   });
 }

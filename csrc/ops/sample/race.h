@@ -31,7 +31,7 @@ enum class Pick { race, largest, none };
 /** x are (z − largest) / temperature: differences of large logits are exact, their quotients are not. */
 struct Slice {
   double largest, weight, product;  // logit; Σ eˣ, Σ eˣ·x
-  double score, logit;              // of the best id: the logarithm of what it has in the race, or its logit
+  double score, from, logit;        // of the best id: the logarithm of what it has in the race if the largest logit were `from`, or its logit
   int32_t token;                    // −1 if no id is allowed and has a probability, or all that may be here are beaten
 };
 
@@ -123,21 +123,35 @@ Slice meet_ids(const T* z, size_t n, size_t first, T scale, T top, T beaten, con
     for (; v + w <= end; v += w) meet(simd::load<T>(z + v), v, w);
     if (v < end) meet(simd::load_n<T>(z + v, end - v, T(-__builtin_inf())), v, end - v);
   }
-  Slice slice{static_cast<double>(top), static_cast<double>(simd::sum<T>(weight)), static_cast<double>(simd::sum<T>(product)), 0, 0, best.winner()};
+  Slice slice{static_cast<double>(top), static_cast<double>(simd::sum<T>(weight)), static_cast<double>(simd::sum<T>(product)), 0, 0, 0, best.winner()};
   if (slice.token >= 0) {
     slice.score = static_cast<double>(simd::largest<T>(best.score));
-    if (P == Pick::race) slice.score = __builtin_log(slice.score) + static_cast<double>(top) * static_cast<double>(scale);
+    if (P == Pick::race) slice.score = __builtin_log(slice.score), slice.from = static_cast<double>(top);
     slice.logit = static_cast<double>(z[slice.token]);
     slice.token += static_cast<int32_t>(first);
   }
   return slice;
 }
 
-/** A slice of a row, from id `first` on: a multiple of kSlice. `scale` is 1 / temperature; `known` a score of this row's race, or −∞. */
+/** What divides by the temperature, in the type of the logits: finite and not 0, so that a difference of 0 stays 0 and an infinite one infinite. */
+template <class T> G2_INLINE T scale_of(double temperature) {
+  constexpr double kLeast = sizeof(T) == 4 ? 1.2e-38 : 2.3e-308, kMost = sizeof(T) == 4 ? 3.4e38 : 1.7e308;
+  const double scale = 1 / temperature;
+  return static_cast<T>(scale < kLeast ? kLeast : scale > kMost ? kMost : scale);
+}
+
+/** A score of a row's race as one number, good enough to leave out ids that lose against it by more than rounding. */
+G2_INLINE double known_score(const Slice& slice, double scale) {
+  const double from = slice.from * scale, rounding = 1e-15 * __builtin_fabs(from);
+  return from - from == 0 ? slice.score + from - rounding : -__builtin_inf();
+}
+
+/** A slice of a row, from id `first` on: a multiple of kSlice. `scale` is 1 / temperature; `known` a `known_score` of this row, or −∞. */
 template <class T, Pick P> Slice measure_slice(const T* z, size_t n, size_t first, T scale, double known, const uint8_t* allowed, const RandomKey& key) {
   constexpr double kFar = 40;  // from here on weights of what is allowed vanish beside that of the largest
   const T top = largest_of<T>(z, n, nullptr);
-  const double ahead = known - static_cast<double>(top) * static_cast<double>(scale);
+  const double at = static_cast<double>(top) * static_cast<double>(scale);
+  const double ahead = at - at == 0 ? known - at - 1e-15 * __builtin_fabs(at) : -__builtin_inf();
   const T beaten = static_cast<T>(ahead < 80 ? __builtin_exp(ahead) : 1e35);  // no weight here comes near it
   Slice slice = meet_ids<T, P>(z, n, first, scale, top, P == Pick::race ? beaten : 0, allowed, key);
   if (P != Pick::race || !allowed || ahead > -kFar || (slice.token >= 0 && (slice.largest - slice.logit) * static_cast<double>(scale) < kFar)) return slice;
@@ -145,20 +159,22 @@ template <class T, Pick P> Slice measure_slice(const T* z, size_t n, size_t firs
   slice.token = -1;
   if (own == -__builtin_inf()) return slice;
   const Slice best = meet_ids<T, P>(z, n, first, scale, own, 0, allowed, key);
-  slice.score = best.score, slice.logit = best.logit, slice.token = best.token;
+  slice.score = best.score, slice.from = best.from, slice.logit = best.logit, slice.token = best.token;
   return slice;
 }
 
 /** All slices of a row. */
-G2_INLINE Slice join_slices(const Slice* slices, size_t count, double scale) {
-  Slice row{-__builtin_inf(), 0, 0, -__builtin_inf(), 0, -1};
+G2_INLINE Slice join_slices(Pick pick, const Slice* slices, size_t count, double scale) {
+  Slice row{-__builtin_inf(), 0, 0, -__builtin_inf(), 0, 0, -1};
   for (size_t i = 0; i < count; i++) row.largest = slices[i].largest > row.largest ? slices[i].largest : row.largest;
   for (size_t i = 0; i < count; i++) {
     const Slice& s = slices[i];
     const double shift = (s.largest - row.largest) * scale, f = shift == 0 ? 1 : __builtin_exp(shift);
     row.weight += f * s.weight;
     row.product += f > 0 ? f * (s.product + s.weight * shift) : 0;  // 0 · −∞ is 0 here too
-    if (s.token >= 0 && (row.token < 0 || s.score > row.score)) row.token = s.token, row.score = s.score, row.logit = s.logit;
+    if (s.token < 0) continue;
+    const double score = pick == Pick::race ? s.score + (s.from - row.largest) * scale : s.score;  // equal logits have equal terms, however large
+    if (row.token < 0 || score > row.score) row.token = s.token, row.score = score, row.logit = s.logit;
   }
   return row;
 }

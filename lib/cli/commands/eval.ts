@@ -16,6 +16,7 @@ export const evaluation = defineCommand({
     const { evaluate } = await import('../../train/evaluate.ts');
     const report = await evaluate(readTrainConfig(values.config, overrides).config);
     for (const reason of report.skipped) stderr.write(`left out: ${plainLine(reason)}\n`);
+    for (const reason of report.failures) stderr.write(`not scored: ${plainLine(reason)}\n`);
     const paint = paintIn(stdout.isTTY === true && environment.color);
     stdout.write(
       `${values.json ? JSON.stringify(report, null, 2) : validationTable(report.tasks, undefined, paint)}\n`,
