@@ -124,6 +124,7 @@ export { calibrate, type CalibrateOptions, type TaskCalibration } from './train/
 export { loadSftConfig, loadTrainConfig, type SftConfig, type TrainConfig } from './train/config.ts';
 export { evaluate } from './train/evaluate.ts';
 export { PRESETS, type Preset } from './train/presets.ts';
+export { readSftConfig, readTrainConfig, type ConfigChange, type ReadConfig } from './train/readConfig.ts';
 export { sft } from './train/sft.ts';
 export { train, type TrainResult } from './train/train.ts';
 export { createReporter, type ReporterOptions } from './report/reporter.ts';

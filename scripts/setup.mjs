@@ -23,8 +23,12 @@ const at = (...path) => join(root, ...path);
 const isFolder = (path) => lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 
 function run(command, ...args) {
-  const { error, status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  const { error, status, signal } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (error) console.error(`g2rpo: ${command}: ${error.message}`);
+  else if (signal)
+    console.error(
+      `g2rpo: ${command} was ended by ${signal}, which is not its own doing${signal === 'SIGKILL' ? ': by somebody, or by the system for want of memory' : ''}`,
+    );
   if (status !== 0) process.exit(status ?? 1);
 }
 const node = (...args) => run(process.execPath, ...args);

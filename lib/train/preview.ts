@@ -3,6 +3,7 @@ import { createPromptStream } from '../data/promptStream.ts';
 import { openCheckpoint } from '../model/qwen3vl/checkpoint.ts';
 import { readPeft } from '../model/qwen3vl/peft.ts';
 import { parameterCount, tensorNames } from '../model/qwen3vl/tensorNames.ts';
+import { G2rpoError } from '../runtime/errors.ts';
 import type { Prompt } from '../types.ts';
 import { batchNotes, checkBeforehand, wantRoom } from './beforehand.ts';
 import type { LatestState } from './checkpoint.ts';
@@ -28,14 +29,15 @@ export async function previewTrain(config: TrainConfig): Promise<string[]> {
   const heldOut = data.validation ? loadDataset(data.validation, options) : undefined;
   if (standing)
     createPromptStream(prompts, { ...data, seed: config.seed }).restore((standing.state as TrainState).stream);
-  if (rollout.cacheMb !== undefined) {
-    const { encoder, longest } = await encodeSome(config, prompts);
-    wantRoom(config, encoder.config, longest);
-  }
+  const { encoder, looked, encoded, longest } = await encodeSome(config, prompts);
+  if (encoded.length === 0)
+    throw new G2rpoError('NO_PROMPTS', `none of the first ${looked} prompts of data.train can be read`);
+  wantRoom(config, encoder.config, longest);
   const perBatch = rollout.prompts / train.updatePrompts;
   return [
     await aboutPolicy(config),
     `train on ${prompts.length} prompts (${tasksOf(prompts)})${leftOut(skipped.length)}`,
+    `the first ${looked} of them have up to ${longest} tokens${leftOut(looked - encoded.length)}`,
     heldOut
       ? `validate with ${heldOut.prompts.length} prompts (${tasksOf(heldOut.prompts)})${leftOut(heldOut.skipped.length)}`
       : 'no validation: data.validation names no file',

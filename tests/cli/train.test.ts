@@ -66,7 +66,7 @@ describe('before a run', () => {
     const { code, stdout, stderr } = await g2rpo(['train', at('run.yaml'), '--dry-run']);
     expect(code, stderr).toBe(0);
     expect(stdout).toMatch(/policy .*: 0\.\d+ million parameters/);
-    expect(stdout).toMatch(/train on 24 prompts \(chart_figure_qa 4, /);
+    expect(stdout).toMatch(/train on 24 prompts \(chart_figure_qa 4, .*\nthe first 24 of them have up to \d+ tokens\n/);
     expect(stdout).toMatch(
       /3 updates, each from 1 prompts with 2 rollouts of up to \d+ tokens\none rollout batch of 2 prompts serves 2 updates/,
     );
@@ -81,6 +81,10 @@ describe('before a run', () => {
       code: 2,
       stderr: expect.stringContaining('train.freeze: "visual.*" is the name of no parameter'),
     });
+    expect(await dry('policy.maxPromptTokens=5')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/INVALID_PROMPT .*at most 5 are allowed/) as string,
+    });
     const missing = await g2rpo(['train', at('run.yaml'), '--dry-run', 'policy.path=nowhere']);
     expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('INVALID_CHECKPOINT') });
   });
@@ -93,6 +97,21 @@ describe('before a run', () => {
     const { status, stderr } = spawnMain(args, { [name]: value });
     expect(status).toBe(1);
     expect(stderr).toMatch(message);
+  });
+
+  it('a reward function that always fails is told with its reason, by a validation and by the first rollouts', async () => {
+    writeFileSync(at('broken.mjs'), 'export default () => { throw new Error("my bug"); };');
+    const broken = [at('run.yaml'), `rewards.file=${at('broken.mjs')}`, `output=${at('broken')}`];
+    expect(await g2rpo(['eval', ...broken])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /REWARD_FAILED .*validation: none of 6 responses could be scored; .*my bug/,
+      ) as string,
+    });
+    expect(await g2rpo(['train', ...broken, 'eval.before=false'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/REWARD_FAILED .*rollout: none of 4 responses could be scored; .*my bug/) as string,
+    });
   });
 
   it('a wrong key or value is refused with code 2', async () => {
