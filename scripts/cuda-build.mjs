@@ -2,6 +2,7 @@
 // GPUs of this machine, or for those that CMAKE_CUDA_ARCHITECTURES lists (as 90a or 80;90a); no GPU is needed to build it.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -63,8 +64,17 @@ const options = {
 run('-S', root, '-B', folder, ...generator, ...Object.entries(options).map(([name, value]) => `-D${name}=${value}`));
 run('--build', folder, '--target', 'g2rpo_cuda_library', '--parallel', String(availableParallelism()));
 
+/** Where the addon lies that will look for it: one that was built here, or a prebuilt one. */
+function addonFolder() {
+  try {
+    return dirname(createRequire(import.meta.url)('node-gyp-build').path(root));
+  } catch {
+    return join(root, 'build', 'Release');
+  }
+}
+
 // a process that has loaded the one before keeps it
-const beside = join(root, 'build', 'Release', 'g2rpo-cuda.so');
+const beside = join(addonFolder(), 'g2rpo-cuda.so');
 mkdirSync(dirname(beside), { recursive: true });
 copyFileSync(join(folder, 'g2rpo-cuda.so'), `${beside}.new`);
 renameSync(`${beside}.new`, beside);

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import { environment } from './env.ts';
-import { deviceLibrary, loadAddon, native, packageRoot, type Native } from './native.ts';
+import { deviceLibrary, loadAddon, native, packageRoot, type Native, libraryBuilder } from './native.ts';
 
 /** One thing that was looked at, in words. */
 export interface Finding {
@@ -122,7 +122,7 @@ function cudaLibrary(): { there: boolean; path: string; found: string } {
   const path = deviceLibrary();
   const named = environment().cudaLibrary ? 'named by G2RPO_CUDA_LIBRARY' : 'beside the addon';
   if (existsSync(path)) return { there: true, path, found: `${path}, ${named}` };
-  return { there: false, path, found: `no ${path}, ${named}; \`npm run build:cuda\` builds it` };
+  return { there: false, path, found: `no ${path}, ${named}; ${libraryBuilder()} builds it` };
 }
 
 function compilerVersion(command: string): string | undefined {

@@ -233,6 +233,12 @@ export function deviceLibrary(): string {
   return environment().cudaLibrary ?? resolve(dirname(path(packageRoot)), 'g2rpo-cuda.so');
 }
 
+/** What builds the library: a script of a checkout, or in an installed package the file itself. */
+export const libraryBuilder = (): string =>
+  existsSync(resolve(packageRoot, 'scripts', 'setup.mjs'))
+    ? '`npm run build:cuda`'
+    : `\`node ${resolve(packageRoot, 'scripts', 'cuda-build.mjs')}\``;
+
 function useDevice(addon: Native): void {
   const { device } = environment();
   if (device === undefined || device === 'cpu') return;
@@ -241,7 +247,7 @@ function useDevice(addon: Native): void {
   if (!existsSync(library))
     throw new G2rpoError(
       'BACKEND_UNAVAILABLE',
-      `G2RPO_DEVICE is cuda, and ${library} is not there; \`npm run build:cuda\` builds it (needs the CUDA toolkit)`,
+      `G2RPO_DEVICE is cuda, and ${library} is not there; ${libraryBuilder()} builds it (needs the CUDA toolkit and cmake)`,
       { library },
     );
   try {
