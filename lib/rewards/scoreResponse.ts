@@ -50,7 +50,10 @@ export interface RewardOptions {
  * @throws INVALID_ARGUMENT  formatWeight outside [0, 1]
  * @source arXiv:2604.08539, the reward of its release
  */
-export function scoreResponse(input: Omit<RewardInput, 'prompt'> & Partial<RewardInput>, options: RewardOptions = {}): Reward {
+export function scoreResponse(
+  input: Omit<RewardInput, 'prompt'> & Partial<RewardInput>,
+  options: RewardOptions = {},
+): Reward {
   const { tags = DEFAULT_TAGS, structureBonus = 'none' } = options;
   const problemType = problemTypeOf(input.problemType);
   const prediction = extractAnswer(input.response, tags);

@@ -79,7 +79,8 @@ export async function sft(config: SftConfig, reporter: Reporter, signal?: AbortS
     const left = due; // by a process that was stopped
     if (!signal?.aborted) await validateNow().catch(unlessStopped(signal));
     if (state && step === total && left && !due) {
-      const { validationDue: _, ...taken } = { ...state, before, after };
+      const taken: SftState = { ...state, before, after };
+      delete taken.validationDue;
       // nothing else would remember it
       await saveCheckpoint(checkpoints, { ...trainee.kept, step, state: taken }, config.train).catch(
         noteForgotten(reporter),
