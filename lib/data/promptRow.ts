@@ -41,6 +41,8 @@ export function promptOf(row: Record<string, unknown>, source: Prompt['source'],
   const answer = answerOf(row, options.needsAnswer);
   const reason = options.needsAnswer ? options.checkAnswer?.(problemType, answer) : undefined;
   if (reason !== undefined) throw bad(`answer: ${reason}`);
+  const choices = listOf(row, 'options');
+  if (options.needsAnswer && options.checkAnswer) checkChoice(answer, choices);
   return {
     source,
     problem,
@@ -48,12 +50,20 @@ export function promptOf(row: Record<string, unknown>, source: Prompt['source'],
     ...(videos.length > 0 && { videos }),
     problemType,
     taskType: taskTypeOf(row),
-    options: listOf(row, 'options'),
+    options: choices,
     answer,
     extra: Object.fromEntries(
       Object.entries(row).filter(([field]) => !OWN_FIELDS.has(field) || (field === 'fps' && videos.length === 0)),
     ),
   };
+}
+
+/** A letter that answers is that of an option, where all options begin with one. */
+function checkChoice(answer: string, choices: readonly string[]): void {
+  const letter = /^(?:<answer>)?\s*([A-Z])\s*(?:<\/answer>)?$/.exec(answer.trim())?.[1];
+  const letters = choices.map((choice) => /^\s*\(?([A-Z])[.):]/.exec(choice)?.[1]);
+  if (letter !== undefined && letters.length > 0 && letters.every(Boolean) && !letters.includes(letter))
+    throw bad(`answer must be one of the options ${letters.join(', ')}; got ${JSON.stringify(letter)}`);
 }
 
 function checkPlaceholders(problem: string, placeholder: string, field: string, wanted: number): void {

@@ -133,6 +133,17 @@ describe('loadDataset', () => {
     expect(prompt).toMatchObject({ images: [path.join(folder, 'pictures/b.png')], answer: '7', taskType: 'other' });
   });
 
+  it('leaves answers alone that are no letters, and options that do not begin with one', () => {
+    const choice = { ...row, problem_type: 'multiple choice' };
+    const rows = [
+      { ...choice, options: ['A. x', 'B. y'], answer: 'B' },
+      { ...choice, options: ['red', 'blue'], answer: 'C' },
+      { ...choice, options: [], answer: 'C' },
+      { ...choice, options: ['A. x', 'B. y'], answer: 'y' },
+    ];
+    expect(loadDataset(write('choices.jsonl', lines(...rows)), { checkAnswer }).prompts).toHaveLength(4);
+  });
+
   it('lets rewards of your own have problem types of your own', () => {
     const file = write('own.jsonl', lines({ ...row, problem_type: 'haiku' }, { ...row, problem_type: null }));
     const { prompts } = loadDataset(file, { problemTypes: 'any', problemType: 'sonnet' });
@@ -148,6 +159,8 @@ describe('loadDataset', () => {
     ['NaN answer', JSON.stringify(row).replace(/"<answer>.*<\/answer>"/, 'NaN'), 'answer must be a string or a number; got NaN'], // prettier-ignore
     ['ground truth', { ...row, problem_type: 'numerical', answer: 'x' }, 'answer: numerical: the ground truth must be a number; got "x"'], // prettier-ignore
     ['options', { ...row, options: 'A' }, 'options must be a list of strings; got a string'],
+    ['choice', { ...row, problem_type: 'multiple choice', options: ['A. x', '(B) y'], answer: 'C' }, 'answer must be one of the options A, B; got "C"'], // prettier-ignore
+    ['tagged choice', { ...row, problem_type: 'multiple choice', options: ['A. x'], answer: '<answer>B</answer>' }, 'answer must be one of the options A; got "B"'], // prettier-ignore
     ['option', { ...row, options: ['A', 1] }, 'options[1] must be a string; got 1'],
     ['task type', { ...row, task_type: ['ocr'] }, 'task_type must be a string; got a list'],
     ['image', { ...row, problem: '<image>', images: ['none.png'] }, 'no such image: none.png', 'INVALID_IMAGE'],
