@@ -4,7 +4,7 @@ import { duration, formatTable } from './table.ts';
 export interface ShownPlan {
   parameters: number;
   prompts: { looked: number; tokens: number; longest: number; visualTokens: number };
-  holdings: readonly { name: string; bytes: number; onHost?: boolean }[];
+  holdings: readonly { name: string; bytes: number; onHost?: boolean; uncounted?: boolean }[];
   phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
   peakBytes: number;
   limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
@@ -25,7 +25,10 @@ export function formatPlan(plan: ShownPlan): string {
     '',
     formatTable([
       ['stays in memory', ''],
-      ...holdings.map(({ name, bytes, onHost }) => [onHost ? `${name}, in the host's memory beside a GPU` : name, size(bytes)]), // prettier-ignore
+      ...holdings.map(({ name, bytes, onHost, uncounted }) => [
+        onHost ? `${name}, in the host's memory beside a GPU` : uncounted ? `${name}, beside any limit` : name,
+        size(bytes),
+      ]),
       ['together', size(held)],
     ]),
     '',

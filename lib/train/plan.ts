@@ -10,6 +10,7 @@ import { loraTargets } from '../model/qwen3vl/lora.ts';
 import { elementCount, parameterCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
 import {
   activationBytes,
+  deviceHeadBytes,
   cacheBytes,
   forwardFlops,
   packedBytes,
@@ -34,6 +35,8 @@ export interface Holding {
   bytes: number;
   /** in the host's memory beside a GPU: train.memoryLimitMb does not count it */
   onHost?: boolean;
+  /** in a GPU's memory, and not counted by train.memoryLimitMb */
+  uncounted?: boolean;
 }
 
 /** A part of a step: what it takes beside what stays, at its peak, and how long it should take. */
@@ -106,6 +109,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     { name: 'weights', bytes: weights },
     ...trainingHoldings(model, config.train),
     ...(needs.reference ? [{ name: 'weights of the reference policy', bytes: weights }] : []),
+    ...deviceHoldings(config, model, shape),
   ];
   const flopsPerSecond = await speedOf(model);
   const phases = phasesOf(config, model, shape, needs, heldOut).map(({ flops, ...phase }) => ({
@@ -113,7 +117,9 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     seconds: flops === undefined ? undefined : (BESIDE_PRODUCTS * flops) / flopsPerSecond,
   }));
   const held = holdings.reduce((sum, { bytes }) => sum + bytes, 0);
-  const engine = holdings.slice(1).reduce((sum, { bytes, onHost }) => sum + (onHost ? 0 : bytes), 0);
+  const engine = holdings
+    .slice(1)
+    .reduce((sum, { bytes, onHost, uncounted }) => sum + (onHost || uncounted ? 0 : bytes), 0);
   const { memoryLimitMb, updatePrompts } = config.train;
   const { n, maxTokens } = config.rollout;
   const rows = Math.ceil(updatePrompts * (shape.tokens + n * maxTokens));
@@ -157,6 +163,22 @@ function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Hold
     ...(train.optimizerInBackward ? [] : [{ name: 'gradients', bytes: F32 * trained }]),
     { name: 'moments of AdamW', bytes: momentBytes(train) * trained, onHost },
     ...(train.ema ? [{ name: 'moving averages', bytes: F32 * trained }] : []),
+  ];
+}
+
+/** What a GPU's libraries and its head take beside the engine's memory. */
+function deviceHoldings({ policy, rollout, train }: TrainConfig, model: ModelConfig, prompt: PromptShape): Holding[] {
+  if (environment().device === undefined || environment().device === 'cpu') return [];
+  const weightBytes = policy.weights === 'bf16' ? BF16 : F32;
+  const perGroup = rollout.n * rollout.maxTokens;
+  const groups = train.optimizerInBackward
+    ? train.updatePrompts
+    : Math.min(train.updatePrompts, Math.max(1, train.microBatchTokens / (prompt.tokens + perGroup)));
+  const targets = Math.ceil(groups * perGroup);
+  const [update, scores] = [true, false].map((trains) => deviceHeadBytes(model, targets, weightBytes, trains));
+  return [
+    { name: 'the head, while it computes', bytes: Math.max(update!, scores!), uncounted: true },
+    { name: 'room of cuBLASLt', bytes: 32 * 2 ** 20, uncounted: true },
   ];
 }
 

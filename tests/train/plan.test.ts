@@ -8,7 +8,13 @@ import { openCheckpoint } from '../../lib/model/qwen3vl/checkpoint.ts';
 import { parameterCount } from '../../lib/model/qwen3vl/tensorNames.ts';
 import { isMatrix } from '../../lib/model/qwen3vl/parameter.ts';
 import { Policy } from '../../lib/model/qwen3vl/policy.ts';
-import { activationBytes, forwardFlops, packedBytes, type Keep } from '../../lib/model/qwen3vl/workload.ts';
+import {
+  activationBytes,
+  deviceHeadBytes,
+  forwardFlops,
+  packedBytes,
+  type Keep,
+} from '../../lib/model/qwen3vl/workload.ts';
 import { packageRoot } from '../../lib/runtime/native.ts';
 import { limitMemory, memoryUse } from '../../lib/runtime/memory.ts';
 import { planRun } from '../../lib/train/plan.ts';
@@ -60,6 +66,19 @@ describe('activations of a pass', () => {
       expect(Math.abs((planned + held) / peak - 1)).toBeLessThan(0.02);
     },
   );
+
+  // counted in csrc/ops/head/cuda.cu, for the vocabulary of Qwen3-VL in bf16: 2,176 tokens at a time in training, 8,192 for scores
+  it.each([
+    [true, 4096, 2048, 0.73e9],
+    [false, 8184, 8192, 0.31e9],
+    [true, 100, 100, 0.034e9],
+  ])('of the head of a GPU (training: %s) for %d targets', async (trains, targets, chunk, wanted) => {
+    const { config } = await openCheckpoint(policyDir);
+    const model = { ...config, text: { ...config.text, hidden: 2048, vocab: 151_936 } };
+    const planned = deviceHeadBytes(model, targets, 2, trains);
+    expect(Math.abs(planned / wanted - 1)).toBeLessThan(0.08);
+    expect(planned).toBeGreaterThan(chunk * 4 * 8192);
+  });
 
   // the specification, §14.3, in f32: inputs of layers, and of one layer what its backward pass needs, and as many gradients
   it.each([

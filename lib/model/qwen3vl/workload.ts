@@ -116,6 +116,26 @@ export function activationBytes(
 const heldLogits = (vocabulary: number, targets: number): number =>
   Math.min(targets * vocabulary, Math.max(192 * vocabulary, 2 ** 19));
 
+/**
+ * Bytes that the head takes of a GPU beside what is counted, for so many targets: logits of a slice of the vocabulary, in training weights of softmax of
+ * all of it, and hidden states as they are multiplied. kChunk, kSlice, kHeld and kSide of csrc/ops/head/cuda.cu.
+ */
+export function deviceHeadBytes({ text }: ModelConfig, targets: number, weightBytes: number, trains: boolean): number {
+  const [most, slice, heldBytes, side] = [8192, 8192, 640 * 2 ** 20, 128];
+  const fitting = Math.floor(Math.floor(heldBytes / (text.vocab * weightBytes)) / side) * side;
+  const bound = trains ? Math.min(most, Math.max(side, fitting)) : most;
+  const chunks = Math.ceil(targets / bound);
+  const chunk = Math.min(targets, Math.ceil(Math.ceil(targets / Math.max(1, chunks)) / side) * side);
+  const slices = Math.ceil(text.vocab / slice);
+  const perToken =
+    F32 * Math.min(slice, text.vocab) +
+    (trains ? weightBytes * text.vocab : 0) +
+    (weightBytes < F32 ? weightBytes * text.hidden : 0) +
+    F32 * (slices + 1) +
+    16 * slices;
+  return chunk * perToken;
+}
+
 const patchSize = ({ vision: v }: ModelConfig) => 3 * v.temporalPatch * v.patch ** 2;
 
 /** Bytes of pictures that wait for the tower. */
