@@ -39,6 +39,19 @@ describe('generate', () => {
     expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('--weights must be f32 or bf16; got f64') });
   });
 
+  it.each([
+    ['--n', '0', 'at least 1'],
+    ['--max-tokens', '0', 'at least 1'],
+    ['--temperature', '-1', 'at least 0'],
+    ['--top-p', '2', 'above 0 and at most 1'],
+    ['--top-k', '-1', 'at least 0'],
+    ['--repetition-penalty', '0', 'above 0'],
+  ])('refuses %s %s before anything is loaded', async (option, value, wanted) => {
+    const { code, stderr } = await g2rpo(['generate', '--model', 'none', '--prompt', 'x', `${option}=${value}`]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${option} must be ${wanted}; got ${value}`);
+  });
+
   it('ends responses at texts', async () => {
     const { stdout } = await ask('--seed', '5', '--n', '1');
     const letter = [...stdout.trim()].find((each, i) => i > 0 && each !== '\uFFFD' && each !== stdout[0])!;

@@ -51,6 +51,15 @@ export const generate = defineCommand({
     if (values.stop.includes('')) throw usageError('--stop must be a text; got ""');
     const { weights: dtype } = values;
     if (dtype !== 'f32' && dtype !== 'bf16') throw usageError(`--weights must be f32 or bf16; got ${dtype}`);
+    const within = (name: string, value: number | undefined, good: (x: number) => boolean, wanted: string) => {
+      if (value !== undefined && !good(value)) throw usageError(`--${name} must be ${wanted}; got ${value}`);
+    };
+    within('n', values.n, (n) => n >= 1, 'at least 1');
+    within('max-tokens', values['max-tokens'], (n) => n >= 1, 'at least 1');
+    within('temperature', values.temperature, (x) => x >= 0, 'at least 0');
+    within('top-p', values['top-p'], (x) => x > 0 && x <= 1, 'above 0 and at most 1');
+    within('top-k', values['top-k'], (n) => n >= 0, 'at least 0');
+    within('repetition-penalty', values['repetition-penalty'], (x) => x > 0, 'above 0');
     const videos = values.video.map((frames) => ({ frames, fps: fps! }));
     const terminal = createTerminal(stderr, { color: environment.color });
     try {
