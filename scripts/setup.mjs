@@ -27,7 +27,7 @@ function run(command, ...args) {
   if (error) console.error(`g2rpo: ${command}: ${error.message}`);
   else if (signal)
     console.error(
-      `g2rpo: ${command} was ended by ${signal}, which is not its own doing${signal === 'SIGKILL' ? ': by somebody, or by the system for want of memory' : ''}`,
+      `g2rpo: ${command} was ended by ${signal}${signal === 'SIGKILL' ? ': by somebody, or by the system for want of memory' : ''}`,
     );
   if (status !== 0) process.exit(status ?? 1);
 }

@@ -43,9 +43,12 @@ function products(): Promise<Program> | undefined {
   const dir = mkdtempSync(join(tmpdir(), 'g2rpo-peer-'));
   const program = join(dir, 'products');
   const { status, stderr } = compile(['-std=c++20', '-O2', '-o', program, pathOf('products.cpp'), ...libraries]);
-  if (status !== 0)
+  const clear = () => rmSync(dir, { recursive: true });
+  if (status !== 0) {
+    clear();
     throw new Error(`bench/peers/products.cpp does not compile with ${libraries.join(' ')}:\n${stderr}`);
-  return start('env', ['OMP_NUM_THREADS=1', 'OPENBLAS_NUM_THREADS=1', program], () => rmSync(dir, { recursive: true }));
+  }
+  return start('env', ['OMP_NUM_THREADS=1', 'OPENBLAS_NUM_THREADS=1', program], clear);
 }
 
 let started: Promise<Program[]> | undefined;

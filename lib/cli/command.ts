@@ -13,6 +13,10 @@ export interface Arg {
   default?: string;
   /** the value is a number: any, or a whole one */
   number?: 'real' | 'whole';
+  /** what a number must be at least, above, and at most */
+  least?: number;
+  above?: number;
+  most?: number;
   /** may be given more than once */
   multiple?: true;
 }

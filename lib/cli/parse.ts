@@ -95,7 +95,7 @@ function valueOf(name: string, arg: Arg, given: string[] | undefined): unknown {
   if (arg.multiple) return given ?? [];
   if (given !== undefined && given.length > 1) throw usageError(`${label} was given ${given.length} times`);
   const text = given?.[0] ?? arg.default;
-  return text !== undefined && arg.number ? numberOf(label, text, arg.number) : text;
+  return text !== undefined && arg.number ? numberOf(label, text, arg) : text;
 }
 
 function flagOf(label: string, text: string): boolean {
@@ -103,9 +103,16 @@ function flagOf(label: string, text: string): boolean {
   return text === 'true';
 }
 
-function numberOf(label: string, text: string, kind: 'real' | 'whole'): number {
+function numberOf(label: string, text: string, { number: kind, least, above, most }: Arg): number {
   const value = text.trim() === '' ? Number.NaN : Number(text);
   if (kind === 'whole' ? !Number.isSafeInteger(value) : Number.isNaN(value))
     throw usageError(`${label} must be a ${kind === 'whole' ? 'whole ' : ''}number; got ${text}`);
+  const bounds = [
+    ...(least === undefined ? [] : [{ holds: value >= least, words: `at least ${least}` }]),
+    ...(above === undefined ? [] : [{ holds: value > above, words: `above ${above}` }]),
+    ...(most === undefined ? [] : [{ holds: value <= most, words: `at most ${most}` }]),
+  ];
+  if (bounds.some(({ holds }) => !holds))
+    throw usageError(`${label} must be ${bounds.map(({ words }) => words).join(' and ')}; got ${text}`);
   return value;
 }

@@ -48,6 +48,9 @@ export function environment(): Environment {
   };
 }
 
+/** Whether a device beside the CPU is asked for. */
+export const besideCpu = (): boolean => (environment().device ?? 'cpu') !== 'cpu';
+
 /** The environment of a process of ours, which shares the processors with others. */
 export const childEnvironment = ({ threads }: { threads: number }): NodeJS.ProcessEnv => ({
   ...process.env,

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import { environment } from './env.ts';
-import { deviceLibrary, loadAddon, native, packageRoot, type Native, libraryBuilder } from './native.ts';
+import { deviceLibrary, libraryBuilder, loadAddon, native, packageRoot, type Native } from './native.ts';
 
 /** One thing that was looked at, in words. */
 export interface Finding {

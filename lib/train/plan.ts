@@ -10,15 +10,15 @@ import { loraTargets } from '../model/qwen3vl/lora.ts';
 import { elementCount, parameterCount, tensorNames, type TensorShape } from '../model/qwen3vl/tensorNames.ts';
 import {
   activationBytes,
-  deviceHeadBytes,
   cacheBytes,
+  deviceHeadBytes,
   forwardFlops,
   packedBytes,
   pixelBytes,
   type Keep,
   type PassSize,
 } from '../model/qwen3vl/workload.ts';
-import { environment } from '../runtime/env.ts';
+import { besideCpu } from '../runtime/env.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
@@ -73,10 +73,10 @@ export interface RunPlan {
 const [F32, BF16] = [4, 2];
 /** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
 const FEW_ROWS = 16;
-/** Rows whose logits are there at a time, where all of a row's are: kLogitRows of csrc/model/qwen3vl/decode.cpp. */
+/** Rows whose logits are there at a time, where all of a row's are: kLogitRows of csrc/model/qwen3vl/draw.cpp. */
 const LOGIT_ROWS = 256;
 /** Else ids whose logits are there at a time, and bytes that are kept of a row's: kSlice and Slice of csrc/ops/sample/race.h. */
-const [SLICE, SLICE_BYTES] = [960, 48];
+const [SLICE, SLICE_BYTES] = [960, 56];
 /** Bytes of threads that decode pictures, and of what JavaScript leaves lying until it is collected. Measured on the quick start. */
 const LEFT_LYING = 48e6;
 /** Of a step's time beside matrix products: norms, activation functions, softmax, waiting. Measured on the quick start. */
@@ -167,17 +167,14 @@ function trainingHoldings(model: ModelConfig, train: TrainConfig['train']): Hold
 }
 
 /** What a GPU's libraries and its head take beside the engine's memory. */
-function deviceHoldings({ policy, rollout, train }: TrainConfig, model: ModelConfig, prompt: PromptShape): Holding[] {
-  if (environment().device === undefined || environment().device === 'cpu') return [];
-  const weightBytes = policy.weights === 'bf16' ? BF16 : F32;
-  const perGroup = rollout.n * rollout.maxTokens;
-  const groups = train.optimizerInBackward
-    ? train.updatePrompts
-    : Math.min(train.updatePrompts, Math.max(1, train.microBatchTokens / (prompt.tokens + perGroup)));
-  const targets = Math.ceil(groups * perGroup);
-  const [update, scores] = [true, false].map((trains) => deviceHeadBytes(model, targets, weightBytes, trains));
+function deviceHoldings(config: TrainConfig, model: ModelConfig, prompt: PromptShape): Holding[] {
+  if (!besideCpu()) return [];
+  const weightBytes = config.policy.weights === 'bf16' ? BF16 : F32;
+  const { group, updated } = passesOf(config, prompt);
+  const headBytes = (trains: boolean) =>
+    deviceHeadBytes(model, Math.ceil(updated * group.targets), weightBytes, trains);
   return [
-    { name: 'the head, while it computes', bytes: Math.max(update!, scores!), uncounted: true },
+    { name: 'the head, while it computes', bytes: Math.max(headBytes(true), headBytes(false)), uncounted: true },
     { name: 'room of cuBLASLt', bytes: 32 * 2 ** 20, uncounted: true },
   ];
 }
@@ -229,8 +226,7 @@ function phasesOf(
 ): FlopsPhase[] {
   const { rollout, train } = config;
   const { n, maxTokens } = rollout;
-  const { device } = environment();
-  const narrow = device !== undefined && config.policy.weights === 'bf16' && !train.lora;
+  const narrow = besideCpu() && config.policy.weights === 'bf16' && !train.lora;
   const activationsOf = (size: PassSize, keep: Keep) => activationBytes(model, size, keep, narrow);
   const sampled = (prompts: number, each: number, filtered: boolean) => {
     const rows = prompts * each;
@@ -244,24 +240,20 @@ function phasesOf(
       prefill +
       cache * (1 + 1 / (2 * model.text.layers)) +
       Math.min(rows, LOGIT_ROWS) *
-        (filtered || device !== undefined
+        (filtered || besideCpu()
           ? (F32 + Number(filtered && rollout.repetitionPenalty !== 1)) * model.text.vocab
           : SLICE_BYTES * Math.ceil(model.text.vocab / SLICE)) +
-      (rows > FEW_ROWS && config.policy.weights === 'f32' && device === undefined ? packedBytes(model) : 0); // nothing else is packed
+      (rows > FEW_ROWS && config.policy.weights === 'f32' && !besideCpu() ? packedBytes(model) : 0); // nothing else is packed
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
   };
   const together = Math.min(rollout.batchPrompts, rollout.prompts);
   const filtered = rollout.topK > 0 || rollout.topP < 1 || rollout.repetitionPenalty !== 1;
   const rollouts = sampled(together, n, filtered);
-  const group = passOf(prompt, 1, n * maxTokens, n);
+  const { group, shareOfBudget, updated } = passesOf(config, prompt);
   const judged = Math.min(config.eval.batchPrompts, heldOut);
-  const least = prompt.tokens + maxTokens; // a rollout is never cut, and stands behind a prompt
-  const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
   const micro = (prompts: number, keep: Keep) => activationsOf(scaled(group, shareOfBudget(prompts)), keep);
-  // made in one backward pass, whatever train.microBatchTokens says, and with the gradients of a part
-  const inBackward = train.optimizerInBackward;
-  const updated = inBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
+  const inBackward = train.optimizerInBackward; // with the gradients of a part
   // moments come to the device when a part of the backward pass is finished, or when all of it has given its room back
   const offloaded = offloadedBytes(model, train);
   const activations = activationsOf(scaled(group, updated), train.recompute);
@@ -279,6 +271,16 @@ function phasesOf(
     ...(needs.reference ? [{ name: 'reference log-probabilities', of: rows(rollout.prompts), bytes: micro(rollout.prompts, 'nothing'), flops: forward, halved: true }] : []), // prettier-ignore
     { name: 'updates', of: rowsOf(updated), bytes: update, flops: forward * (3 + again), halved: !inBackward }, // prettier-ignore
   ];
+}
+
+/** A prompt with its rollouts, and how many of them stand in a pass: of so many prompts, and of an update. */
+function passesOf({ rollout: { n, maxTokens }, train }: TrainConfig, prompt: PromptShape) {
+  const group = passOf(prompt, 1, n * maxTokens, n);
+  const least = prompt.tokens + maxTokens; // a rollout is never cut, and stands behind a prompt
+  const shareOfBudget = (prompts: number) => Math.min(prompts, Math.max(least, train.microBatchTokens) / group.rows);
+  // in the backward pass it is made in one, whatever train.microBatchTokens says
+  const updated = train.optimizerInBackward ? train.updatePrompts : shareOfBudget(train.updatePrompts);
+  return { group, shareOfBudget, updated };
 }
 
 /** Prompts once and behind them `responses` tokens, in rollouts of which `each` share a prompt. */

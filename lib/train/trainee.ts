@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { environment } from '../runtime/env.ts';
-import { native } from '../runtime/native.ts';
+import { besideCpu } from '../runtime/env.ts';
 import { G2rpoError } from '../runtime/errors.ts';
+import { native } from '../runtime/native.ts';
 import { squaredNorm } from '../kernels/squaredNorm.ts';
 import { Policy } from '../model/qwen3vl/policy.ts';
 import type { MediaOptions } from '../model/qwen3vl/promptEncoder.ts';
@@ -45,7 +45,7 @@ export interface Trainee {
  */
 export function wantDevice({ train }: { train: { offloadOptimizer: boolean } }): void {
   native();
-  if (train.offloadOptimizer && (environment().device ?? 'cpu') === 'cpu')
+  if (train.offloadOptimizer && !besideCpu())
     throw new G2rpoError(
       'INVALID_CONFIG',
       "train.offloadOptimizer: on the CPU the optimizer is in the host's memory anyway; it is for a device beside it (G2RPO_DEVICE)",

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
 import { metricNamed, METRICS } from '../../lib/report/dictionary.ts';
-import { root } from '../structure/files.ts';
 import { g2rpo } from '../support/g2rpo.ts';
+import { mainArguments } from '../support/mainArguments.ts';
 
 let dir: string;
 const at = (...path: string[]) => join(dir, ...path);
@@ -41,12 +41,6 @@ phases: [{ name: words, demonstrations: [{ files: gallery/demonstrations.jsonl }
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const spawnMain = (args: string[], env: Record<string, string>) =>
-  spawnSync(
-    process.execPath,
-    [join(root, 'node_modules/jiti/lib/jiti-cli.mjs'), join(root, 'tests/support/mainProcess.ts'), ...args],
-    { env: { ...process.env, ...env }, encoding: 'utf8' },
-  );
 const rows = (...path: string[]) =>
   readFileSync(at(...path), 'utf8')
     .trim()
@@ -94,7 +88,10 @@ describe('before a run', () => {
     ['G2RPO_ISA', 'mmx', /BACKEND_UNAVAILABLE.*G2RPO_ISA must be an instruction set of this machine.*got "mmx"/],
   ])('a dry run looks at %s', (name, value, message) => {
     const args = ['train', at('run.yaml'), '--dry-run'];
-    const { status, stderr } = spawnMain(args, { [name]: value });
+    const { status, stderr } = spawnSync(process.execPath, [...mainArguments, ...args], {
+      env: { ...process.env, [name]: value },
+      encoding: 'utf8',
+    });
     expect(status).toBe(1);
     expect(stderr).toMatch(message);
   });

@@ -15,8 +15,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGallery, writeSmallPolicy } from '../../lib/data/gallery/index.ts';
-import { root } from '../structure/files.ts';
 import { g2rpo } from '../support/g2rpo.ts';
+import { mainArguments } from '../support/mainArguments.ts';
 
 let dir: string;
 const at = (...path: string[]) => join(dir, ...path);
@@ -74,10 +74,7 @@ const numbers = (output: string) =>
 
 /** A process of its own, killed as soon as `when` is true. */
 async function killed(args: string[], when: () => boolean): Promise<void> {
-  const jiti = join(root, 'node_modules/jiti/lib/jiti-cli.mjs');
-  const child = spawn(process.execPath, [jiti, join(root, 'tests/support/mainProcess.ts'), ...args], {
-    stdio: 'ignore',
-  });
+  const child = spawn(process.execPath, [...mainArguments, ...args], { stdio: 'ignore' });
   const ended = once(child, 'exit');
   while (child.exitCode === null && !when()) await sleep(2);
   child.kill('SIGKILL');

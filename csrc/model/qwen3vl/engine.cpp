@@ -103,12 +103,8 @@ template <class T> void Engine<T>::pack_weights(Stream& stream) {
   for (const auto& matrix : all) size += size_of(matrix);
   T* at = packed_.template take<T>(size);
   for (const auto& matrix : all) {
-    if (matrix.weight == &w_.head) {
-      SampleHead<T> op{{}, g2rpo::qwen3vl::matrix<const T>(w_.head.weight, matrix.out, matrix.in)};
-      op.pack_to = at;
-      run(stream, op);
-      w_.head.packed = at;
-    } else pack(stream, matrix.in, matrix.out, *matrix.weight, at);
+    if (matrix.weight == &w_.head) pack_head(stream, at);
+    else pack(stream, matrix.in, matrix.out, *matrix.weight, at);
     at += size_of(matrix);
   }
 }

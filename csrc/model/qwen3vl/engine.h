@@ -91,13 +91,18 @@ template <class T> class Engine {
   void prefill(Stream& stream, const std::vector<Chunk>& chunks);
   VisualFeatures<T> features_of(Stream& stream, const std::vector<Chunk>& chunks, TextInput& input, Scratch& scratch);
 
-  // decode.cpp: a token of every live rollout
+  // decode.cpp: a step of every live rollout
   void decode(Stream& stream, const std::vector<Row>& rows);
   /** Final-normed hidden states [rows, hidden] of the last token of each. */
   T* forward(Stream& stream, const std::vector<Row>& rows, Scratch& scratch);
+
+  // draw.cpp: its draws
   void draw(Stream& stream, const std::vector<Row>& rows, const std::vector<const T*>& hidden, View<const T> block);
+  // `source` is the hidden state of each row
+  void choose_by_slices(Stream& stream, const std::vector<Row>& rows, View<const T> hidden, const std::vector<int32_t>& source);
+  void choose_whole(Stream& stream, const std::vector<Row>& rows, View<const T> hidden, const std::vector<int32_t>& source);
   void all_logits(Stream& stream, View<const T> hidden, T* logits);
-  void choose_from(Stream& stream, const std::vector<Row>& rows, View<const T> hidden, const std::vector<int32_t>& source);
+  void pack_head(Stream& stream, T* packed);
   void choose(Stream& stream, const Row* rows, size_t count, const T* logits);
   void accept(const Row& row, int32_t token, T log_prob, T entropy);
   std::vector<uint8_t> allowed_by(const Choice& choice) const;

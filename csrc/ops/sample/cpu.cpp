@@ -205,7 +205,7 @@ KERNEL_WEIGHT(cpu, SampleHead) {
                                             scale_of<T>(temperature_of(row)), best[row], allowed ? allowed + first : nullptr, key_of(op.keys, row));
     }
   });
-  const size_t joined = kItem / (kSlice / 64 * slices + 1) + 1;
+  const size_t joined = kItem / (kSlice / kGroup * slices + 1) + 1;  // rows: to join a slice takes as long as to meet some of its logits
   parallel_for(stream, (rows + joined - 1) / joined, [&](size_t item) {
     for (size_t row = item * joined; row < least((item + 1) * joined, rows); row++) {
       const double scale = static_cast<double>(scale_of<T>(temperature_of(row)));

@@ -25,15 +25,6 @@ G2_INLINE WideWords multiply_words(WideWords a, uint32_t m) {
 #endif
 }
 
-/** The upper halves of words where the lower ones were: by a shuffle, since products and shifts want the same port. */
-G2_INLINE WideWords upper_halves(WideWords a) {
-#if defined(__AVX512F__)
-  return (WideWords)_mm512_maskz_shuffle_epi32(0xffff, (__m512i)a, static_cast<_MM_PERM_ENUM>(0xf5));
-#else
-  return a >> 32;
-#endif
-}
-
 /** Where the random numbers of one row come from. */
 struct RandomKey {
   uint64_t rounds[10][2];  // keys of Philox, in memory since they are too many for registers
@@ -56,8 +47,8 @@ G2_INLINE void random_bits(const RandomKey& key, size_t g, int32_t* bits) {
     even[2] = block;
     odd[2] = block + 1;
     even[3] = odd[3] = WideWords{};
-    philox4x32(even, key.rounds, multiply_words, upper_halves);
-    philox4x32(odd, key.rounds, multiply_words, upper_halves);
+    philox4x32(even, key.rounds, multiply_words);
+    philox4x32(odd, key.rounds, multiply_words);
     for (int word = 0; word < 4; word++) {
       const WideWords both = (even[word] & uint64_t{0xffffffff}) | odd[word] << 32;
       store_words(bits + 16 * word + first, (Words)both >> 1);

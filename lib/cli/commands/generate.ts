@@ -16,18 +16,39 @@ export const generate = defineCommand({
       multiple: true,
     },
     fps: { type: 'string', number: 'real', description: 'frames per second of the videos', valueHint: 'N' },
-    n: { type: 'string', number: 'whole', description: 'responses', valueHint: 'N', default: '1' },
-    'max-tokens': { type: 'string', number: 'whole', description: 'of a response', valueHint: 'N', default: '1024' },
+    n: { type: 'string', number: 'whole', least: 1, description: 'responses', valueHint: 'N', default: '1' },
+    'max-tokens': {
+      type: 'string',
+      number: 'whole',
+      least: 1,
+      description: 'of a response',
+      valueHint: 'N',
+      default: '1024',
+    },
     temperature: {
       type: 'string',
       number: 'real',
+      least: 0,
       description: '0 takes the most probable token',
       valueHint: 'X',
       default: '0.7',
     },
-    'top-p': { type: 'string', number: 'real', description: 'share of probability to sample from', valueHint: 'X' },
-    'top-k': { type: 'string', number: 'whole', description: 'tokens to sample from; 0 is all', valueHint: 'N' },
-    'repetition-penalty': { type: 'string', number: 'real', description: '1 is none', valueHint: 'X' },
+    'top-p': {
+      type: 'string',
+      number: 'real',
+      above: 0,
+      most: 1,
+      description: 'share of probability to sample from',
+      valueHint: 'X',
+    },
+    'top-k': {
+      type: 'string',
+      number: 'whole',
+      least: 0,
+      description: 'tokens to sample from; 0 is all',
+      valueHint: 'N',
+    },
+    'repetition-penalty': { type: 'string', number: 'real', above: 0, description: '1 is none', valueHint: 'X' },
     stop: {
       type: 'string',
       description: 'ends a response as soon as it holds it; may be given several times',
@@ -51,15 +72,6 @@ export const generate = defineCommand({
     if (values.stop.includes('')) throw usageError('--stop must be a text; got ""');
     const { weights: dtype } = values;
     if (dtype !== 'f32' && dtype !== 'bf16') throw usageError(`--weights must be f32 or bf16; got ${dtype}`);
-    const within = (name: string, value: number | undefined, good: (x: number) => boolean, wanted: string) => {
-      if (value !== undefined && !good(value)) throw usageError(`--${name} must be ${wanted}; got ${value}`);
-    };
-    within('n', values.n, (n) => n >= 1, 'at least 1');
-    within('max-tokens', values['max-tokens'], (n) => n >= 1, 'at least 1');
-    within('temperature', values.temperature, (x) => x >= 0, 'at least 0');
-    within('top-p', values['top-p'], (x) => x > 0 && x <= 1, 'above 0 and at most 1');
-    within('top-k', values['top-k'], (n) => n >= 0, 'at least 0');
-    within('repetition-penalty', values['repetition-penalty'], (x) => x > 0, 'above 0');
     const videos = values.video.map((frames) => ({ frames, fps: fps! }));
     const terminal = createTerminal(stderr, { color: environment.color });
     try {

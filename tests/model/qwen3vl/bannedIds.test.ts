@@ -2,9 +2,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EncodedPrompt } from '../../../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy, type SamplingOptions } from '../../../lib/model/qwen3vl/policy.ts';
 import { packPrompts } from '../../../lib/model/qwen3vl/policyBatch.ts';
+import { PLACEHOLDERS } from '../../support/placeholders.ts';
 import { writeGoldenCheckpoint } from '../../support/syntheticCheckpoint.ts';
 
-const PLACEHOLDERS = ['<|image_pad|>', '<|video_pad|>', '<|vision_start|>', '<|vision_end|>', '<|vision_pad|>'];
 const WAYS: Record<string, Partial<SamplingOptions>> = {
   greedily: { temperature: 0 },
   'at temperature 1': {},

@@ -5,6 +5,7 @@ import { Policy, type SamplingRequest } from '../../../lib/model/qwen3vl/policy.
 import { packPrompts } from '../../../lib/model/qwen3vl/policyBatch.ts';
 import { native } from '../../../lib/runtime/native.ts';
 import { bitsOf, oneByOne } from '../../support/askedPrompts.ts';
+import { PLACEHOLDERS } from '../../support/placeholders.ts';
 import { writeNano } from '../../support/syntheticCheckpoint.ts';
 import { runKernel, shaped } from '../../support/testKernel.ts';
 
@@ -100,5 +101,4 @@ it('names the row of a request whose logits are not finite, wherever in the voca
   policy.dispose();
 });
 
-const PLACEHOLDERS = ['<|image_pad|>', '<|video_pad|>', '<|vision_start|>', '<|vision_end|>', '<|vision_pad|>'];
 const banned = ({ tokenizer }: Policy) => PLACEHOLDERS.map((name) => tokenizer.idOf(name)!);
