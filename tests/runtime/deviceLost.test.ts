@@ -65,9 +65,9 @@ describe.skipIf(missing)(`a device that is lost${missing ? ` (left out: ${missin
     other.dispose();
   });
 
-  it('gives back all that is counted', () => {
+  it('gives back all that is counted', async () => {
     optimizer.dispose();
     policy.dispose();
-    expect(memoryUse().bytes).toBe(0);
+    await expect.poll(() => memoryUse().bytes).toBe(0); // a policy's memory goes behind what is under way
   });
 });
