@@ -73,7 +73,7 @@ using namespace simd;
 
 KERNEL_REAL(cpu, ${type}) {
   const Vec<T> scale = splat(static_cast<T>(op.scale));
-  for_elements<T>(stream, op.y.size, [&](size_t i, auto at) G2_INLINED {
+  for_elements<T>(stream, op.y.size, {op.x.data}, {op.y.data}, [&](size_t i, auto at) G2_INLINED {
     at.store(op.y.data + i, scale * at.load(op.x.data + i));
   });
 }

@@ -78,7 +78,7 @@ export interface Kernel<
   readonly signature: string;
   /** The outputs as arrays: launched, read and freed. What is small and of arrays alone is computed on them as they are. */
   compute(args: Arguments<I, U, S>): Promise<{ [K in keyof O]: ArrayOf<O[K] extends TensorSpec<infer D> ? D : DType> }>;
-  /** CPU seconds of one run on the stream's thread, the mean of `count` runs; without the way there and back */
+  /** CPU seconds of one run on the stream's thread, the mean of `count` runs behind one that is not timed; without the way there and back */
   time(args: Arguments<I, U, S>, count: number): Promise<number>;
 }
 

@@ -1,6 +1,7 @@
+import { expect, it } from 'vitest';
 import { swiglu, swigluBackward } from '../../lib/kernels/swiglu.ts';
 import { sameForAnyThreads } from '../support/sameForAnyThreads.ts';
-import { randoms, shaped, testGradient, testKernel } from '../support/testKernel.ts';
+import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
 
 const forward = (R: number, I: number, scale = 8) => ({
   gate: shaped(
@@ -41,3 +42,22 @@ testGradient(swiglu, swigluBackward, {
 });
 sameForAnyThreads(swiglu, forward(9, 5000));
 sameForAnyThreads(swigluBackward, backward(9, 5000));
+
+it('what is larger than a cache, and written past it, has the bits of its parts', async () => {
+  const [R, I, row] = [801, 4096, 4 * 4096];
+  const all = { gate: randoms(1, R, I), up: randoms(2, R, I), dY: randoms(3, R, I) };
+  const run = async (begin: number, end: number) => {
+    const rows = (x: Float64Array<ArrayBuffer>) => shaped(x.slice(begin * I, end * I), end - begin, I);
+    const forward = { gate: rows(all.gate), up: rows(all.up) };
+    const { y } = await runKernel(swiglu, forward, 'f32');
+    const { dGate, dUp } = await runKernel(swigluBackward, { ...forward, dY: rows(all.dY) }, 'f32');
+    return [y!, dGate!, dUp!].map((x) => new Uint8Array(x.buffer));
+  };
+  const whole = await run(0, R);
+  for (let begin = 0; begin < R; begin += 100) {
+    const end = Math.min(R, begin + 100);
+    const parts = await run(begin, end);
+    for (const [k, part] of parts.entries())
+      expect(Buffer.compare(part, whole[k]!.subarray(begin * row, end * row))).toBe(0);
+  }
+});

@@ -2,6 +2,7 @@
 // For hot files only, like simd.h.
 #pragma once
 #include "../../core/stream.h"
+#include "caches.h"
 #include "simd.h"
 
 /** For lambdas that must not be left as functions of their own. */
@@ -28,6 +29,10 @@ template <class T> struct Whole {
   G2_INLINE Vec<float> load(const bf16* p) const { return simd::load(p); }
   G2_INLINE void store(T* p, Vec<T> v) const { simd::store(p, v); }
 };
+/** A whole vector that is stored past the caches. */
+template <class T> struct Past : Whole<T> {
+  G2_INLINE void store(T* p, Vec<T> v) const { simd::store_past(p, v); }
+};
 template <class T> struct Part {
   size_t n;
   G2_INLINE Vec<T> load(const T* p, T rest = T(0)) const { return load_n(p, n, rest); }
@@ -36,15 +41,33 @@ template <class T> struct Part {
 };
 
 /** body(i, at) for every vector of [begin, end); `at` loads and stores as many lanes as there are left. */
-template <class T, class F> G2_INLINE void for_lanes(size_t begin, size_t end, F&& body) {
+template <class T, class At = Whole<T>, class F> G2_INLINE void for_lanes(size_t begin, size_t end, F&& body) {
   size_t i = begin;
-  for (; i + Whole<T>::n <= end; i += Whole<T>::n) body(i, Whole<T>{});
+  for (; i + At::n <= end; i += At::n) body(i, At{});
   if (i < end) body(i, Part<T>{end - i});
 }
 
-/** body(i, at) on the elements of a tensor, on all threads. */
-template <class T, class F> G2_INLINE void for_elements(Stream& stream, size_t n, F&& body) {
-  for_blocks(stream, n, kBlock, [&](size_t begin, size_t end) { for_lanes<T>(begin, end, body); });
+/**
+ * Whether what is written to `out` goes past the caches: where all that is read and written is more than the last of them holds, it would be gone
+ * before it is read again, and would be read before it is written.
+ */
+template <class T> G2_INLINE bool passes_caches(size_t elements, const T* out) {
+  return elements * sizeof(T) > last_cache_bytes() && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0;
+}
+
+/** body(i, at) on the elements of tensors of one size, on all threads. */
+template <class T, size_t Inputs, size_t Outputs, class F>
+G2_INLINE void for_elements(Stream& stream, size_t n, const T* const (&inputs)[Inputs], T* const (&outputs)[Outputs], F&& body) {
+  bool past = true;
+  for (const T* out : outputs) {
+    past = past && passes_caches(n * (Inputs + Outputs), out);
+    for (const T* in : inputs) past = past && in != out;
+  }
+  for_blocks(stream, n, kBlock, [&](size_t begin, size_t end) {
+    if (!past) return for_lanes<T>(begin, end, body);
+    for_lanes<T, Past<T>>(begin, end, body);
+    landed();
+  });
 }
 
 /** Rows that one work item takes. At least 64, so that what a block of rows leaves (a row of sums) is small beside it. */

@@ -47,6 +47,23 @@ template <class T> G2_INLINE Vec<T> load(const T* p) {
 template <class T> G2_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename VectorOf<T>::unaligned*>(p) = v;
 }
+/** The same past the caches, to where a whole vector is aligned; `landed` comes before others may read it. */
+template <class T> G2_INLINE void store_past(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) _mm512_stream_ps(p, (__m512)v);
+  else _mm512_stream_pd(p, (__m512d)v);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) _mm256_stream_ps(p, (__m256)v);
+  else _mm256_stream_pd(p, (__m256d)v);
+#else
+  store(p, v);
+#endif
+}
+G2_INLINE void landed() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
 /** Minus zero, because that is x whatever its sign and costs nothing. */
 template <class T> G2_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }
 

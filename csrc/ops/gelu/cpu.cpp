@@ -46,14 +46,14 @@ G2_INLINE Normal<double> normal(Vec<double> x) {
 }  // namespace
 
 KERNEL_REAL(cpu, GeluTanh) {
-  for_elements<T>(stream, op.y.size, [&](size_t i, auto at) G2_INLINED {
+  for_elements<T>(stream, op.y.size, {op.x.data}, {op.y.data}, [&](size_t i, auto at) G2_INLINED {
     const Vec<T> x = at.load(op.x.data + i);
     at.store(op.y.data + i, x * tanh_gate<T>(x));
   });
 }
 
 KERNEL_REAL(cpu, GeluTanhBackward) {
-  for_elements<T>(stream, op.dX.size, [&](size_t i, auto at) G2_INLINED {
+  for_elements<T>(stream, op.dX.size, {op.dY.data, op.x.data}, {op.dX.data}, [&](size_t i, auto at) G2_INLINED {
     const Vec<T> x = at.load(op.x.data + i), s = tanh_gate<T>(x);
     // beyond 32 the slope is 0 or 1 in any precision; the bound keeps x² from overflowing
     const Vec<T> near = min(max(x, splat(T(-32))), splat(T(32)));
@@ -63,14 +63,14 @@ KERNEL_REAL(cpu, GeluTanhBackward) {
 }
 
 KERNEL_REAL(cpu, GeluErf) {
-  for_elements<T>(stream, op.y.size, [&](size_t i, auto at) G2_INLINED {
+  for_elements<T>(stream, op.y.size, {op.x.data}, {op.y.data}, [&](size_t i, auto at) G2_INLINED {
     const Vec<T> x = at.load(op.x.data + i);
     at.store(op.y.data + i, x * normal(x).below);
   });
 }
 
 KERNEL_REAL(cpu, GeluErfBackward) {
-  for_elements<T>(stream, op.dX.size, [&](size_t i, auto at) G2_INLINED {
+  for_elements<T>(stream, op.dX.size, {op.dY.data, op.x.data}, {op.dX.data}, [&](size_t i, auto at) G2_INLINED {
     const Vec<T> x = at.load(op.x.data + i);
     const Normal<T> n = normal(x);
     at.store(op.dX.data + i, at.load(op.dY.data + i) * fma(x, n.density, n.below));
