@@ -37,6 +37,7 @@ export default async () => {
       { S: 16_000, N: 4, F: 16 },
       { S: 1000, N: 16, F: 64 },
       { S: 2000, N: 16, F: 36 },
+      { S: 16_000, N: 4, F: 12 },
     ],
     generate: ({ S, N, F }) => {
       const angles = randoms(1, S! * F!);

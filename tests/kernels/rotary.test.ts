@@ -53,6 +53,8 @@ testKernel(rotary, {
     },
     'heads of 32': turn(9, 3, 16),
     'heads of 72': turn(5, 2, 36),
+    'heads of 24': turn(5, 3, 12),
+    'heads of 18': turn(3, 2, 9),
     'heads of 10, more than a block': turn(500, 7, 5),
   },
   tolerance: { f32: 3e-7, f64: 1e-15 }, // two products and a sum
