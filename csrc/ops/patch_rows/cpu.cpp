@@ -71,9 +71,12 @@ KERNEL_REAL(cpu, PatchRows) {
       const size_t middle = (k + high) / 2;
       (sources[middle].first <= begin ? k : high) = middle;
     }
+    Scratch own;
+    T* near = own.take<T>(width);  // written plane by plane; memory takes it as one
     for (size_t p = begin; p < end; p++) {
       if (k + 1 < op.pixels.size && sources[k + 1].first == p) k++;
-      write_row<T>(sources[k], p - sources[k].first, merge, patch, values, op.rows.data + p * width);
+      write_row<T>(sources[k], p - sources[k].first, merge, patch, values, near);
+      __builtin_memcpy(op.rows.data + p * width, near, width * sizeof(T));
     }
   });
 }
