@@ -181,7 +181,10 @@ Napi::Value run_here(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), ran);
 }
 
-/** time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, on an accelerator seconds; the mean of `count` behind one in which the system clears what is written */
+/**
+ * time(… as launch, count): Promise<number>, CPU seconds of a run on the stream's thread, on an accelerator seconds; the mean of `count` behind
+ * one that is not timed, in which the system clears what is written
+ */
 Napi::Value time(const Napi::CallbackInfo& info) {
   const int64_t count = info[5].As<Napi::Number>().Int64Value();
   if (count < 1) throw Error("INVALID_ARGUMENT", "time: count must be at least 1; got " + std::to_string(count));

@@ -48,19 +48,14 @@ template <class T, class At = Whole<T>, class F> G2_INLINE void for_lanes(size_t
 }
 
 /**
- * Whether what is written to `out` goes past the caches: where all that is read and written is more than the last of them holds, it would be gone
- * before it is read again, and would be read before it is written.
+ * body(i, at) on the elements of tensors of one size, on all threads. What is written goes past the caches where all that is read and written is more
+ * than the last of them holds: it would be gone before it is read again, and would be read before it is written.
  */
-template <class T> G2_INLINE bool passes_caches(size_t elements, const T* out) {
-  return elements * sizeof(T) > last_cache_bytes() && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0;
-}
-
-/** body(i, at) on the elements of tensors of one size, on all threads. */
 template <class T, size_t Inputs, size_t Outputs, class F>
 G2_INLINE void for_elements(Stream& stream, size_t n, const T* const (&inputs)[Inputs], T* const (&outputs)[Outputs], F&& body) {
-  bool past = true;
+  bool past = n * (Inputs + Outputs) * sizeof(T) > last_cache_bytes();
   for (const T* out : outputs) {
-    past = past && passes_caches(n * (Inputs + Outputs), out);
+    past = past && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0;
     for (const T* in : inputs) past = past && in != out;
   }
   for_blocks(stream, n, kBlock, [&](size_t begin, size_t end) {

@@ -59,6 +59,7 @@ template <class T> G2_INLINE void store_past(T* p, Vec<T> v) {
   store(p, v);
 #endif
 }
+/** What `store_past` stored before is there for others. */
 G2_INLINE void landed() {
 #if defined(__AVX2__)
   _mm_sfence();
