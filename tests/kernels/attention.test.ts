@@ -75,6 +75,11 @@ const cases: Record<string, Sizes> = {
     prefix: [-1, 0, 0, 0, -1, 4, 4],
     heads: [8, 2, 32],
   },
+  'heads of 21, which end within half a vector, behind a prefix': {
+    lengths: [37, 6, 9],
+    prefix: [-1, 0, 0],
+    heads: [2, 2, 21],
+  },
   'heads of 72, more than a tile': { lengths: [150, 40], heads: [2, 2, 72], causal: false },
   'heads of 128, more than a tile, causal': { lengths: [140, 200], prefix: [-1, 0], heads: [2, 1, 128] },
   'a prefix longer than two tiles, many query heads': { lengths: [300, 3, 70], prefix: [-1, 0, 0], heads: [8, 1, 16] },

@@ -90,6 +90,38 @@ template <class T> G2_INLINE void store_n(T* p, Vec<T> v, size_t n) {
 #endif
 }
 
+/** Half a vector from p, half from q, where there is one; else 0. */
+template <class T> G2_INLINE Vec<T> load_halves(const T* p, const T* q) {
+#if defined(__AVX512F__)
+  const __m256d low = p ? _mm256_loadu_pd(reinterpret_cast<const double*>(p)) : __m256d{}, high = q ? _mm256_loadu_pd(reinterpret_cast<const double*>(q)) : __m256d{};
+  return (Vec<T>)_mm512_maskz_insertf64x4(0xff, _mm512_castpd256_pd512(low), high, 1);
+#else
+  Vec<T> v = Vec<T>{};
+  if (p) __builtin_memcpy(&v, p, sizeof v / 2);
+  if (q) __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof v / 2, q, sizeof v / 2);
+  return v;
+#endif
+}
+template <class T> G2_INLINE void store_halves(T* p, T* q, Vec<T> v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_pd(reinterpret_cast<double*>(p), _mm512_castpd512_pd256((__m512d)v));
+  _mm256_storeu_pd(reinterpret_cast<double*>(q), _mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1));
+#else
+  __builtin_memcpy(p, &v, sizeof v / 2);
+  __builtin_memcpy(q, reinterpret_cast<const char*>(&v) + sizeof v / 2, sizeof v / 2);
+#endif
+}
+/** The lower half of a and the upper half of b. */
+template <class T> G2_INLINE Vec<T> join_halves(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_mask_blend_ps(0xff00, (__m512)a, (__m512)b);
+  else return (Vec<T>)_mm512_mask_blend_pd(0xf0, (__m512d)a, (__m512d)b);
+#else
+  __builtin_memcpy(&b, &a, sizeof b / 2);
+  return b;
+#endif
+}
+
 /** As many words as there are lanes of f32. */
 typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 G2_INLINE Words words(uint32_t x) { return x - Words{}; }

@@ -29,35 +29,67 @@ template <class T> struct Tile {
   T *weight, *slope;                     // [key][kBlock vectors]: p and ds
 };
 
-/** `count` ≤ kBlock columns against the n keys of a tile, of which keys from `open` on are not seen by every lane. */
-template <class T>
-void meet_back(const Shape& s, const Returned<T>& q, size_t w, size_t count, const Tile<T>& t, size_t n, size_t open, size_t at) {
+constexpr int kBackRows = kRows / 2, kBackColumns = 2;  // of two products at a time
+
+/** p = 2^(q·k − total) and ds = p·(do·v − mean) of rows [j, j + kBackRows) and N columns, which stay in registers; of rows from `open` on only what a lane sees. */
+template <class T, int N, bool kOpen>
+G2_INLINE void weigh(const Shape& s, const Returned<T>& q, size_t w, const Tile<T>& t, size_t j, size_t open, const Vec<T> (&limit)[N], size_t at, T* weight, T* slope) {
   constexpr size_t L = kLanes<T>, ld = kBlock * L;
-  product<T, false, false>(n, count, s.width, t.keys, s.even, q.query + w * s.width * L, L, s.width * L, t.weight, ld, L);
-  product<T, false, false>(n, count, s.width, t.values, s.even, q.out + w * s.width * L, L, s.width * L, t.slope, ld, L);
-  const size_t rows = round_up(n, 4);
-  for (size_t v = 0; v < count; v++) {
-    const Vec<T> total = simd::load(q.total + (w + v) * L), mean = simd::load(q.mean + (w + v) * L);
-    T *weight = t.weight + v * L, *slope = t.slope + v * L;
-    size_t j = 0;
-    for (; j < open; j++) {
-      const Vec<T> p = exp2(simd::load(weight + j * ld) - total);
-      simd::store(weight + j * ld, p);
-      simd::store(slope + j * ld, p * (simd::load(slope + j * ld) - mean));
-    }
-    if (j == rows) continue;
-    const Vec<T> limit = open < n ? simd::load(q.limit + (w + v) * L) : Vec<T>{};
-    for (; j < rows; j++) {
-      const Mask<T> seen = simd::splat(static_cast<T>(at + j)) < limit;
-      const Vec<T> p = seen ? exp2(simd::load(weight + j * ld) - total) : Vec<T>{};
-      simd::store(weight + j * ld, p);
-      simd::store(slope + j * ld, seen ? p * (simd::load(slope + j * ld) - mean) : Vec<T>{});
+  constexpr int R = kBackRows;
+  Vec<T> score[R][N], back[R][N];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; n++) score[r][n] = back[r][n] = Vec<T>{};
+  const size_t column = s.width * L;
+  const T *key = t.keys + j * s.even, *value = t.values + j * s.even, *query = q.query + w * column, *out = q.out + w * column;
+  for (size_t k = 0; k < s.width; k++, key++, value++, query += L, out += L) {
+    Vec<T> a[N], b[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; n++) a[n] = simd::load(query + n * column), b[n] = simd::load(out + n * column);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      const Vec<T> left = simd::splat(key[r * s.even]), other = simd::splat(value[r * s.even]);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; n++) score[r][n] = simd::fma(left, a[n], score[r][n]), back[r][n] = simd::fma(other, b[n], back[r][n]);
     }
   }
+#pragma GCC unroll 2
+  for (int n = 0; n < N; n++) {
+    const Vec<T> total = simd::load(q.total + (w + n) * L), mean = simd::load(q.mean + (w + n) * L);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      Vec<T> p = exp2(score[r][n] - total), ds = p * (back[r][n] - mean);
+      if (kOpen && j + r >= open) {
+        const Mask<T> seen = simd::splat(static_cast<T>(at + j + r)) < limit[n];
+        p = seen ? p : Vec<T>{}, ds = seen ? ds : Vec<T>{};
+      }
+      simd::store(weight + (j + r) * ld + n * L, p);
+      simd::store(slope + (j + r) * ld + n * L, ds);
+    }
+  }
+}
+
+/** The same for the n rows of a tile. */
+template <class T, int N>
+__attribute__((noinline)) void weigh_all(const Shape& s, const Returned<T>& q, size_t w, const Tile<T>& t, size_t n, size_t open, size_t at, T* weight, T* slope, Ahead& ahead) {
+  Vec<T> limit[N];
+  for (int v = 0; v < N; v++) limit[v] = open < n ? simd::load(q.limit + (w + v) * kLanes<T>) : Vec<T>{};
+  size_t j = 0;
+  for (; j + kBackRows <= open; j += kBackRows, ahead.step()) weigh<T, N, false>(s, q, w, t, j, open, limit, at, weight, slope);
+  for (; j < round_up(n, 4); j += kBackRows, ahead.step()) weigh<T, N, true>(s, q, w, t, j, open, limit, at, weight, slope);
+}
+
+/** `count` ≤ kBlock columns against the n keys of a tile, of which keys from `open` on are not seen by every lane. */
+template <class T>
+void meet_back(const Shape& s, const Returned<T>& q, size_t w, size_t count, const Tile<T>& t, size_t n, size_t open, size_t at, Ahead& ahead) {
+  constexpr size_t L = kLanes<T>, ld = kBlock * L;
+  size_t v = 0;
+  for (; v + kBackColumns <= count; v += kBackColumns) weigh_all<T, kBackColumns>(s, q, w + v, t, n, open, at, t.weight + v * L, t.slope + v * L, ahead);
+  if (v < count) weigh_all<T, 1>(s, q, w + v, t, n, open, at, t.weight + v * L, t.slope + v * L, ahead);
   product<T, true, true>(s.even, count, n, t.keys, s.even, t.slope, ld, L, q.d_query + w * s.even * L, L, s.even * L);
-  const size_t wide = s.padded / L, depth = count * L;
-  product<T, true, false>(n, wide, depth, t.weight, ld, q.out_row + w * L * s.padded, s.padded, L, t.d_values, s.padded, L);
-  product<T, true, false>(n, wide, depth, t.slope, ld, q.query_row + w * L * s.padded, s.padded, L, t.d_keys, s.padded, L);
+  product_of_rows<T>(n, s.width, count * L, t.weight, ld, q.out_row + w * L * s.padded, t.d_values);
+  product_of_rows<T>(n, s.width, count * L, t.slope, ld, q.query_row + w * L * s.padded, t.d_keys);
 }
 
 /** do·o of the lanes of a column. */
@@ -79,7 +111,25 @@ template <class T> Vec<T> row_products(const T* const (&a)[kLanes<T>], const T* 
   return sum[0];
 }
 
-template <class T> void backward_run(const AttentionBackward<T>& op, const Shape& s, const Run& run, size_t g, T* partial) {
+/** What key head g of `next` will want while `run` is computed. */
+template <class T> Ahead ahead_of(const AttentionBackward<T>& op, const Shape& s, const Run& run, const Run& next, size_t g) {
+  Ahead ahead;
+  const size_t heads = s.heads * s.width, own = s.group * s.width;
+  const auto add = [&](const T* data, size_t stride, size_t width) { ahead.add(data + g * width, next.begin, next.end, stride, width); };
+  add(op.query.data, s.query_stride, own);
+  add(op.key.data, s.key_stride, s.width);
+  add(op.value.data, s.key_stride, s.width);
+  add(op.dOutput.data, heads, own);
+  add(op.output.data, heads, own);
+  add(op.dQuery.data, s.query_stride, own);
+  add(op.dKey.data, s.key_stride, s.width);
+  add(op.dValue.data, s.key_stride, s.width);
+  const size_t rows = run.end - run.begin, keys = (s.causal ? rows / 2 : rows) / static_cast<size_t>(run.last - run.first) + run.prefix_end - run.prefix_begin;
+  ahead.within(rows * s.group / (kLanes<T> * kBackColumns) * (keys / kBackRows));
+  return ahead;
+}
+
+template <class T> void backward_run(const AttentionBackward<T>& op, const Shape& s, const Run& run, size_t g, T* partial, Ahead ahead) {
   constexpr size_t L = kLanes<T>;
   Scratch scratch;
   Column* columns = scratch.take<Column>(column_bound<T>(run, s.group));
@@ -110,7 +160,7 @@ template <class T> void backward_run(const AttentionBackward<T>& op, const Shape
     to_lanes<T>(d_out, s.width, T(1), q.out + w * s.width * L);
     for (size_t l = 0; l < L; l++) {
       T *a = q.query_row + (w * L + l) * s.padded, *b = q.out_row + (w * L + l) * s.padded;
-      if (query[l]) copy_rows(query[l], 0, 1, s.width, s.padded, a), copy_rows(d_out[l], 0, 1, s.width, s.padded, b);
+      if (query[l]) widen_row(query[l], s.width, a), widen_row(d_out[l], s.width, b);
       else zero(a, s.padded), zero(b, s.padded);
     }
     simd::store(q.mean + w * L, row_products<T>(d_out, out, s.width));
@@ -136,7 +186,7 @@ template <class T> void backward_run(const AttentionBackward<T>& op, const Shape
           n = least(tile, most_seen - at);
           open = least_seen <= at ? 0 : least(n, least_seen - at);
         }
-        meet_back(s, q, w, width, t, n, open, at);
+        meet_back(s, q, w, width, t, n, open, at, ahead);
       }
       give_rows<T, false>(t.d_keys, s.padded, tile, s.width, static_cast<T>(op.scale), d_key + at * stride, stride);
       give_rows<T, false>(t.d_values, s.padded, tile, s.width, T(1), d_value + at * stride, stride);

@@ -23,8 +23,12 @@ KERNEL_REAL(cpu, Attention) {
   Run* runs = scratch.take<Run>(op.segmentPrefix.size + s.rows / rows);
   const size_t count = find_runs(op, s.first, rows, true, runs);
   // the last block of a long segment sees most and goes first
-  parallel_for(stream, count * s.key_heads, [&](size_t i) {
-    forward_run<T>(op, s, runs[count - 1 - i / s.key_heads], i % s.key_heads);
+  const size_t items = count * s.key_heads, threads = static_cast<size_t>(threads_of(stream));
+  const auto run_of = [&](size_t i) -> const Run& { return runs[count - 1 - i / s.key_heads]; };
+  parallel_for(stream, items, [&](size_t i) {
+    const size_t next = i + threads;
+    const Ahead ahead = next < items ? ahead_of(op, s, run_of(i), run_of(next), next % s.key_heads) : Ahead();
+    forward_run<T>(op, s, run_of(i), i % s.key_heads, ahead);
   });
 }
 
@@ -55,10 +59,12 @@ KERNEL_REAL(cpu, AttentionBackward) {
     size += 2 * (run.prefix_end - run.prefix_begin) * s.padded;
   }
   T* partial = scratch.take<T>(size * s.key_heads);
-  parallel_for(stream, count * s.key_heads, [&](size_t i) {
+  const size_t items = count * s.key_heads, threads = static_cast<size_t>(threads_of(stream));
+  parallel_for(stream, items, [&](size_t i) {
     const Run& run = runs[i / s.key_heads];
-    const size_t g = i % s.key_heads;
-    backward_run<T>(op, s, run, g, partial + g * size + run.partial);
+    const size_t g = i % s.key_heads, next = i + threads;
+    const Ahead ahead = next < items ? ahead_of(op, s, run, runs[next / s.key_heads], next % s.key_heads) : Ahead();
+    backward_run<T>(op, s, run, g, partial + g * size + run.partial, ahead);
   });
   if (size == 0) return;
   parallel_for(stream, segments * s.key_heads, [&](size_t i) {

@@ -20,33 +20,55 @@ template <class T> struct Queries {
   T* limit;
 };
 
+/** Scores of R keys, and the largest of those that `seen` lets pass. */
+template <class T, int R, int N, class Seen>
+G2_INLINE void score_rows(size_t width, const T* keys, size_t even, const T* query, size_t column, T* score, Vec<T> (&top)[N], Seen&& seen) {
+  constexpr size_t L = kLanes<T>;
+  Vec<T> sum[R][N];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 3
+    for (int n = 0; n < N; n++) sum[r][n] = Vec<T>{};
+  for (size_t k = 0; k < width; k++, keys++, query += L) {
+    Vec<T> right[N];
+#pragma GCC unroll 3
+    for (int n = 0; n < N; n++) right[n] = simd::load(query + n * column);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const Vec<T> left = simd::splat(keys[r * even]);
+#pragma GCC unroll 3
+      for (int n = 0; n < N; n++) sum[r][n] = simd::fma(left, right[n], sum[r][n]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 3
+    for (int n = 0; n < N; n++) {
+      simd::store(score + (r * N + n) * L, sum[r][n]);
+      top[n] = seen(r, n, simd::max(top[n], sum[r][n]), top[n]);
+    }
+}
+
 /** N columns against the n keys of a tile, of which keys from `open` on are not seen by every lane. */
 template <class T, int N>
-void meet(const Shape& s, const Queries<T>& q, size_t w, const T* keys, const T* values, size_t n, size_t open, size_t at, bool first, T* score) {
+void meet(const Shape& s, const Queries<T>& q, size_t w, const T* keys, const T* values, size_t n, size_t open, size_t at, bool first, T* score, Ahead& ahead) {
   constexpr size_t L = kLanes<T>, ld = N * L;
-  product<T, false, false>(n, N, s.width, keys, s.even, q.query + w * s.width * L, L, s.width * L, score, ld, L);
   Vec<T> top[N], sum[N], limit[N];
   for (int v = 0; v < N; v++) {
     top[v] = first ? simd::splat(-static_cast<T>(__builtin_inf())) : simd::load(q.top + (w + v) * L);
     limit[v] = open < n ? simd::load(q.limit + (w + v) * L) : Vec<T>{};
   }
-  Vec<T> other[N];
-  for (int v = 0; v < N; v++) other[v] = top[v];
+  const T* query = q.query + w * s.width * L;
   size_t j = 0;
-  for (; j + 2 <= open; j += 2)
-    for (int v = 0; v < N; v++) {
-      top[v] = simd::max(top[v], simd::load(score + j * ld + v * L));
-      other[v] = simd::max(other[v], simd::load(score + (j + 1) * ld + v * L));
-    }
-  for (; j < open; j++)
-    for (int v = 0; v < N; v++) top[v] = simd::max(top[v], simd::load(score + j * ld + v * L));
-  for (; j < n; j++)
-    for (int v = 0; v < N; v++) {
-      const Vec<T> x = simd::max(top[v], simd::load(score + j * ld + v * L));
-      top[v] = simd::splat(static_cast<T>(at + j)) < limit[v] ? x : top[v];
-    }
+  for (; j + kRows <= open; j += kRows, ahead.step())
+    score_rows<T, kRows, N>(s.width, keys + j * s.even, s.even, query, s.width * L, score + j * ld, top, [](int, int, Vec<T> larger, Vec<T>) { return larger; });
+  for (; j < n; j += 4, ahead.step())
+    score_rows<T, 4, N>(s.width, keys + j * s.even, s.even, query, s.width * L, score + j * ld, top, [&](int r, int v, Vec<T> larger, Vec<T> before) {
+      const size_t row = j + static_cast<size_t>(r);
+      if (row < open) return larger;
+      return simd::splat(static_cast<T>(at + row)) < limit[v] ? larger : before;
+    });
   for (int v = 0; v < N; v++) {
-    top[v] = simd::max(top[v], other[v]);
     if (first) {
       sum[v] = Vec<T>{};
     } else {
@@ -78,7 +100,20 @@ void meet(const Shape& s, const Queries<T>& q, size_t w, const T* keys, const T*
   else product<T, true, true>(s.even, N, n, values, s.even, score, ld, L, out, L, s.even * L);
 }
 
-template <class T> void forward_run(const Attention<T>& op, const Shape& s, const Run& run, size_t g) {
+/** What key head g of `next` will want while `run` is computed. */
+template <class T> Ahead ahead_of(const Attention<T>& op, const Shape& s, const Run& run, const Run& next, size_t g) {
+  Ahead ahead;
+  const size_t own = s.group * s.width;
+  ahead.add(op.query.data + g * own, next.begin - s.first, next.end - s.first, s.query_stride, own);
+  ahead.add(op.key.data + g * s.width, next.begin, next.end, s.key_stride, s.width);
+  ahead.add(op.value.data + g * s.width, next.begin, next.end, s.key_stride, s.width);
+  ahead.add(op.output.data + g * own, next.begin - s.first, next.end - s.first, s.heads * s.width, own);
+  const size_t rows = run.end - run.begin, segments = run.last - run.first;
+  ahead.within(rows * s.group / kLanes<T> / kColumns * (run.prefix_end - run.prefix_begin + rows / segments) / kTile * (kTile / kRows));
+  return ahead;
+}
+
+template <class T> void forward_run(const Attention<T>& op, const Shape& s, const Run& run, size_t g, Ahead ahead) {
   constexpr size_t L = kLanes<T>;
   Scratch scratch;
   Column* columns = scratch.take<Column>(column_bound<T>(run, s.group));
@@ -114,9 +149,9 @@ template <class T> void forward_run(const Attention<T>& op, const Shape& s, cons
           n = least(tile, most_seen - at);
           open = least_seen <= at ? 0 : least(n, least_seen - at);
         }
-        if (width == 3) meet<T, kColumns>(s, q, w, keys, values, n, open, at, first && at == 0, score);
-        else if (width == 2) meet<T, 2>(s, q, w, keys, values, n, open, at, first && at == 0, score);
-        else meet<T, 1>(s, q, w, keys, values, n, open, at, first && at == 0, score);
+        if (width == 3) meet<T, kColumns>(s, q, w, keys, values, n, open, at, first && at == 0, score, ahead);
+        else if (width == 2) meet<T, 2>(s, q, w, keys, values, n, open, at, first && at == 0, score, ahead);
+        else meet<T, 1>(s, q, w, keys, values, n, open, at, first && at == 0, score, ahead);
       }
     }
   };

@@ -77,6 +77,52 @@ void product(size_t rows, size_t columns, size_t depth, const T* a, size_t strid
   }
 }
 
+/** c(r, ·) += Σₖ a(r, k) · b(k, ·) of a whole vector of columns and half a vector behind it, two rows of which are one vector: in b it stands twice, in c once. */
+template <class T, int R> G2_INLINE void small_product_and_half(size_t depth, const T* a, size_t stride, const T* b, size_t b_step, T* c, size_t c_row) {
+  constexpr size_t L = kLanes<T>;
+  Vec<T> whole[R], half[R / 2];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) whole[r] = simd::load(c + r * c_row);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r += 2) half[r / 2] = simd::load_halves(c + r * c_row + L, c + (r + 1) * c_row + L);
+  for (size_t k = 0; k < depth; k++, a++, b += b_step) {
+    const Vec<T> right = simd::load(b), twice = simd::load(b + L);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r += 2) {
+      const Vec<T> one = simd::splat(a[r * stride]), other = simd::splat(a[(r + 1) * stride]);
+      whole[r] = simd::fma(one, right, whole[r]);
+      whole[r + 1] = simd::fma(other, right, whole[r + 1]);
+      half[r / 2] = simd::fma(simd::join_halves<T>(one, other), twice, half[r / 2]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) simd::store(c + r * c_row, whole[r]);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r += 2) simd::store_halves(c + r * c_row + L, c + (r + 1) * c_row + L, half[r / 2]);
+}
+
+/** All rows, of which there is room for a multiple of 4. */
+template <class T> __attribute__((noinline)) void strip_and_half(size_t rows, size_t depth, const T* a, size_t stride, const T* b, size_t b_step, T* c, size_t c_row) {
+  size_t r = 0;
+  for (; r + kRows <= rows; r += kRows) small_product_and_half<T, kRows>(depth, a + r * stride, stride, b, b_step, c + r * c_row, c_row);
+  for (; r < rows; r += 4) small_product_and_half<T, 4>(depth, a + r * stride, stride, b, b_step, c + r * c_row, c_row);
+}
+
+/** Whether rows of `width` end in at most half a vector behind a whole one, which `product_of_rows` takes two by two. */
+template <class T> constexpr bool ends_in_half(size_t width) {
+  const size_t rest = width % kLanes<T>;
+  return width > kLanes<T> && rest > 0 && rest <= kLanes<T> / 2;
+}
+
+/** c += a · b, of rows of `width` numbers in whole vectors: those of b as `widen_rows` makes them, those of c with anything behind `width`. */
+template <class T> void product_of_rows(size_t rows, size_t width, size_t depth, const T* a, size_t stride, const T* b, T* c) {
+  constexpr size_t L = kLanes<T>;
+  const size_t padded = round_up(width, L), wide = padded / L;
+  if (!ends_in_half<T>(width)) return product<T, true, false>(rows, wide, depth, a, stride, b, padded, L, c, padded, L);
+  product<T, true, false>(rows, wide - 2, depth, a, stride, b, padded, L, c, padded, L);
+  strip_and_half<T>(rows, depth, a, stride, b + padded - 2 * L, padded, c + padded - 2 * L, padded);
+}
+
 // ---- transposes and copies ----
 
 template <int... l> struct Lanes {};
@@ -87,21 +133,31 @@ template <int s, class V, int... l> G2_INLINE void exchange(V& a, V& b, Lanes<l.
   b = __builtin_shufflevector(a, b, ((l & s) ? n + l : l + s)...);
   a = upper;
 }
-template <int s, class T> G2_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
+template <int s, class T, size_t n> G2_INLINE void transpose_from(Vec<T> (&v)[n]) {
   if constexpr (s > 0) {
 #pragma GCC unroll 16
-    for (int i = 0; i < static_cast<int>(kLanes<T>); i++)
+    for (int i = 0; i < static_cast<int>(n); i++)
       if (!(i & s)) exchange<s>(v[i], v[i + s], Lanes<__integer_pack(static_cast<int>(kLanes<T>))...>{});
-    transpose<s / 2, T>(v);
+    transpose_from<s / 2, T>(v);
   }
 }
-template <class T> G2_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) { transpose<static_cast<int>(kLanes<T>) / 2, T>(v); }
+/** v[i][l] ↔ v[l][i]; of half as many vectors as there are lanes, in either half of them by itself. */
+template <class T, size_t n> G2_INLINE void transpose(Vec<T> (&v)[n]) { transpose_from<static_cast<int>(n) / 2, T>(v); }
 
 /** out[d][lane] = factor · rows[lane][d]; a missing row is 0. */
 template <class T> void to_lanes(const T* const (&rows)[kLanes<T>], size_t width, T factor, T* out) {
   constexpr size_t L = kLanes<T>;
   for (size_t d = 0; d < width; d += L) {
     const size_t n = least(width - d, L);
+    if (n == L / 2) {
+      Vec<T> v[L / 2];
+#pragma GCC unroll 8
+      for (size_t l = 0; l < L / 2; l++) v[l] = simd::load_halves(rows[l] ? rows[l] + d : nullptr, rows[l + L / 2] ? rows[l + L / 2] + d : nullptr);
+      transpose<T>(v);
+#pragma GCC unroll 8
+      for (size_t l = 0; l < L / 2; l++) simd::store(out + (d + l) * L, v[l] * factor);
+      continue;
+    }
     Vec<T> v[L];
     if (n == L)
 #pragma GCC unroll 16
@@ -138,6 +194,17 @@ template <class T> void copy_rows(const T* from, size_t from_stride, size_t rows
     for (size_t d = 0; d < whole; d += L) simd::store(out + d, simd::load(from + d));
     if (whole < to) simd::store(out + whole, simd::load_n(from + whole, width - whole));
   }
+}
+
+/** One row, widened by zeros, as `product_of_rows` reads it: half a vector at its end stands there twice. May write one vector behind the last. */
+template <class T> void widen_row(const T* from, size_t width, T* out) {
+  constexpr size_t L = kLanes<T>;
+  const size_t whole = width / L * L;
+  for (size_t d = 0; d < whole; d += L) simd::store(out + d, simd::load(from + d));
+  if (whole == width) return;
+  const Vec<T> rest = simd::load_n(from + whole, width - whole);
+  if (ends_in_half<T>(width)) simd::store_halves(out + whole, out + whole + L / 2, simd::load_halves(reinterpret_cast<const T*>(&rest), reinterpret_cast<const T*>(&rest)));
+  else simd::store(out + whole, rest);
 }
 
 template <class T> void zero(T* data, size_t count) { __builtin_memset(data, 0, count * sizeof(T)); }

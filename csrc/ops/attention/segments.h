@@ -83,6 +83,46 @@ template <class Op> size_t find_runs(const Op& op, size_t first, size_t rows, bo
   return count;
 }
 
+/**
+ * What the next item reads and writes, fetched row by row into the second-level cache while this one is computed: a processor does not look
+ * ahead over rows that lie so far apart.
+ */
+class Ahead {
+ public:
+  /** Of rows [begin, end) `bytes` each. */
+  template <class T> void add(const T* first, size_t begin, size_t end, size_t stride, size_t width) {
+    parts_[count_++] = {reinterpret_cast<const char*>(first + begin * stride), stride * sizeof(T), width * sizeof(T)};
+    rows_ = end - begin;
+  }
+  /** So that all of it is fetched in `steps` steps; of much only as much as a cache can hold beside what is in use. */
+  void within(size_t steps) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < count_; i++) bytes += parts_[i].bytes;
+    rows_ = least(rows_, kFetchedAhead / bytes);
+    every_ = rows_ > 0 ? steps / rows_ : 0;
+  }
+  G2_INLINE void step() {
+    if (rows_ == 0 || ++waited_ < every_) return;
+    waited_ = 0;
+    rows_--;
+    for (size_t i = 0; i < count_; i++) {
+      Part& p = parts_[i];
+      for (size_t b = 0; b < p.bytes; b += 64) __builtin_prefetch(p.at + b, 0, 2);
+      __builtin_prefetch(p.at + p.bytes - 1, 0, 2);
+      p.at += p.stride;
+    }
+  }
+
+ private:
+  static constexpr size_t kFetchedAhead = 256 << 10;
+  struct Part {
+    const char* at;
+    size_t stride, bytes;
+  };
+  Part parts_[8];
+  size_t count_ = 0, rows_ = 0, every_ = 0, waited_ = 0;
+};
+
 /** One vector of queries: lanes from `lane` on of the rows [begin, begin + rows) of a segment, H/G heads a row. */
 struct Column {
   size_t begin, rows, lane;
