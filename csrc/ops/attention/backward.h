@@ -29,44 +29,33 @@ template <class T> struct Tile {
   T *weight, *slope;                     // [key][kBlock vectors]: p and ds
 };
 
-constexpr int kBackRows = kRows / 2, kBackColumns = 2;  // of two products at a time
+constexpr int kBackColumns = 2;  // of the products that weights and slopes are made of
 
-/** p = 2^(q·k − total) and ds = p·(do·v − mean) of rows [j, j + kBackRows) and N columns, which stay in registers; of rows from `open` on only what a lane sees. */
+/** p = 2^(q·k − total) and ds = p·(do·v − mean) of kRows rows from j on and N columns, made of products in registers; of rows from `open` on only what a lane sees. */
 template <class T, int N, bool kOpen>
 G2_INLINE void weigh(const Shape& s, const Returned<T>& q, size_t w, const Tile<T>& t, size_t j, size_t open, const Vec<T> (&limit)[N], size_t at, T* weight, T* slope) {
   constexpr size_t L = kLanes<T>, ld = kBlock * L;
-  constexpr int R = kBackRows;
-  Vec<T> score[R][N], back[R][N];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-    for (int n = 0; n < N; n++) score[r][n] = back[r][n] = Vec<T>{};
   const size_t column = s.width * L;
-  const T *key = t.keys + j * s.even, *value = t.values + j * s.even, *query = q.query + w * column, *out = q.out + w * column;
-  for (size_t k = 0; k < s.width; k++, key++, value++, query += L, out += L) {
-    Vec<T> a[N], b[N];
-#pragma GCC unroll 2
-    for (int n = 0; n < N; n++) a[n] = simd::load(query + n * column), b[n] = simd::load(out + n * column);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) {
-      const Vec<T> left = simd::splat(key[r * s.even]), other = simd::splat(value[r * s.even]);
-#pragma GCC unroll 2
-      for (int n = 0; n < N; n++) score[r][n] = simd::fma(left, a[n], score[r][n]), back[r][n] = simd::fma(other, b[n], back[r][n]);
-    }
-  }
+  const auto seen = [&](int r, int n, Vec<T> x) -> Vec<T> {
+    if (!kOpen || j + r < open) return x;
+    return simd::splat(static_cast<T>(at + j + r)) < limit[n] ? x : Vec<T>{};
+  };
+  Vec<T> p[kRows][N] = {};
+  accumulate<T, kRows, N, false>(s.width, t.keys + j * s.even, s.even, q.query + w * column, L, column, p);
 #pragma GCC unroll 2
   for (int n = 0; n < N; n++) {
-    const Vec<T> total = simd::load(q.total + (w + n) * L), mean = simd::load(q.mean + (w + n) * L);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) {
-      Vec<T> p = exp2(score[r][n] - total), ds = p * (back[r][n] - mean);
-      if (kOpen && j + r >= open) {
-        const Mask<T> seen = simd::splat(static_cast<T>(at + j + r)) < limit[n];
-        p = seen ? p : Vec<T>{}, ds = seen ? ds : Vec<T>{};
-      }
-      simd::store(weight + (j + r) * ld + n * L, p);
-      simd::store(slope + (j + r) * ld + n * L, ds);
-    }
+    const Vec<T> total = simd::load(q.total + (w + n) * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; r++) simd::store(weight + (j + r) * ld + n * L, seen(r, n, exp2(p[r][n] - total)));
+  }
+  Vec<T> back[kRows][N] = {};
+  accumulate<T, kRows, N, false>(s.width, t.values + j * s.even, s.even, q.out + w * column, L, column, back);
+#pragma GCC unroll 2
+  for (int n = 0; n < N; n++) {
+    const Vec<T> mean = simd::load(q.mean + (w + n) * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; r++)
+      simd::store(slope + (j + r) * ld + n * L, seen(r, n, simd::load(weight + (j + r) * ld + n * L) * (back[r][n] - mean)));
   }
 }
 
@@ -76,8 +65,8 @@ __attribute__((noinline)) void weigh_all(const Shape& s, const Returned<T>& q, s
   Vec<T> limit[N];
   for (int v = 0; v < N; v++) limit[v] = open < n ? simd::load(q.limit + (w + v) * kLanes<T>) : Vec<T>{};
   size_t j = 0;
-  for (; j + kBackRows <= open; j += kBackRows, ahead.step()) weigh<T, N, false>(s, q, w, t, j, open, limit, at, weight, slope);
-  for (; j < round_up(n, 4); j += kBackRows, ahead.step()) weigh<T, N, true>(s, q, w, t, j, open, limit, at, weight, slope);
+  for (; j + kRows <= open; j += kRows, ahead.step()) weigh<T, N, false>(s, q, w, t, j, open, limit, at, weight, slope);
+  for (; j < round_up(n, kRows); j += kRows, ahead.step()) weigh<T, N, true>(s, q, w, t, j, open, limit, at, weight, slope);
 }
 
 /** `count` ≤ kBlock columns against the n keys of a tile, of which keys from `open` on are not seen by every lane. */
@@ -125,7 +114,7 @@ template <class T> Ahead ahead_of(const AttentionBackward<T>& op, const Shape& s
   add(op.dKey.data, s.key_stride, s.width);
   add(op.dValue.data, s.key_stride, s.width);
   const size_t rows = run.end - run.begin, keys = (s.causal ? rows / 2 : rows) / static_cast<size_t>(run.last - run.first) + run.prefix_end - run.prefix_begin;
-  ahead.within(rows * s.group / (kLanes<T> * kBackColumns) * (keys / kBackRows));
+  ahead.within(rows * s.group / (kLanes<T> * kBackColumns) * (keys / kRows));
   return ahead;
 }
 

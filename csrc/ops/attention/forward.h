@@ -24,22 +24,8 @@ template <class T> struct Queries {
 template <class T, int R, int N, class Seen>
 G2_INLINE void score_rows(size_t width, const T* keys, size_t even, const T* query, size_t column, T* score, Vec<T> (&top)[N], Seen&& seen) {
   constexpr size_t L = kLanes<T>;
-  Vec<T> sum[R][N];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 3
-    for (int n = 0; n < N; n++) sum[r][n] = Vec<T>{};
-  for (size_t k = 0; k < width; k++, keys++, query += L) {
-    Vec<T> right[N];
-#pragma GCC unroll 3
-    for (int n = 0; n < N; n++) right[n] = simd::load(query + n * column);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const Vec<T> left = simd::splat(keys[r * even]);
-#pragma GCC unroll 3
-      for (int n = 0; n < N; n++) sum[r][n] = simd::fma(left, right[n], sum[r][n]);
-    }
-  }
+  Vec<T> sum[R][N] = {};
+  accumulate<T, R, N, false>(width, keys, even, query, L, column, sum);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 3

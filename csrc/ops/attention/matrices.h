@@ -21,15 +21,9 @@ constexpr size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 // ---- products ----
 
-/** c(r, ·) = or += Σₖ a(r, k) · b(k, ·), in registers; a(r, k) is a[r + k·stride] if kAcross, else a[r·stride + k]. */
-template <class T, int R, int N, bool kAdd, bool kAcross>
-G2_INLINE void small_product(size_t depth, const T* a, size_t stride, const T* b, size_t b_step, size_t b_column, T* c, size_t c_row,
-                             size_t c_column) {
-  Vec<T> sum[R][N];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 3
-    for (int n = 0; n < N; n++) sum[r][n] = kAdd ? simd::load(c + r * c_row + n * c_column) : Vec<T>{};
+/** sum(r, ·) += Σₖ a(r, k) · b(k, ·), in registers; a(r, k) is a[r + k·stride] if kAcross, else a[r·stride + k]. */
+template <class T, int R, int N, bool kAcross>
+G2_INLINE void accumulate(size_t depth, const T* a, size_t stride, const T* b, size_t b_step, size_t b_column, Vec<T> (&sum)[R][N]) {
   for (size_t k = 0; k < depth; k++) {
     Vec<T> right[N];
 #pragma GCC unroll 3
@@ -43,6 +37,18 @@ G2_INLINE void small_product(size_t depth, const T* a, size_t stride, const T* b
     a += kAcross ? stride : 1;
     b += b_step;
   }
+}
+
+/** c = or += the same. */
+template <class T, int R, int N, bool kAdd, bool kAcross>
+G2_INLINE void small_product(size_t depth, const T* a, size_t stride, const T* b, size_t b_step, size_t b_column, T* c, size_t c_row,
+                             size_t c_column) {
+  Vec<T> sum[R][N];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 3
+    for (int n = 0; n < N; n++) sum[r][n] = kAdd ? simd::load(c + r * c_row + n * c_column) : Vec<T>{};
+  accumulate<T, R, N, kAcross>(depth, a, stride, b, b_step, b_column, sum);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 3
