@@ -7,13 +7,13 @@ namespace g2rpo {
  * C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. B may be kept in bf16: the bits of C are those of
  * B widened, but for an instruction set that multiplies bf16 by bf16 (avx512bf16): it rounds A unless that is to be `exact`.
  */
-template <class T, class W = T> struct Gemm {
+template <class T, class W = T, class A = T> struct Gemm {
   using Real = T;
   using Weight = W;
   static constexpr auto kName = "gemm";
   static constexpr auto kSignature =
       "a {f32|f64}[M,K], b {f32|f64|bf16}[K,N] -> c {f32|f64}[M,N]";
-  View<const T> a;
+  View<const A> a;
   View<const W> b;
   View<T> c;
   // For calls from C++: element strides of a row and of a column step; 0 means contiguous as the signature says.
@@ -37,12 +37,12 @@ template <class T, class W = T> struct Gemm {
   }
 };
 
-/** The same of operands that are both rounded to bf16, where an instruction set multiplies such numbers faster; no other has this kernel. */
-struct RoundedGemm {
-  static constexpr auto kName = "gemm_rounded";
+/** The same of operands that are both rounded to bf16, or kept in it, where an instruction set multiplies such numbers faster; no other has this kernel. */
+template <class A = float> struct RoundedGemm {
+  static constexpr auto kName = __is_same(A, float) ? "gemm_rounded" : "gemm_rounded_weight";
   static constexpr auto kSignature = "";
-  const Gemm<float>& wide;
-  static RoundedGemm read(KernelArgs a) { return {Gemm<float>::read(a)}; }
+  const Gemm<float, float, A>& wide;
+  static RoundedGemm read(KernelArgs a) { return {Gemm<float, float, A>::read(a)}; }
 };
 /** Whether there is one here. */
 bool rounding_pays();
@@ -51,6 +51,7 @@ bool rounding_pays();
 void multiply(Stream&, const Gemm<float>&);
 void multiply(Stream&, const Gemm<double>&);
 void multiply(Stream&, const Gemm<float, bf16>&);
-void multiply(Stream&, const RoundedGemm&);
+void multiply(Stream&, const RoundedGemm<>&);
+void multiply(Stream&, const RoundedGemm<bf16>&);
 
 }  // namespace g2rpo

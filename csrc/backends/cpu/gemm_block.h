@@ -51,6 +51,7 @@ struct NextChunk {
   size_t a_step;
   const char* b;
   size_t b_step;
+  size_t a_bytes;  // of the numbers of an element of A
 };
 
 /** Where a block of C goes and what is added to it. */
@@ -99,7 +100,8 @@ template <class T, int R, int V> G2_INLINE void finish(const Vec<T> (&acc)[R][V]
 template <class E, int R, int V, bool ByColumn>
 void micro_kernel(const E* a, size_t a_step, const E* b, size_t depth, NextChunk next, const Block<Sum<E>>& out) {
   using T = Sum<E>;
-  constexpr size_t L = lanes<E>, line = 64 / sizeof(T) / deep<E>;
+  constexpr size_t L = lanes<E>;
+  const size_t within_line = 64 / next.a_bytes - 1;
   if (out.add)  // C is on its way while the sums are made
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
@@ -121,9 +123,9 @@ void micro_kernel(const E* a, size_t a_step, const E* b, size_t depth, NextChunk
           next.a += next.a_step;
           next.b += next.b_step;
         }
-      } else if (k % line == 0) {
+      } else if ((k & within_line) == 0) {
 #pragma GCC unroll 16
-        for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * deep<E> * sizeof(T), 0, 2);
+        for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * next.a_bytes, 0, 2);
       }
 #pragma GCC unroll 16
       for (int i = 0; i < R; i++) {
@@ -149,8 +151,8 @@ G2_INLINE void compute_block(const E* a, size_t a_step, const E* b, size_t depth
 }
 
 /** What is added to a block of C that starts at row i and column j, by the chunk that comes first or by a later one. */
-template <class T, class W>
-G2_INLINE Block<T> block_of(const Gemm<T, W>& op, size_t i, size_t j, size_t rows, size_t cols, bool first) {
+template <class T, class W, class A>
+G2_INLINE Block<T> block_of(const Gemm<T, W, A>& op, size_t i, size_t j, size_t rows, size_t cols, bool first) {
   const size_t at = i * op.c_row + j;
   return {op.c.data + at, op.c_row, rows, cols, op.accumulate || !first, first && op.bias ? op.bias + j : nullptr,
           first && op.residual ? op.residual + at : nullptr};

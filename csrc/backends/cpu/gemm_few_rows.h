@@ -13,7 +13,7 @@ constexpr size_t kFewRows = 8;  // up to which B is not packed if its columns li
  * A product of few rows where they and B's columns lie along memory: a vector's worth of columns is transposed in registers and used
  * at once, since packing would cost more than the product. The chains of multiply-adds are those of the micro-kernel.
  */
-template <int R, class E, class T, class W> void few_rows(const Gemm<T, W>& op, const E* a, size_t chunk, size_t j, size_t k0) {
+template <int R, class E, class T, class W, class A> void few_rows(const Gemm<T, W, A>& op, const E* a, size_t chunk, size_t j, size_t k0) {
   constexpr size_t L = lanes<E>;
   const size_t cols = least(L, op.n - j);
   Vec<T> acc[R][1] = {};
@@ -50,7 +50,7 @@ template <class E, class T> const E* pack_few(const T* a, size_t row, size_t row
 }
 
 /** All rows of a vector's worth of columns. */
-template <class E, class T, class W> void few_rows_of(const Gemm<T, W>& op, const E* a, size_t chunk, size_t j) {
+template <class E, class T, class W, class A> void few_rows_of(const Gemm<T, W, A>& op, const E* a, size_t chunk, size_t j) {
   for (size_t k0 = 0; k0 < op.k || k0 == 0; k0 += chunk, a += kFewRows * kRowStride<E>) {
     if (op.m == 1) few_rows<1>(op, a, chunk, j, k0);
     else if (op.m == 2) few_rows<2>(op, a, chunk, j, k0);

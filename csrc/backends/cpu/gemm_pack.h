@@ -41,7 +41,7 @@ template <class E, class T> void pack_columns(const T* a, size_t col, size_t row
     } else {
       for (size_t i = 0; i < rows; i += kRows) {
         const size_t n = least(kRows, rows - i);
-        const auto pairs = simd::elements<E>(depth - k, [&](size_t d) G2_INLINED { return load_n<T>(a + d * col + i, n); });
+        const auto pairs = simd::elements<E>(depth - k, [&](size_t d) G2_INLINED { return load_n(a + d * col + i, n); });
         __builtin_memcpy(to + i / kRows * step, &pairs, kRows * sizeof(E));
       }
     }
@@ -56,7 +56,13 @@ template <class E, class W> void pack_panel(const W* b, size_t row, size_t col, 
       for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * P, b + k * row, P * sizeof(E));
       return;
     }
-    for (size_t k = 0; k < depth; k += D, b += D * row, to += P)
+    size_t k = 0;
+#if defined(__AVX512F__)
+    if constexpr (D == 2 && sizeof(W) == sizeof(bf16))
+      if (cols == P)
+        for (; k + D <= depth; k += D, b += D * row, to += P) simd::pair_rows<P>(b, b + row, to);
+#endif
+    for (; k < depth; k += D, b += D * row, to += P)
 #pragma GCC unroll 4
       for (size_t j = 0; j < P; j += L)
         store<E>(to + j, simd::elements<E>(depth - k, [&](size_t d) G2_INLINED {
@@ -92,7 +98,7 @@ struct Part {
   size_t j0, cols;
 };
 
-template <class E, class T, class W> G2_INLINE void pack_one(const Gemm<T, W>& op, const Part& part, size_t k, size_t p, size_t depth, E* to) {
+template <class E, class T, class W, class A> G2_INLINE void pack_one(const Gemm<T, W, A>& op, const Part& part, size_t k, size_t p, size_t depth, E* to) {
   const size_t j = p * kCols<E>;
   pack_panel(op.b.data + (part.k0 + k) * op.b_row + (part.j0 + j) * op.b_col, op.b_row, op.b_col, depth,
              least(kCols<E>, part.cols - j), to);
@@ -103,7 +109,7 @@ template <class E> G2_INLINE size_t panel_at(size_t panels, size_t k, size_t p, 
   return (k / deep<E> * panels + p * elements_of<E>(depth)) * kCols<E>;
 }
 
-template <class E, class T, class W> void pack_b(Stream& stream, const Gemm<T, W>& op, const Part& part, E* packed) {
+template <class E, class T, class W, class A> void pack_b(Stream& stream, const Gemm<T, W, A>& op, const Part& part, E* packed) {
   const size_t panels = ceil_div(part.cols, kCols<E>);
   const auto pack = [&](size_t p) {
     for (size_t k = 0; k < part.depth; k += part.chunk) {
@@ -139,9 +145,9 @@ template <class E> struct PackedPanels {
 };
 
 /** Panels that are packed when they are wanted: where all rows are one tile, nobody wants them twice. */
-template <class E, class T, class W> struct FreshPanels {
+template <class E, class T, class W, class A> struct FreshPanels {
   static constexpr size_t room = kDepth<E> * kCols<E>;
-  const Gemm<T, W>& op;
+  const Gemm<T, W, A>& op;
   const Part& part;
 
   G2_INLINE const E* at(size_t k, size_t p, size_t depth, E* to) const {

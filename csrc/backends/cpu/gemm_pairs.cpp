@@ -1,5 +1,5 @@
 // hot, of pairs
-// Products by the instruction that multiplies pairs of bf16 numbers: A is rounded while it is packed, and so is B where it is f32.
+// Products by the instruction that multiplies pairs of bf16 numbers: A and B are rounded while they are packed where they are f32.
 #include "gemm_tiles.h"
 
 namespace g2rpo {
@@ -11,6 +11,10 @@ KERNEL(cpu, NarrowGemm) {
   else product<simd::Pair>(stream, op);
 }
 
-KERNEL(cpu, RoundedGemm) { product<simd::Pair>(stream, op.wide); }
+using RoundedReals = RoundedGemm<>;
+using RoundedWeight = RoundedGemm<bf16>;
+
+KERNEL(cpu, RoundedReals) { product<simd::Pair>(stream, op.wide); }
+KERNEL(cpu, RoundedWeight) { product<simd::Pair>(stream, op.wide); }
 
 }  // namespace g2rpo

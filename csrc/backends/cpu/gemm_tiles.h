@@ -28,26 +28,26 @@ constexpr size_t kApart = size_t{256} << 10;           // … of so many element
 constexpr size_t kTilesPerThread = 3;                  // so that a thread that is late holds up little
 
 /** sums[i] += Σₖ A(i, k), for A whose rows are neighbours in memory. */
-template <class T> void add_columns(const T* a, size_t col, size_t rows, size_t depth, T* sums) {
+template <class T, class A> void add_columns(const A* a, size_t col, size_t rows, size_t depth, T* sums) {
   constexpr size_t L = lanes<T>, wide = 4 * L;
   size_t i = 0;
   for (; i + wide <= rows; i += wide) {
     Vec<T> total[4] = {};
     for (size_t k = 0; k < depth; k++)
 #pragma GCC unroll 4
-      for (size_t v = 0; v < 4; v++) total[v] += load<T>(a + k * col + i + v * L);
+      for (size_t v = 0; v < 4; v++) total[v] += load(a + k * col + i + v * L);
     for (size_t v = 0; v < 4; v++) store(sums + i + v * L, load<T>(sums + i + v * L) + total[v]);
   }
   for (; i < rows; i += L) {
     const size_t n = least(L, rows - i);
     Vec<T> total{};
-    for (size_t k = 0; k < depth; k++) total += load_n<T>(a + k * col + i, n);
+    for (size_t k = 0; k < depth; k++) total += load_n(a + k * col + i, n);
     store_n(sums + i, load_n<T>(sums + i, n) + total, n);
   }
 }
 
 /** The sums of a product without columns: added up as beside one that has some. */
-template <class T, class W> void sums_alone(Stream& stream, const Gemm<T, W>& op, size_t chunk) {
+template <class T, class W, class A> void sums_alone(Stream& stream, const Gemm<T, W, A>& op, size_t chunk) {
   constexpr size_t together = 4 * size_t{lanes<T>};
   parallel_for(stream, ceil_div(op.m, together), [&](size_t t) {
     const size_t i = t * together;
@@ -57,18 +57,19 @@ template <class T, class W> void sums_alone(Stream& stream, const Gemm<T, W>& op
 }
 
 /** The tile [i0, i0 + rows) × panels [p0, p1) of C, over one part of B. */
-template <bool ByColumn, class E, class T, class W, class Source>
-void compute_tile(const Gemm<T, W>& op, const Part& part, const Source& source, size_t i0, size_t rows, size_t p0, size_t p1) {
+template <bool ByColumn, class E, class T, class W, class A, class Source>
+void compute_tile(const Gemm<T, W, A>& op, const Part& part, const Source& source, size_t i0, size_t rows, size_t p0, size_t p1) {
   constexpr size_t P = kCols<E>, kStep = ByColumn ? kDepth<E> : kRowStride<E>;  // elements of A that a row takes
   Scratch scratch;
   E* a = scratch.take<E>((round_up(rows, kRows) + 1) * kRowStride<E>);
   E* room = scratch.take<E>(source.room);
   for (size_t k = 0; k < part.depth || k == 0; k += part.chunk) {
     const size_t depth = least(part.chunk, part.depth - k);
-    const T* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
+    const A* from = op.a.data + i0 * op.a_row + (part.k0 + k) * op.a_col;
     // rows that are read where they are: a micro-kernel may read one row too many, so the last ones are packed always
-    const bool apart = ByColumn ? op.a_col * sizeof(T) % kSameSets != 0 : op.a_col == 1 && op.a_row * sizeof(T) % (2 * kSameSets) != 0;
-    const bool readable = __is_same(E, T) && (apart || (!ByColumn && op.a_col == 1 && p1 - p0 <= kFewPanels));
+    const bool apart = ByColumn ? op.a_col * sizeof(A) % kSameSets != 0 : op.a_col == 1 && op.a_row * sizeof(A) % (2 * kSameSets) != 0;
+    const bool elements = sizeof(A) * deep<E> == sizeof(E) && (deep<E> == 1 || (!ByColumn && op.a_row % deep<E> == 0 && op.k % deep<E> == 0));
+    const bool readable = elements && (apart || (!ByColumn && op.a_col == 1 && p1 - p0 <= kFewPanels));
     const size_t direct = readable && p1 - p0 <= kDirectPanels ? rows / kRows * kRows : 0;
     if constexpr (ByColumn) pack_columns(from + direct, op.a_col, rows - direct, depth, a + direct * kStep);
     else pack_rows(from + direct * op.a_row, op.a_row, op.a_col, rows - direct, depth, a + direct * kStep);
@@ -82,17 +83,16 @@ void compute_tile(const Gemm<T, W>& op, const Part& part, const Source& source, 
         if (p + 1 < p1) ahead();
         const E* row = a + i * kStep;
         size_t step = ByColumn ? kRows : kRowStride<E>;
-        if constexpr (__is_same(E, T))
-          if (i < direct) row = from + i * op.a_row, step = ByColumn ? op.a_col : op.a_row;
-        NextChunk next{reinterpret_cast<const char*>(row), 0, reinterpret_cast<const char*>(b), 0};
+        if (i < direct) row = reinterpret_cast<const E*>(from + i * op.a_row), step = ByColumn ? op.a_col : op.a_row / deep<E>;
+        NextChunk next{reinterpret_cast<const char*>(row), 0, reinterpret_cast<const char*>(b), 0, sizeof(A) * deep<E>};
         const bool last = part.k0 + k + depth >= op.k;
         if (!ByColumn && op.a_col == 1 && p == p0) {
           const bool whole = i < direct && i + 2 * kRows <= direct;
-          const T* ahead_of = whole ? from + (i + kRows) * op.a_row : last ? nullptr : from + i * op.a_row + depth;
-          if (ahead_of) next.a = reinterpret_cast<const char*>(ahead_of), next.a_step = op.a_row * sizeof(T);
+          const A* ahead_of = whole ? from + (i + kRows) * op.a_row : last ? nullptr : from + i * op.a_row + depth;
+          if (ahead_of) next.a = reinterpret_cast<const char*>(ahead_of), next.a_step = op.a_row * sizeof(A);
         }
         if (ByColumn && !last) {
-          if (p == p0) next.a = reinterpret_cast<const char*>(from + i + depth * op.a_col), next.a_step = op.a_col * sizeof(T);
+          if (p == p0) next.a = reinterpret_cast<const char*>(from + i + depth * op.a_col), next.a_step = op.a_col * sizeof(A);
           // the first blocks of a panel fetch a line of each of its rows; of a deeper part the next chunk is packed already
           const size_t line = i / kRows * (64 / sizeof(W));
           if (op.b_col == 1 && part.depth == depth && line < P)
@@ -142,7 +142,7 @@ template <class T> void join(Stream& stream, T* c, size_t row, size_t m, size_t 
  * C of few rows over a long k, of A whose rows are neighbours in memory: the gradient of a weight. Threads share out stretches of k, whose sums lie apart
  * until all are there, and columns: nobody waits for anybody from chunk to chunk. Stretches depend on the sizes alone.
  */
-template <class E, class T, class W> void flat_product(Stream& stream, const Gemm<T, W>& op, size_t chunk) {
+template <class E, class T, class W, class A> void flat_product(Stream& stream, const Gemm<T, W, A>& op, size_t chunk) {
   constexpr size_t P = kCols<E>;
   const size_t chunks = ceil_div(op.k, chunk), panels = ceil_div(op.n, P), size = op.m * op.n;
   const size_t stretch = size <= kApart ? ceil_div(chunks, least(kStretches, ceil_div(chunks, kStretch))) * chunk : op.k;
@@ -160,7 +160,7 @@ template <class E, class T, class W> void flat_product(Stream& stream, const Gem
   each(stream, stretches * across * down, [&](size_t t) {
     const size_t s = t / (across * down), k0 = s * stretch, p0 = t / down % across * wide, i0 = t % down * tall;
     if (i0 >= op.m) return;
-    Gemm<T, W> own = op;
+    Gemm<T, W, A> own = op;
     own.a.data += k0 * op.a_col, own.b.data += k0 * op.b_row, own.k = least(stretch, op.k - k0);
     if (s > 0) {
       own.c = {apart + (s - 1) * size, op.m, op.n}, own.c_row = op.n;
@@ -181,7 +181,7 @@ template <class E, class T, class W> void flat_product(Stream& stream, const Gem
 }
 
 /** The product whose micro-kernels multiply elements E: reals, or pairs of what A and B are rounded to. */
-template <class E, class T, class W> void product(Stream& stream, const Gemm<T, W>& op) {
+template <class E, class T, class W, class A> void product(Stream& stream, const Gemm<T, W, A>& op) {
   constexpr size_t P = kCols<E>;
   const size_t chunks = op.k ? ceil_div(op.k, kDepth<E> * deep<E>) : 1;
   const size_t chunk = op.k ? round_up(ceil_div(op.k, chunks), 32) : 32;  // whole vectors of columns, of bf16 too
@@ -215,7 +215,7 @@ template <class E, class T, class W> void product(Stream& stream, const Gemm<T, 
   };
   if (op.m <= kTileRows && !op.packed && !op.pack_to) {
     const Part all{0, op.k, chunk, 0, op.n};
-    return compute(all, FreshPanels<E, T, W>{op, all});
+    return compute(all, FreshPanels<E, T, W, A>{op, all});
   }
   Scratch scratch;
   const E* packed = reinterpret_cast<const E*>(op.packed);  // as this instruction set has laid it out

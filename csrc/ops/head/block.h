@@ -13,7 +13,7 @@ using simd::lanes;
 using simd::splat;
 using simd::Vec;
 
-constexpr size_t kBlock = 192;   // tokens of a block: what is summed over tokens is summed block by block
+constexpr size_t kBlock = 288;   // tokens of a block: what is summed over tokens is summed block by block
 constexpr size_t kTile = 252;    // most rows of the weight whose logits stay in a near cache from their product to their sums
 constexpr size_t kTiles = 4;     // least, so that threads have something to share
 constexpr size_t kEven = 9;      // rows of a tile are a multiple of
@@ -62,44 +62,40 @@ template <class T> struct Statistics {
 
   template <class W> void fold(const Problem<T, W>& p, size_t block, const T* z, size_t tile) const {
     constexpr size_t w = lanes<T>;
-    const Vec<T> factor = splat<T>(p.scale);
-    const size_t rows = p.rows_of(tile), s = p.stride, tokens = p.tokens_of(block);
-    for (size_t g = 0; g < tokens; g += w) {
-      Vec<T> m0 = simd::load<T>(z + g), m1 = m0;
-      for (size_t v = 0; v < rows; v++) {
-        const Vec<T> x = simd::load<T>(z + v * s + g);
-        if (v % 2) m1 = simd::max(m1, x);
-        else m0 = simd::max(m0, x);
-      }
-      const Vec<T> m = simd::max(m0, m1);
-      Vec<T> total{}, weighted{};
-      for (size_t begin = 0; begin < rows; begin += kSum) {
-        Vec<T> a0{}, a1{}, b0{}, b1{};
-        const size_t end = least(begin + kSum, rows);
-        size_t v = begin;
-        for (; v + 2 <= end; v += 2) {
-          const Vec<T> x0 = (simd::load<T>(z + v * s + g) - m) * factor, x1 = (simd::load<T>(z + (v + 1) * s + g) - m) * factor;
-          const Vec<T> e0 = simd::exp(x0), e1 = simd::exp(x1);
-          a0 += e0;
-          a1 += e1;
-          b0 = simd::fma(e0, x0, b0);
-          b1 = simd::fma(e1, x1, b1);
-        }
-        if (v < end) {
-          const Vec<T> x = (simd::load<T>(z + v * s + g) - m) * factor, e = simd::exp(x);
-          a0 += e;
-          b0 = simd::fma(e, x, b0);
-        }
-        total += a0 + a1;
-        weighted += b0 + b1;
-      }
-      simd::store<T>(largest + tile * kBlock + g, m);
-      simd::store<T>(sum + tile * kBlock + g, total);
-      simd::store<T>(product + tile * kBlock + g, weighted);
-    }
+    const size_t rows = p.rows_of(tile), tokens = p.tokens_of(block), vectors = blocks_of(tokens, w);
+    size_t g = 0;
+    for (; g + 4 <= vectors; g += 4) fold_columns<4>(p, z + g * w, rows, tile * kBlock + g * w);
+    for (; g < vectors; g++) fold_columns<1>(p, z + g * w, rows, tile * kBlock + g * w);
     for (size_t t = 0; t < tokens; t++) {
       const size_t y = static_cast<size_t>(p.targets[block * kBlock + t]);
-      if (y / p.tile == tile) target[t] = z[y % p.tile * s + t];
+      if (y / p.tile == tile) target[t] = z[y % p.tile * p.stride + t];
+    }
+  }
+
+  /** N vectors of tokens, side by side. */
+  template <size_t N, class W> void fold_columns(const Problem<T, W>& p, const T* z, size_t rows, size_t at) const {
+    constexpr size_t w = lanes<T>;
+    const Vec<T> factor = splat<T>(p.scale);
+    Vec<T> m[N], total[N] = {}, weighted[N] = {};
+    for (size_t n = 0; n < N; n++) m[n] = simd::load<T>(z + n * w);
+    for (size_t v = 1; v < rows; v++)
+#pragma GCC unroll 4
+      for (size_t n = 0; n < N; n++) m[n] = simd::max(m[n], simd::load<T>(z + v * p.stride + n * w));
+    for (size_t begin = 0; begin < rows; begin += kSum) {
+      Vec<T> a[N] = {}, b[N] = {};
+      for (size_t v = begin; v < least(begin + kSum, rows); v++)
+#pragma GCC unroll 4
+        for (size_t n = 0; n < N; n++) {
+          const Vec<T> x = (simd::load<T>(z + v * p.stride + n * w) - m[n]) * factor, e = simd::exp(x);
+          a[n] += e;
+          b[n] = simd::fma(e, x, b[n]);
+        }
+      for (size_t n = 0; n < N; n++) total[n] += a[n], weighted[n] += b[n];
+    }
+    for (size_t n = 0; n < N; n++) {
+      simd::store<T>(largest + at + n * w, m[n]);
+      simd::store<T>(sum + at + n * w, total[n]);
+      simd::store<T>(product + at + n * w, weighted[n]);
     }
   }
 
@@ -154,24 +150,29 @@ template <class T> struct Slopes {
   const T* values;                 // the entropies themselves
   Normalisers<T> normalisers;
 
-  /** z becomes dz = (slope·(1[v = y] − p) − entropySlope·p·(log p + entropy)) / temperature */
-  template <class W> void apply(const Problem<T, W>& p, size_t block, T* z, size_t tile) const {
+  /** Of logits z their slopes dz, which may take their place: dz = (slope·(1[v = y] − p) − entropySlope·p·(log p + entropy)) / temperature */
+  template <class W> void apply(const Problem<T, W>& p, size_t block, const T* z, T* dz, size_t tile) const {
     constexpr size_t w = lanes<T>;
     const Vec<T> scale = splat<T>(p.scale);
     const size_t rows = p.rows_of(tile), tokens = p.tokens_of(block), first = block * kBlock;
+    struct {
+      Vec<T> a, e, h, from, sum;
+    } of[kBlock / w];
     for (size_t g = 0; g < tokens; g += w) {
       const size_t n = least(w, tokens - g), at = first + g;
-      const Vec<T> a = simd::load_n<T>(log_probs + at, n), e = simd::load_n<T>(entropies + at, n), h = simd::load_n<T>(values + at, n);
-      const Vec<T> from = simd::load_n<T>(normalisers.shift + at, n), sum = simd::load_n<T>(normalisers.log_sum + at, n);
-      for (size_t v = 0; v < rows; v++) {
-        T* at_v = z + v * p.stride + g;
-        const Vec<T> log_p = simd::fma(simd::load<T>(at_v) - from, scale, -sum);
-        simd::store<T>(at_v, -scale * simd::exp(log_p) * simd::fma(e, log_p + h, a));
-      }
+      of[g / w] = {-scale * simd::load_n<T>(log_probs + at, n), -scale * simd::load_n<T>(entropies + at, n), simd::load_n<T>(values + at, n),
+                   simd::load_n<T>(normalisers.shift + at, n), -simd::load_n<T>(normalisers.log_sum + at, n)};
     }
+    for (size_t v = 0; v < rows; v++)
+      for (size_t g = 0; g < tokens; g += w) {
+        const auto& k = of[g / w];
+        const size_t at = v * p.stride + g;
+        const Vec<T> log_p = simd::fma(simd::load<T>(z + at) - k.from, scale, k.sum);
+        simd::store<T>(dz + at, simd::exp(log_p) * simd::fma(k.e, log_p + k.h, k.a));
+      }
     for (size_t t = 0; t < tokens; t++) {
       const size_t y = static_cast<size_t>(p.targets[first + t]);
-      if (y / p.tile == tile) z[y % p.tile * p.stride + t] += log_probs[first + t] * p.scale;
+      if (y / p.tile == tile) dz[y % p.tile * p.stride + t] += log_probs[first + t] * p.scale;
     }
   }
 };

@@ -12,7 +12,8 @@ namespace g2rpo {
 namespace {
 
 constexpr size_t kTogether = 8;            // blocks that meet a tile of the weight while it is near, where no logits are held
-constexpr size_t kNear = size_t{1} << 19;  // logits that are held beyond those of one block
+constexpr size_t kNear = size_t{1} << 19;  // logits that a near cache holds beside all else
+constexpr size_t kStretches = 16;          // of the vocabulary, whose gradients of the hidden states are added up apart
 
 /** Reports what is wrong with the arguments; false if there was something. */
 template <class Op, class T, class W> bool arguments_hold(Stream& stream, const Op& op, const Problem<T, W>& p) {
@@ -28,12 +29,8 @@ template <class T> bool all_finite(Stream& stream, const char* name, const char*
   return true;
 }
 
-/** Values of a weight in the type of the arithmetic: as they are, or widened into `room`. */
-template <class T> G2_INLINE const T* real_values(const T* x, size_t, T*) { return x; }
-G2_INLINE const float* real_values(const bf16* x, size_t n, float* room) {
-  simd::copy_row(room, x, n);
-  return room;
-}
+/** Whether a near cache holds the logits of a block. */
+template <class T, class W> bool near(const Problem<T, W>& p) { return p.vocabulary * p.stride < kNear; }
 
 /** Blocks [begin, end) of tokens against the vocabulary, with room for their statistics and, if they are to be held, their logits. */
 template <class T, class W> struct Chunk {
@@ -48,6 +45,7 @@ template <class T, class W> struct Chunk {
 
   size_t room_of_columns() const { return (kBlock + 64) * p.width; }
   size_t room_of_rows() const { return (p.width + 64) * kBlock; }
+  const W* rows_of(size_t tile) const { return p.weight + tile * p.tile * p.width; }
   const T* hidden(size_t b) const { return p.hidden + b * kBlock * p.width; }
   T* logits_of(size_t b, size_t tile) const { return held + ((b - begin) * p.vocabulary + tile * p.tile) * p.stride; }
   Statistics<T> statistics(size_t b) const {
@@ -78,66 +76,106 @@ template <class T, class W> struct Chunk {
     });
   }
 
-  /** Of hidden states, which are rounded beside a weight in bf16 where that is faster. */
+  /** Whether hidden states and slopes are rounded, beside a weight in bf16 where that is faster. */
+  static bool rounds() { return __is_same(W, bf16) && rounding_pays(); }
+  /** Of hidden states. */
   void multiply_hidden(const Gemm<T>& op) const {
     if constexpr (__is_same(W, bf16))
-      if (rounding_pays()) return multiply(stream, RoundedGemm{op});
+      if (rounds()) return multiply(stream, RoundedGemm<>{op});
     multiply(stream, op);
   }
 
-  /** Calls body(block, tile, weight, room for logits) for all of them; the weight's rows are in the type of the arithmetic if `wanted`. */
-  template <class F> void each_tile(bool wanted, F&& body) const {
+  /** Calls body(block, tile, room for logits, room for the widened rows of a tile) for all of them. */
+  template <class F> void each_tile(F&& body) const {
     parallel_for(stream, p.tiles(), [&](size_t tile) {
       Scratch own;
-      const size_t size = p.rows_of(tile) * p.width;
-      const T* weight = nullptr;
-      if (wanted) weight = real_values(p.weight + tile * p.tile * p.width, size, __is_same(T, W) ? nullptr : own.take<T>(size));
-      T* near = held ? nullptr : own.take<T>(p.tile * p.stride);
-      for (size_t b = begin; b < end; b++) body(b, tile, weight, held ? logits_of(b, tile) : near);
+      T* const near = held ? nullptr : own.take<T>(p.tile * p.stride);
+      T* const widened = own.take<T>(room_of_widened());
+      for (size_t b = begin; b < end; b++) body(b, tile, held ? logits_of(b, tile) : near, widened);
     });
   }
-  void multiply_tile(size_t b, size_t tile, const T* weight, T* z) const {
+  /** The logits of a tile; `widened` is room for its rows, of which the first block leaves those of a weight in bf16 that products do not take. */
+  void multiply_tile(size_t b, size_t tile, T* z, T* widened) const {
+    const size_t count = p.rows_of(tile);
     Gemm<T> op = logits(b);
-    op.a.data = weight;
     op.c.data = z;
-    op.m = p.rows_of(tile);
+    op.m = count;
     op.packed = columns + (b - begin) * room_of_columns();
-    multiply_hidden(op);
+    if constexpr (__is_same(W, bf16)) {
+      if (rounds()) {
+        return multiply(stream, RoundedGemm<bf16>{{.a = {rows_of(tile), count * p.width}, .c = op.c, .m = count, .n = op.n, .k = op.k,
+                                                   .a_row = op.a_row, .b_row = op.b_row, .b_col = op.b_col, .c_row = op.c_row, .packed = op.packed}});
+      }
+      if (b == begin) simd::copy_row(widened, rows_of(tile), count * p.width);
+      op.a.data = widened;
+    } else {
+      op.a.data = rows_of(tile);
+    }
+    multiply(stream, op);
   }
+  size_t room_of_widened() const { return __is_same(T, W) || rounds() ? 0 : p.tile * p.width; }
 
   void measure() const {
-    each_tile(true, [&](size_t b, size_t tile, const T* weight, T* z) {
-      multiply_tile(b, tile, weight, z);
+    each_tile([&](size_t b, size_t tile, T* z, T* widened) {
+      multiply_tile(b, tile, z, widened);
       statistics(b).fold(p, b, z, tile);
     });
   }
 
   /** Gradients of what is held: logits that `are_there`, or have yet to be computed. */
   void gradients(bool are_there, const Slopes<T>& slopes, T* d_hidden, T* d_weight) const {
-    each_tile(!are_there, [&](size_t b, size_t tile, const T* weight, T* z) {
-      if (!are_there) multiply_tile(b, tile, weight, z);
-      slopes.apply(p, b, z, tile);
-      if (!d_weight) return;
-      Gemm<T> op = weight_gradient(b);
-      op.a.data = z;
-      op.c.data = d_weight + tile * p.tile * p.width;
-      op.m = p.rows_of(tile);
-      op.packed = rows + (b - begin) * room_of_rows();
-      multiply_hidden(op);
+    if (near(p)) return gradients_near(are_there, slopes, d_hidden, d_weight);
+    // Logits are read once more, and slopes never leave a near cache: stretches of tiles add up gradients of the hidden states of their own.
+    const size_t size = p.tokens_of(begin) * p.width, stretch = blocks_of(p.tiles(), kStretches), count = blocks_of(p.tiles(), stretch);
+    Scratch scratch;
+    T* const apart = scratch.take<T>((count - 1) * size);
+    T* const first = d_hidden + begin * kBlock * p.width;
+    parallel_for(stream, count, [&](size_t i) {
+      Scratch own;
+      T* const slope = own.take<T>(p.tile * p.stride);
+      T* const widened = own.take<T>(room_of_widened());
+      for (size_t tile = i * stretch; tile < least((i + 1) * stretch, p.tiles()); tile++) {
+        T* z = logits_of(begin, tile);
+        if (!are_there) multiply_tile(begin, tile, z, widened);
+        slopes.apply(p, begin, z, slope, tile);
+        if (d_weight) add_to_weight(begin, tile, slope, d_weight);
+        multiply(stream, hidden_gradient(begin, tile * p.tile, p.rows_of(tile), slope, i == 0 ? first : apart + (i - 1) * size, tile > i * stretch));
+      }
     });
-    for (size_t b = begin; b < end; b++)
-      multiply(stream, Gemm<T, W>{.a = {logits_of(b, 0), p.vocabulary * p.stride},
-                                  .b = {p.weight, p.vocabulary * p.width},
-                                  .c = {d_hidden + b * kBlock * p.width, p.tokens_of(b) * p.width},
-                                  .m = p.tokens_of(b), .n = p.width, .k = p.vocabulary,
-                                  .a_row = 1, .a_col = p.stride, .b_row = p.width, .c_row = p.width});
+    constexpr size_t together = 64 * lanes<T>;
+    parallel_for(stream, blocks_of(size, together), [&](size_t i) {
+      for (size_t s = 0; s + 1 < count; s++) simd::add_row(first + i * together, apart + s * size + i * together, least(together, size - i * together));
+    });
+  }
+
+ private:
+  /** The same for logits that stay near; slopes take their place. */
+  void gradients_near(bool are_there, const Slopes<T>& slopes, T* d_hidden, T* d_weight) const {
+    each_tile([&](size_t b, size_t tile, T* z, T* widened) {
+      if (!are_there) multiply_tile(b, tile, z, widened);
+      slopes.apply(p, b, z, z, tile);
+      if (d_weight) add_to_weight(b, tile, z, d_weight);
+    });
+    for (size_t b = begin; b < end; b++) multiply(stream, hidden_gradient(b, 0, p.vocabulary, logits_of(b, 0), d_hidden + b * kBlock * p.width, false));
+  }
+  void add_to_weight(size_t b, size_t tile, const T* slope, T* d_weight) const {
+    Gemm<T> op = weight_gradient(b);
+    op.a.data = slope;
+    op.c.data = d_weight + tile * p.tile * p.width;
+    op.m = p.rows_of(tile);
+    op.packed = rows + (b - begin) * room_of_rows();
+    multiply_hidden(op);
+  }
+  /** From slopes of `count` rows of the weight, to what may hold that of others already. */
+  Gemm<T, W> hidden_gradient(size_t b, size_t first, size_t count, const T* slope, T* to, bool add) const {
+    return {.a = {slope, count * p.stride}, .b = {p.weight + first * p.width, count * p.width}, .c = {to, p.tokens_of(b) * p.width},
+            .m = p.tokens_of(b), .n = p.width, .k = count, .a_row = 1, .a_col = p.stride, .b_row = p.width, .c_row = p.width, .accumulate = add};
   }
 };
 
 /** Blocks of a chunk whose logits are held: one, or where the vocabulary is small as many as a near cache has room for. */
 template <class T, class W> size_t held_blocks(const Problem<T, W>& p) {
-  const size_t size = p.vocabulary * p.stride + 1;
-  return least(blocks_of(p.tokens, kBlock), kNear > size ? kNear / size : 1);
+  return near(p) ? least(blocks_of(p.tokens, kBlock), kNear / (p.vocabulary * p.stride + 1)) : 1;
 }
 
 /** body(chunk, its first token, its last) for chunks of blocks whose logits are held, in order; false from it ends them. Rows are packed if `packs_rows`. */

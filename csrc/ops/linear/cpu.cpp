@@ -21,7 +21,7 @@ KERNEL_REAL(cpu, LinearBackwardWeight) {
   const Gemm<T> product{.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
                         .c_row = k, .accumulate = true, .sums = op.dBias.data};
   if constexpr (__is_same(T, float))
-    if (op.in_bf16 && rounding_pays()) return run(stream, RoundedGemm{product});
+    if (op.in_bf16 && rounding_pays()) return run(stream, RoundedGemm<>{product});
   run(stream, product);
 }
 

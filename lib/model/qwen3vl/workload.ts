@@ -106,15 +106,18 @@ export function activationBytes(
     ? Math.max(
         layer.backward * size.rows,
         Math.max(block.backward, rows) * size.patches,
-        F32 * heldLogits(text.vocab, size.targets),
+        F32 * heldByHead(text.vocab, text.hidden, size.targets),
       )
     : 0;
   return perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing;
 }
 
-/** Logits that the head holds at a time in training: kBlock and kNear of csrc/ops/head. */
-const heldLogits = (vocabulary: number, targets: number): number =>
-  Math.min(targets * vocabulary, Math.max(192 * vocabulary, 2 ** 19));
+/** Numbers that the head holds at a time in training: logits, and gradients of hidden states that are added up apart. kBlock, kNear and kStretches of csrc/ops/head. */
+function heldByHead(vocabulary: number, hidden: number, targets: number): number {
+  const [block, near, stretches] = [Math.min(288, targets), 2 ** 19, 16];
+  if (block * vocabulary < near) return Math.min(targets * vocabulary, near);
+  return block * vocabulary + (stretches - 1) * block * hidden;
+}
 
 /**
  * Bytes that the head takes of a GPU beside what is counted, for so many targets: logits of a slice of the vocabulary, in training weights of softmax of
