@@ -44,7 +44,7 @@ function forwardCase({
     segmentStarts: startsOf(lengths),
     segmentPrefix: Int32Array.from(prefix),
     causal,
-    scale: 1 / Math.sqrt(D),
+    scale: 1 / Math.sqrt(D || 1),
   };
 }
 function backwardCase(sizes: Sizes): Case {
@@ -68,6 +68,7 @@ const cases: Record<string, Sizes> = {
   'a prompt with three responses, one of them empty': { lengths: [6, 3, 0, 9], prefix: [-1, 0, 0, 0] },
   'a prefix that comes later, an empty prefix, full': { lengths: [3, 4, 0, 5], prefix: [1, -1, -1, 2], causal: false },
   'odd everything: 3 heads of 5': { lengths: [7, 19, 33], prefix: [-1, 0, -1], heads: [3, 1, 5] },
+  'heads of no width, two segments': { lengths: [3, 4], heads: [2, 2, 0] },
   'head width 1': { lengths: [9], heads: [2, 2, 1] },
   'vision: segments of 64, 4 heads of 24, full': { lengths: [64, 64, 16], heads: [4, 4, 24], causal: false },
   'text: 8 heads of 32 on 2, shared prompts': {

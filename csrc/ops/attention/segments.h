@@ -98,7 +98,7 @@ class Ahead {
   void within(size_t steps) {
     size_t bytes = 0;
     for (size_t i = 0; i < count_; i++) bytes += parts_[i].bytes;
-    rows_ = least(rows_, kFetchedAhead / bytes);
+    rows_ = bytes > 0 ? least(rows_, kFetchedAhead / bytes) : 0;
     every_ = rows_ > 0 ? steps / rows_ : 0;
   }
   G2_INLINE void step() {
