@@ -169,14 +169,14 @@ template <class T> void find_limits(const Column* columns, size_t count, const S
     });
 }
 
-/** The keys and values of rows [begin, begin + n) of key head g, as rows of `even` elements; n is filled up to 4 with zeros. */
+/** The keys and values of rows [begin, begin + n) of key head g, as rows of `even` elements; n is filled up with zeros to whole blocks of products. */
 template <class T>
 void take_tile(const Shape& s, const T* key, const T* value, size_t g, size_t begin, size_t n, T* keys, T* values) {
   const size_t offset = begin * s.key_stride + g * s.width;
   copy_rows(key + offset, s.key_stride, n, s.width, s.even, keys);
   copy_rows(value + offset, s.key_stride, n, s.width, s.even, values);
-  zero(keys + n * s.even, (round_up(n, 4) - n) * s.even);
-  zero(values + n * s.even, (round_up(n, 4) - n) * s.even);
+  zero(keys + n * s.even, (round_up(n, kRows) - n) * s.even);
+  zero(values + n * s.even, (round_up(n, kRows) - n) * s.even);
 }
 
 }  // namespace
