@@ -5,7 +5,7 @@ namespace g2rpo {
 
 /**
  * C = A·B, or C += A·B; A and B are read through any strides, so that transposes need no copy. B may be kept in bf16: the bits of C are those of
- * B widened, but for an instruction set that multiplies bf16 by bf16 (avx512bf16): it rounds A unless that is to be `exact`.
+ * B widened, but for an instruction set that multiplies bf16 by bf16 (avx512bf16): it rounds A unless that is to be `exact`. Only there A may be kept in bf16 too (RoundedGemm).
  */
 template <class T, class W = T, class A = T> struct Gemm {
   using Real = T;

@@ -56,13 +56,7 @@ template <class E, class W> void pack_panel(const W* b, size_t row, size_t col, 
       for (size_t k = 0; k < depth; k++) __builtin_memcpy(to + k * P, b + k * row, P * sizeof(E));
       return;
     }
-    size_t k = 0;
-#if defined(__AVX512F__)
-    if constexpr (D == 2 && sizeof(W) == sizeof(bf16))
-      if (cols == P)
-        for (; k + D <= depth; k += D, b += D * row, to += P) simd::pair_rows<P>(b, b + row, to);
-#endif
-    for (; k < depth; k += D, b += D * row, to += P)
+    for (size_t k = 0; k < depth; k += D, b += D * row, to += P)
 #pragma GCC unroll 4
       for (size_t j = 0; j < P; j += L)
         store<E>(to + j, simd::elements<E>(depth - k, [&](size_t d) G2_INLINED {

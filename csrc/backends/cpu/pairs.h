@@ -87,17 +87,6 @@ G2_INLINE Words pairs_along(const float* p) {
 }
 G2_INLINE Words pairs_along(const bf16* p) { return load_words(p); }
 
-/** Pairs of `count` numbers of a row and of the row below, as they are; a multiple of the lanes. */
-template <size_t count> G2_INLINE void pair_rows(const bf16* upper, const bf16* lower, Pair* to) {
-  constexpr size_t L = lanes<float>;
-#pragma GCC unroll 4
-  for (size_t j = 0; j < count; j += L) {
-    const __m512i a = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(upper + j)));
-    const __m512i b = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lower + j)));
-    store<Pair>(to + j, (Words)a | (Words)b << 16);
-  }
-}
-
 G2_INLINE Pair pair_of(float first, float second) { return pairs_of(splat(first), splat(second))[0]; }
 G2_INLINE Pair pair_of(bf16 first, bf16 second) { return first.bits | static_cast<uint32_t>(second.bits) << 16; }
 

@@ -36,27 +36,25 @@ template <class T, int N, bool kOpen>
 G2_INLINE void weigh(const Shape& s, const Returned<T>& q, size_t w, const Tile<T>& t, size_t j, size_t open, const Vec<T> (&limit)[N], size_t at, T* weight, T* slope) {
   constexpr size_t L = kLanes<T>, ld = kBlock * L;
   const size_t column = s.width * L;
-  const auto seen = [&](int r, int n, Vec<T> x) -> Vec<T> {
-    if (!kOpen || j + r < open) return x;
-    return simd::splat(static_cast<T>(at + j + r)) < limit[n] ? x : Vec<T>{};
-  };
-  Vec<T> p[kRows][N] = {};
-  accumulate<T, kRows, N, false>(s.width, t.keys + j * s.even, s.even, q.query + w * column, L, column, p);
+  // value(r, n, what the lanes of column n have in `of`) of every row and column goes to `to`, but for what is not seen
+  const auto store = [&](T* to, const T* of, auto&& value) __attribute__((always_inline)) {
 #pragma GCC unroll 2
-  for (int n = 0; n < N; n++) {
-    const Vec<T> total = simd::load(q.total + (w + n) * L);
+    for (int n = 0; n < N; n++) {
+      const Vec<T> own = simd::load(of + (w + n) * L);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) simd::store(weight + (j + r) * ld + n * L, seen(r, n, exp2(p[r][n] - total)));
-  }
+      for (int r = 0; r < kRows; r++) {
+        Vec<T> x = value(r, n, own);
+        if (kOpen && j + r >= open) x = simd::splat(static_cast<T>(at + j + r)) < limit[n] ? x : Vec<T>{};
+        simd::store(to + (j + r) * ld + n * L, x);
+      }
+    }
+  };
+  Vec<T> score[kRows][N] = {};
+  accumulate<T, kRows, N, false>(s.width, t.keys + j * s.even, s.even, q.query + w * column, L, column, score);
+  store(weight, q.total, [&](int r, int n, Vec<T> total) __attribute__((always_inline)) { return exp2(score[r][n] - total); });
   Vec<T> back[kRows][N] = {};
   accumulate<T, kRows, N, false>(s.width, t.values + j * s.even, s.even, q.out + w * column, L, column, back);
-#pragma GCC unroll 2
-  for (int n = 0; n < N; n++) {
-    const Vec<T> mean = simd::load(q.mean + (w + n) * L);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++)
-      simd::store(slope + (j + r) * ld + n * L, seen(r, n, simd::load(weight + (j + r) * ld + n * L) * (back[r][n] - mean)));
-  }
+  store(slope, q.mean, [&](int r, int n, Vec<T> mean) __attribute__((always_inline)) { return simd::load(weight + (j + r) * ld + n * L) * (back[r][n] - mean); });
 }
 
 /** The same for the n rows of a tile. */

@@ -120,7 +120,7 @@ template <class T> constexpr bool ends_in_half(size_t width) {
   return width > kLanes<T> && rest > 0 && rest <= kLanes<T> / 2;
 }
 
-/** c += a · b, of rows of `width` numbers in whole vectors: those of b as `widen_rows` makes them, those of c with anything behind `width`. */
+/** c += a · b, of rows of `width` numbers in whole vectors: those of b as `widen_row` makes them, those of c with anything behind `width`. */
 template <class T> void product_of_rows(size_t rows, size_t width, size_t depth, const T* a, size_t stride, const T* b, T* c) {
   constexpr size_t L = kLanes<T>;
   const size_t padded = round_up(width, L), wide = padded / L;
@@ -202,15 +202,12 @@ template <class T> void copy_rows(const T* from, size_t from_stride, size_t rows
   }
 }
 
-/** One row, widened by zeros, as `product_of_rows` reads it: half a vector at its end stands there twice. May write one vector behind the last. */
+/** One row, widened by zeros to whole vectors, as `product_of_rows` reads it: half a vector at its end stands there twice. */
 template <class T> void widen_row(const T* from, size_t width, T* out) {
   constexpr size_t L = kLanes<T>;
-  const size_t whole = width / L * L;
-  for (size_t d = 0; d < whole; d += L) simd::store(out + d, simd::load(from + d));
-  if (whole == width) return;
-  const Vec<T> rest = simd::load_n(from + whole, width - whole);
-  if (ends_in_half<T>(width)) simd::store_halves(out + whole, out + whole + L / 2, simd::load_halves(reinterpret_cast<const T*>(&rest), reinterpret_cast<const T*>(&rest)));
-  else simd::store(out + whole, rest);
+  const size_t padded = round_up(width, L);
+  copy_rows(from, 0, 1, width, padded, out);
+  if (ends_in_half<T>(width)) __builtin_memcpy(out + padded - L / 2, out + padded - L, L / 2 * sizeof(T));
 }
 
 template <class T> void zero(T* data, size_t count) { __builtin_memset(data, 0, count * sizeof(T)); }

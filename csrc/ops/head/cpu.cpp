@@ -30,7 +30,7 @@ template <class T> bool all_finite(Stream& stream, const char* name, const char*
 }
 
 /** Whether a near cache holds the logits of a block. */
-template <class T, class W> bool near(const Problem<T, W>& p) { return p.vocabulary * p.stride < kNear; }
+template <class T, class W> bool fits_near(const Problem<T, W>& p) { return p.vocabulary * p.stride < kNear; }
 
 /** Blocks [begin, end) of tokens against the vocabulary, with room for their statistics and, if they are to be held, their logits. */
 template <class T, class W> struct Chunk {
@@ -45,14 +45,14 @@ template <class T, class W> struct Chunk {
 
   size_t room_of_columns() const { return (kBlock + 64) * p.width; }
   size_t room_of_rows() const { return (p.width + 64) * kBlock; }
-  const W* rows_of(size_t tile) const { return p.weight + tile * p.tile * p.width; }
+  const W* weight_of(size_t tile) const { return p.weight + tile * p.tile * p.width; }
   const T* hidden(size_t b) const { return p.hidden + b * kBlock * p.width; }
   T* logits_of(size_t b, size_t tile) const { return held + ((b - begin) * p.vocabulary + tile * p.tile) * p.stride; }
   Statistics<T> statistics(size_t b) const {
     return {statistics_room + (b - begin) * Statistics<T>::size(p.tiles()), p.tiles(), p.scale};
   }
 
-  Gemm<T> logits(size_t b) const {
+  template <class A = T> Gemm<T, T, A> logits(size_t b) const {
     return {.b = {hidden(b), p.tokens_of(b) * p.width}, .n = p.tokens_of(b), .k = p.width, .a_row = p.width, .b_row = 1, .b_col = p.width, .c_row = p.stride};
   }
   Gemm<T> weight_gradient(size_t b) const {
@@ -97,21 +97,20 @@ template <class T, class W> struct Chunk {
   /** The logits of a tile; `widened` is room for its rows, of which the first block leaves those of a weight in bf16 that products do not take. */
   void multiply_tile(size_t b, size_t tile, T* z, T* widened) const {
     const size_t count = p.rows_of(tile);
-    Gemm<T> op = logits(b);
-    op.c.data = z;
-    op.m = count;
-    op.packed = columns + (b - begin) * room_of_columns();
+    const auto of = [&](auto op, const auto* weight) {
+      op.a.data = weight;
+      op.c.data = z;
+      op.m = count;
+      op.packed = columns + (b - begin) * room_of_columns();
+      return op;
+    };
     if constexpr (__is_same(W, bf16)) {
-      if (rounds()) {
-        return multiply(stream, RoundedGemm<bf16>{{.a = {rows_of(tile), count * p.width}, .c = op.c, .m = count, .n = op.n, .k = op.k,
-                                                   .a_row = op.a_row, .b_row = op.b_row, .b_col = op.b_col, .c_row = op.c_row, .packed = op.packed}});
-      }
-      if (b == begin) simd::copy_row(widened, rows_of(tile), count * p.width);
-      op.a.data = widened;
+      if (rounds()) return multiply(stream, RoundedGemm<bf16>{of(logits<bf16>(b), weight_of(tile))});
+      if (b == begin) simd::copy_row(widened, weight_of(tile), count * p.width);
+      multiply(stream, of(logits(b), widened));
     } else {
-      op.a.data = rows_of(tile);
+      multiply(stream, of(logits(b), weight_of(tile)));
     }
-    multiply(stream, op);
   }
   size_t room_of_widened() const { return __is_same(T, W) || rounds() ? 0 : p.tile * p.width; }
 
@@ -124,7 +123,7 @@ template <class T, class W> struct Chunk {
 
   /** Gradients of what is held: logits that `are_there`, or have yet to be computed. */
   void gradients(bool are_there, const Slopes<T>& slopes, T* d_hidden, T* d_weight) const {
-    if (near(p)) return gradients_near(are_there, slopes, d_hidden, d_weight);
+    if (fits_near(p)) return gradients_near(are_there, slopes, d_hidden, d_weight);
     // Logits are read once more, and slopes never leave a near cache: stretches of tiles add up gradients of the hidden states of their own.
     const size_t size = p.tokens_of(begin) * p.width, stretch = blocks_of(p.tiles(), kStretches), count = blocks_of(p.tiles(), stretch);
     Scratch scratch;
@@ -175,7 +174,7 @@ template <class T, class W> struct Chunk {
 
 /** Blocks of a chunk whose logits are held: one, or where the vocabulary is small as many as a near cache has room for. */
 template <class T, class W> size_t held_blocks(const Problem<T, W>& p) {
-  return near(p) ? least(blocks_of(p.tokens, kBlock), kNear / (p.vocabulary * p.stride + 1)) : 1;
+  return fits_near(p) ? least(blocks_of(p.tokens, kBlock), kNear / (p.vocabulary * p.stride + 1)) : 1;
 }
 
 /** body(chunk, its first token, its last) for chunks of blocks whose logits are held, in order; false from it ends them. Rows are packed if `packs_rows`. */
