@@ -18,7 +18,7 @@ export { geluErf, geluErfBackward, geluTanh, geluTanhBackward } from './kernels/
 export { gemm } from './kernels/gemm.ts';
 export { head, headBackward, headPolicyLoss } from './kernels/head.ts';
 export { layerNorm, layerNormBackward } from './kernels/layerNorm.ts';
-export { linear, linearBackwardInput, linearBackwardWeight } from './kernels/linear.ts';
+export { linear, linearBackwardInput, linearBackwardWeight, packWeight } from './kernels/linear.ts';
 export { loraBackward, loraMerge } from './kernels/lora.ts';
 export { normalQuantile } from './kernels/normalQuantile.ts';
 export { patchRows } from './kernels/patchRows.ts';

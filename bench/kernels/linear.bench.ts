@@ -1,6 +1,7 @@
 import type { Dims } from '../../lib/kernels/defineKernel.ts';
 import { toBf16 } from '../../lib/runtime/bf16.ts';
-import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
+import { linear, linearBackwardInput, linearBackwardWeight, packWeight } from '../../lib/kernels/linear.ts';
+import { tensor } from '../../lib/runtime/tensor.ts';
 import { randoms } from '../../tests/support/testKernel.ts';
 import { benchKernel, type Peer } from '../support/benchKernel.ts';
 import { matrixProduct } from '../support/matrixProduct.ts';
@@ -45,7 +46,18 @@ export default async () => {
     return { ...args, weight: toBf16(args.weight) };
   };
   for (const dims of decoding)
-    for (const given of [generate, narrow]) await benchKernel(linear, { sizes: [dims], generate: given });
+    for (const given of [generate, narrow]) {
+      await benchKernel(linear, { sizes: [dims], generate: given });
+      const laidOut = (size: Dims) => {
+        const args = given(size);
+        return { ...args, packed: packWeight({ weight: tensor(args.weight, [size['N']!, size['K']!]) }).packed };
+      };
+      await benchKernel(linear, { sizes: [dims], generate: laidOut, note: 'packed' });
+    }
+  await benchKernel(packWeight, {
+    sizes: [{ N: 4096, K: 4096 }],
+    generate: ({ N, K }) => ({ weight: f32(2, N!, K!) }),
+  });
   // what a policy whose weights are bf16 is trained with
   await benchKernel(linear, { sizes: training, generate: narrow });
   await benchKernel(linearBackwardInput, {

@@ -4,7 +4,7 @@ import type { Dims, Kernel, TensorSpec } from '../../lib/kernels/defineKernel.ts
 import { shapeOf } from '../../lib/kernels/signature.ts';
 import { environment } from '../../lib/runtime/env.ts';
 import { native } from '../../lib/runtime/native.ts';
-import { Scope, tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
+import { Scope, tensor, type Tensor, type TypedArray } from '../../lib/runtime/tensor.ts';
 import { measurePeaks, type Peaks } from './peaks.ts';
 import { kernelPeers } from './kernelPeers.ts';
 
@@ -25,8 +25,10 @@ export interface Peer {
 export interface KernelBench {
   /** sizes of the dimensions, one entry per row of the table */
   sizes: Dims[];
-  /** arguments for a size: typed arrays, lists of them and scalars */
-  generate(dims: Dims): Record<string, TypedArray | readonly TypedArray[] | number | boolean>;
+  /** arguments for a size: typed arrays, lists of them, scalars, and tensors that a kernel has made */
+  generate(dims: Dims): Record<string, TypedArray | readonly TypedArray[] | Tensor | number | boolean>;
+  /** what is said behind the sizes */
+  note?: string;
   peers?: Peer[];
 }
 
@@ -68,7 +70,7 @@ export async function benchKernel(kernel: AnyKernel, bench: KernelBench): Promis
     const ratios = peers.map((p) => ({ name: p.name, ratio: median(p.times) / median(own) }));
     const of = (key: keyof Peaks) => median(peaks.map((p) => p[key]));
     const peak = { flops: of('flops'), bf16Flops: of('bf16Flops'), bytes: of('bytes') };
-    console.log(row(kernel, dims, variantOf(kernel, plain), savedBytes(plain), median(own), peak, ratios));
+    console.log(row(kernel, dims, bench.note, variantOf(kernel, plain), savedBytes(plain), median(own), peak, ratios));
   }
 }
 
@@ -156,6 +158,7 @@ async function inRounds(title: string, round: () => Promise<void>): Promise<void
 function row(
   kernel: AnyKernel,
   dims: Dims,
+  note: string | undefined,
   variant: 'f32' | 'f64' | 'bf16',
   saved: number,
   time: number,
@@ -170,7 +173,7 @@ function row(
   const elements = shapeOf(d.name, written, spec, dims).reduce((n, x) => n * x, 1); // of a list: N is that of all its tensors
   const peakFlops = { f32: peak.flops, f64: peak.flops / 2, bf16: peak.bf16Flops }[variant];
   const floor = Math.max(bytes / peak.bytes, flops / peakFlops);
-  const label = Object.entries(dims).map(([k, v]) => `${k} ${v}`);
+  const label = [...Object.entries(dims).map(([k, v]) => `${k} ${v}`), ...(note ? [note] : [])];
   return [
     `${d.name} ${variant} ${label.join(', ')}`.padEnd(52),
     `${(time * 1e6).toFixed(1)} µs`.padStart(12),

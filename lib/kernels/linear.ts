@@ -7,6 +7,21 @@ const work = ({ M, N, K }: Record<string, number>) => ({
 });
 
 /**
+ * A weight as products of this processor's instruction set read it, for calls of `linear` in which it does not change: they need not lay it out
+ * anew. What `packed` holds depends on that instruction set; it is neither to be kept nor sent anywhere. Of bf16 it may be numbers widened or
+ * pairs of them. On the CPU alone: a GPU reads weights as they are.
+ */
+export const packWeight = defineKernel({
+  name: 'pack_weight',
+  inputs: { weight: stored('N,K') },
+  outputs: { packed: real('N+64,K') },
+  reference({ weight }, { packed }) {
+    packed.set(weight); // as the products of references read it
+  },
+  work: ({ N, K }) => ({ bytes: 8 * N! * K!, flops: 0 }),
+});
+
+/**
  * A linear map of every row, with what is to be added to it.
  *
  *   y = x·Wᵀ + bias + residual
@@ -16,7 +31,14 @@ const work = ({ M, N, K }: Record<string, number>) => ({
  */
 export const linear = defineKernel({
   name: 'linear',
-  inputs: { x: real('M,K'), weight: stored('N,K'), bias: real('N?'), residual: real('M,N?') },
+  inputs: {
+    x: real('M,K'),
+    weight: stored('N,K'),
+    /** what `packWeight` has made of it, which is then read instead: the same bits, sooner for more than a few rows */
+    packed: real('N+64,K?'),
+    bias: real('N?'),
+    residual: real('M,N?'),
+  },
   outputs: { y: real('M,N') },
   reference({ x, weight, bias, residual, dims }, { y }) {
     const [M, N, K] = [dims['M']!, dims['N']!, dims['K']!];

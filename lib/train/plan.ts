@@ -20,6 +20,7 @@ import {
 } from '../model/qwen3vl/workload.ts';
 import { besideCpu } from '../runtime/env.ts';
 import { G2rpoError } from '../runtime/errors.ts';
+import { native } from '../runtime/native.ts';
 import { Scope, zeros } from '../runtime/tensor.ts';
 import { createAlgorithm, type Algorithm } from '../algorithms/index.ts';
 import { batchNotes, checkBeforehand, wantRoom } from './beforehand.ts';
@@ -72,7 +73,7 @@ export interface RunPlan {
 
 const [F32, BF16] = [4, 2];
 /** Rows up to which decoding reads weights as they are: kFewRows of csrc/model/qwen3vl/engine.cpp. */
-const FEW_ROWS = 16;
+const FEW_ROWS = 4;
 /** Rows whose logits are there at a time, where all of a row's are: kLogitRows of csrc/model/qwen3vl/draw.cpp. */
 const LOGIT_ROWS = 256;
 /** Else ids whose logits are there at a time, and bytes that are kept of a row's: kSlice and Slice of csrc/ops/sample/race.h. */
@@ -147,6 +148,13 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
     notes: batchNotes(config, prompts),
     tooManyRows: config.train.optimizerInBackward && rows > config.train.microBatchTokens ? rows : undefined,
   };
+}
+
+/** Bytes of weights packed for decoding: on a CPU; those of bf16 where it multiplies pairs of them (`packs_bf16` of csrc/ops/linear). */
+function packedForDecoding(model: ModelConfig, { policy }: TrainConfig): number {
+  if (besideCpu()) return 0;
+  const pairs = policy.weights === 'bf16';
+  return pairs && !native().hostIsa().startsWith('avx512bf16') ? 0 : packedBytes(model, pairs);
 }
 
 /** What training holds beside the weights: of what is trained alone. */
@@ -243,7 +251,7 @@ function phasesOf(
         (filtered || besideCpu()
           ? (F32 + Number(filtered && rollout.repetitionPenalty !== 1)) * model.text.vocab
           : SLICE_BYTES * Math.ceil(model.text.vocab / SLICE)) +
-      (rows > FEW_ROWS && config.policy.weights === 'f32' && !besideCpu() ? packedBytes(model) : 0); // nothing else is packed
+      (rows > FEW_ROWS ? packedForDecoding(model, config) : 0);
     const decoded = { ...passOf(prompt, 0, rows * maxTokens, 1), keys: prompt.tokens + maxTokens / 2 };
     return { bytes, flops: forwardFlops(model, { ...pass, targets: rows }) + forwardFlops(model, decoded) };
   };

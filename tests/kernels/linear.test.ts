@@ -1,7 +1,9 @@
-import { afterAll, expect, it } from 'vitest';
-import { linear, linearBackwardInput, linearBackwardWeight } from '../../lib/kernels/linear.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { linear, linearBackwardInput, linearBackwardWeight, packWeight } from '../../lib/kernels/linear.ts';
+import { toBf16 } from '../../lib/runtime/bf16.ts';
 import { native } from '../../lib/runtime/native.ts';
 import { tensor } from '../../lib/runtime/tensor.ts';
+import { wantCpu } from '../support/onCpu.ts';
 import { sameAsWidened } from '../support/sameAsWidened.ts';
 import { randoms, runKernel, shaped, testGradient, testKernel } from '../support/testKernel.ts';
 
@@ -98,6 +100,38 @@ sameAsWidened(
   { rounds: true },
 );
 sameAsWidened(linearBackwardInput, { odd: { dY: randoms(1, 19, 37), weight: randoms(2, 37, 45) } }, { rounds: true });
+
+describe('a packed weight', () => {
+  it.for(['f32', 'f64', 'bf16'] as const)('gives the bits of the weight, in %s', async (kind, { skip }) => {
+    wantCpu(skip, 'a GPU reads weights as they are');
+    for (const [M, N, K] of [
+      [1, 384, 128],
+      [0, 5, 4],
+      [3, 5, 0],
+      [2, 0, 3],
+      [7, 131, 397],
+      [20, 1200, 1030],
+      [241, 130, 277],
+      [300, 50, 33],
+    ] as const) {
+      const { x, weight, bias, residual } = full(M, N, K);
+      const reals = (values: Iterable<number>, ...shape: number[]) =>
+        tensor(kind === 'f64' ? Float64Array.from(values) : Float32Array.from(values), shape);
+      const w = kind === 'bf16' ? tensor(toBf16(Float32Array.from(weight)), [N, K]) : reals(weight, N, K);
+      const args = { x: reals(x, M, K), weight: w, bias: reals(bias, N), residual: reals(residual, M, N) };
+      const { packed } = packWeight({ weight: w });
+      expect(packed.shape).toEqual([N + 64, K]);
+      expect(await linear({ ...args, packed }).y.read()).toEqual(await linear(args).y.read());
+    }
+  });
+
+  it('of another size is refused', () => {
+    const [x, weight] = [tensor(new Float32Array(3), [1, 3]), tensor(new Float32Array(6), [2, 3])];
+    expect(() => linear({ x, weight, packed: tensor(new Float32Array(195), [65, 3]) })).toThrow(
+      'linear: packed must be {f32|f64}[N+64,K]? with M = 1, K = 3, N = 2; got [65, 3]',
+    );
+  });
+});
 
 it('a weight in bf16 wants reals in f32', () => {
   const weight = tensor(new Uint16Array(6), [2, 3]);

@@ -44,7 +44,7 @@ template <class E> G2_INLINE size_t elements_of(size_t depth) { return ceil_div(
 
 /**
  * What a micro-kernel fetches into the second-level cache on its way. Steps are bytes. By columns: a line of A and one of B for every
- * number along k, of the next chunk; by rows: rows of A that are read next, as deep as these.
+ * number along k, of the next chunk; by rows: rows of A that are read next, as deep as these, and for every element along k `b_lines` of B, one behind the other.
  */
 struct NextChunk {
   const char* a;
@@ -52,6 +52,7 @@ struct NextChunk {
   const char* b;
   size_t b_step;
   size_t a_bytes;  // of the numbers of an element of A
+  size_t b_lines;
 };
 
 /** Where a block of C goes and what is added to it. */
@@ -127,6 +128,8 @@ void micro_kernel(const E* a, size_t a_step, const E* b, size_t depth, NextChunk
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++) __builtin_prefetch(next.a + i * next.a_step + k * next.a_bytes, 0, 2);
       }
+      if (!ByColumn)
+        for (size_t l = 0; l < next.b_lines; l++, next.b += 64) __builtin_prefetch(next.b, 0, 2);
 #pragma GCC unroll 16
       for (int i = 0; i < R; i++) {
         const Vec<E> x = splat(a[ByColumn ? i : i * a_step]);

@@ -19,7 +19,7 @@ template <int R, class E, class T, class W, class A> void few_rows(const Gemm<T,
   Vec<T> acc[R][1] = {};
   {
     const simd::Denormals<E> denormals;
-    each_columns<E>(op.b.data + j * op.b_col + k0, op.b_col, least(chunk, op.k - k0), cols, [&](size_t k, const auto& x, size_t m) G2_INLINED {
+    each_columns<E>(op.b.data + j * op.b_col + k0, op.b_col, least(chunk, op.k - k0), cols, op.b.data + (j + L) * op.b_col + L * k0, [&](size_t k, const auto& x, size_t m) G2_INLINED {
       const E* at = a + k / deep<E>;
       const auto step = [&](size_t l) G2_INLINED {
 #pragma GCC unroll 8

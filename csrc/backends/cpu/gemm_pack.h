@@ -66,7 +66,7 @@ template <class E, class W> void pack_panel(const W* b, size_t row, size_t col, 
   }
   if (row == 1) {
     for (size_t j = 0; j < P; j += L)
-      each_columns<E>(b + j * col, col, depth, j < cols ? least(L, cols - j) : 0, [&](size_t k, const auto& x, size_t m) G2_INLINED {
+      each_columns<E>(b + j * col, col, depth, j < cols ? least(L, cols - j) : 0, static_cast<const W*>(nullptr), [&](size_t k, const auto& x, size_t m) G2_INLINED {
 #pragma GCC unroll 32
         for (size_t e = 0; e < x.count; e++) {
           if (e >= elements_of<E>(m)) break;
@@ -125,17 +125,8 @@ template <class E> struct PackedPanels {
   size_t panels;
 
   G2_INLINE const E* at(size_t k, size_t p, size_t depth, E*) const { return packed + panel_at<E>(panels, k, p, depth); }
-  /** Bytes of the next panel come nearer while this one is used, a share at each of `times`. */
-  struct Ahead {
-    const char* next;
-    size_t lines;
-    G2_INLINE void operator()() {
-      for (size_t l = 0; l < lines; l++, next += 64) __builtin_prefetch(next, 0, 2);
-    }
-  };
-  G2_INLINE Ahead ahead(size_t k, size_t p, size_t depth, size_t times) const {
-    return {reinterpret_cast<const char*>(at(k, p + 1, depth, nullptr)), elements_of<E>(depth) * kCols<E> * sizeof(E) / 64 / times + 1};
-  }
+  /** Where the next panel lies, which comes nearer while this one is used. */
+  G2_INLINE const char* next(size_t k, size_t p, size_t depth) const { return reinterpret_cast<const char*>(at(k, p + 1, depth, nullptr)); }
 };
 
 /** Panels that are packed when they are wanted: where all rows are one tile, nobody wants them twice. */
@@ -148,7 +139,7 @@ template <class E, class T, class W, class A> struct FreshPanels {
     pack_one(op, part, k, p, depth, to);
     return to;
   }
-  G2_INLINE auto ahead(size_t, size_t, size_t, size_t) const { return [] {}; }
+  G2_INLINE const char* next(size_t, size_t, size_t) const { return nullptr; }
 };
 
 }  // namespace

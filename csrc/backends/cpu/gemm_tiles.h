@@ -78,13 +78,17 @@ void compute_tile(const Gemm<T, W, A>& op, const Part& part, const Source& sourc
     for (size_t p = p0; p < p1; p++) {
       const size_t j = part.j0 + p * P;
       const E* b = source.at(k, p, depth, room);
-      auto ahead = source.ahead(k, p, depth, ceil_div(rows, kRows));
+      // the panel after this one, or the first of what comes then, is fetched by the first blocks: all of it, or a share of each of its rows
+      constexpr size_t kLines = (P * sizeof(E) + 63) / 64;
+      const size_t b_lines = ceil_div(kLines, least(kLines, ceil_div(rows, kRows))), fetched = elements_of<E>(depth) * b_lines * 64;
+      const char* ahead = ByColumn ? nullptr : source.next(k, p, depth);
+      const char* const ahead_end = ahead ? ahead + elements_of<E>(depth) * P * sizeof(E) : nullptr;
       for (size_t i = 0; i < rows; i += kRows) {
-        if (p + 1 < p1) ahead();
         const E* row = a + i * kStep;
         size_t step = ByColumn ? kRows : kRowStride<E>;
         if (i < direct) row = reinterpret_cast<const E*>(from + i * op.a_row), step = ByColumn ? op.a_col : op.a_row / deep<E>;
-        NextChunk next{reinterpret_cast<const char*>(row), 0, reinterpret_cast<const char*>(b), 0, sizeof(A) * deep<E>};
+        NextChunk next{reinterpret_cast<const char*>(row), 0, reinterpret_cast<const char*>(b), 0, sizeof(A) * deep<E>, 0};
+        if (ahead < ahead_end) next.b = ahead, next.b_lines = b_lines, ahead += fetched;
         const bool last = part.k0 + k + depth >= op.k;
         if (!ByColumn && op.a_col == 1 && p == p0) {
           const bool whole = i < direct && i + 2 * kRows <= direct;

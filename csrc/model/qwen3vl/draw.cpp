@@ -67,9 +67,11 @@ void Engine<T>::choose_whole(Stream& stream, const std::vector<Row>& rows, View<
 
 /** Lays the head out for SampleHead: slice by slice. */
 template <class T> void Engine<T>::pack_head(Stream& stream, T* packed) {
-  SampleHead<T> op{{}, matrix<const T>(w_.head.weight, c_.text.vocab, c_.text.hidden)};
-  op.pack_to = packed;
-  run(stream, op);
+  with_values(w_.head, [&]<class W>(const W* values) {
+    SampleHead<T, W> op{{}, matrix(values, c_.text.vocab, c_.text.hidden)};
+    op.pack_to = packed;
+    run(stream, op);
+  });
   w_.head.packed = packed;
 }
 
@@ -77,9 +79,11 @@ template <class T> void Engine<T>::pack_head(Stream& stream, T* packed) {
 template <class T> void Engine<T>::all_logits(Stream& stream, View<const T> hidden, T* logits) {
   const size_t h = c_.text.hidden, vocab = c_.text.vocab;
   if (!w_.head.packed) return linear(stream, hidden.dim[0], h, vocab, hidden.data, w_.head, logits);
-  SampleHead<T> op{hidden, matrix<const T>(w_.head.weight, vocab, h), w_.head.packed};
-  op.logits = logits;
-  run(stream, op);
+  with_values(w_.head, [&]<class W>(const W* values) {
+    SampleHead<T, W> op{hidden, matrix(values, vocab, h), w_.head.packed};
+    op.logits = logits;
+    run(stream, op);
+  });
 }
 
 /** Ids that may be chosen, as kernels take them; empty if all may. */

@@ -12,7 +12,7 @@ namespace g2rpo::qwen3vl {
 
 namespace {
 
-constexpr size_t kFewRows = 16;              // few rows read weights as they are
+constexpr size_t kFewRows = 4;               // few rows read weights as they are
 constexpr size_t kReserved = size_t{1} << 29;  // bytes of the cache that are asked for at once; what is not written takes no memory
 
 [[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", "generate: " + message); }
@@ -97,9 +97,9 @@ template <class T> void Engine<T>::pack_weights(Stream& stream) {
   for (const auto& g : groups_) open += g->open;
   if (stream.accelerator || packed_.taken() || std::min(open, o_.rollouts) <= kFewRows) return;
   auto all = matrices();
-  std::erase_if(all, [](const Matrix& m) { return m.weight->narrow; });  // read as they are
+  const auto size_of = [](const Matrix& m) { return (packed_size(m.in, m.out, *m.weight) + 15) / 16 * 16; };  // each on a new line of the cache
+  std::erase_if(all, [&](const Matrix& m) { return size_of(m) == 0; });
   if (all.empty()) return;
-  const auto size_of = [](const Matrix& m) { return (packed_weight_size(m.out, m.in) + 15) / 16 * 16; };  // each on a new line of the cache
   for (const auto& matrix : all) size += size_of(matrix);
   T* at = packed_.template take<T>(size);
   for (const auto& matrix : all) {

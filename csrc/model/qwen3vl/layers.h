@@ -84,28 +84,30 @@ template <class T>
 void linear(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Rows<const T>> x, const Parameter<T>& weight,
             std::type_identity_t<Rows<T>> y, const Parameter<T>* bias = nullptr, const T* residual = nullptr) {
   with_values(weight, [&]<class W>(const W* values) {
-    Linear<T, W> op{matrix(x.wide, rows, in), matrix(values, out, in), {}, {}, matrix(y.wide, rows, out)};
+    Linear<T, W> op{matrix(x.wide, rows, in), matrix(values, out, in), {}, {}, {}, matrix(y.wide, rows, out)};
     op.narrow_x = x.narrow, op.narrow_y = y.narrow;
     if (bias) op.bias = vector<const T>(bias->weight, out);
     if (residual) op.residual = matrix(residual, rows, out);
-    op.packed = weight.packed;
+    op.packed.data = weight.packed;
     run(stream, op);
   });
 }
 
-/**
- * Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. One of bf16 is
- * read as it is: that costs little and its memory is not taken twice.
- */
+/** Elements that a weight takes once it is packed; 0 where it is read as it is. */
+template <class T> size_t packed_size(size_t in, size_t out, const Parameter<T>& weight) {
+  if (!weight.narrow) return packed_weight_size(out, in);
+  return packs_bf16() ? packed_weight_size(out, (in + 1) / 2) : 0;
+}
+
+/** Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */
 template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, T* packed) {
-  if (weight.narrow) return;
-  Linear<T> op{{}, matrix<const T>(weight.weight, out, in), {}, {}, {}};
-  op.pack_to = packed;
-  run(stream, op);
+  with_values(weight, [&]<class W>(const W* values) {
+    run(stream, PackWeight<T, W>{matrix(values, out, in), {packed, packed_size(in, out, weight)}});
+  });
   weight.packed = packed;
 }
 template <class T> void pack(Stream& stream, size_t in, size_t out, Parameter<T>& weight, Scratch& scratch) {
-  if (!weight.narrow) pack(stream, in, out, weight, scratch.take<T>(packed_weight_size(out, in)));
+  if (const size_t size = packed_size(in, out, weight)) pack(stream, in, out, weight, scratch.take<T>(size));
 }
 
 /** Gradients of weight and bias where they are trained; dX (+)= dY·W if it is wanted. Of dY and x both are narrow or neither; dY may be there both ways. */

@@ -3,11 +3,17 @@
 
 namespace g2rpo {
 
+bool packs_bf16() { return rounding_pays(); }
+
+KERNEL_WEIGHT(cpu, PackWeight) {
+  const size_t n = op.weight.dim[0], k = op.weight.dim[1];
+  run<Gemm<T, W>>(stream, {.b = op.weight, .m = 0, .n = n, .k = k, .b_row = 1, .b_col = k, .pack_to = op.packed.data});
+}
+
 KERNEL_WEIGHT(cpu, Linear) {
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
   run<Gemm<T, W>>(stream, {.a = op.x, .b = op.weight, .c = op.y, .m = m, .n = n, .k = k, .a_row = k, .b_row = 1, .b_col = k,
-                        .c_row = n, .bias = op.bias.data, .residual = op.residual.data, .packed = op.packed,
-                        .pack_to = op.pack_to});
+                        .c_row = n, .bias = op.bias.data, .residual = op.residual.data, .packed = op.packed.data});
 }
 
 KERNEL_WEIGHT(cpu, LinearBackwardInput) {

@@ -34,7 +34,7 @@ template <class T, class W, class A> void multiply(Stream& stream, const LinearB
 }  // namespace
 
 KERNEL_WEIGHT(cuda, Linear) {
-  if (op.pack_to) return fail(stream, "INTERNAL", "linear: weights are not packed for a GPU");
+  if (op.packed) return fail(stream, "INVALID_ARGUMENT", "linear: packed is for the CPU; a GPU reads weights as they are");
   if constexpr (sizeof(W) == 2)
     if (op.narrow_x) return multiply(stream, op, op.narrow_x);
   multiply(stream, op, op.x.data);

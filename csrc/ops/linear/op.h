@@ -3,35 +3,47 @@
 
 namespace g2rpo {
 
+/** Elements that a packed weight [N, K] takes at most, whatever the instruction set. */
+constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
+
+/** Whether weights of bf16 gain by being packed on this machine: as pairs they are half as many elements. */
+bool packs_bf16();
+
+/** W as products of this instruction set read it. */
+template <class T, class W = T> struct PackWeight {
+  using Real = T;
+  using Weight = W;
+  static constexpr auto kName = "pack_weight";
+  static constexpr auto kSignature = "weight {f32|f64|bf16}[N,K] -> packed {f32|f64}[N+64,K]";
+  View<const W> weight;
+  View<T> packed;
+  G2_INLINE static PackWeight read(KernelArgs a) { return {a.next(), a.next()}; }
+};
+
 /** y = x·Wᵀ + bias + residual; y may be the residual itself. */
 template <class T, class W = T> struct Linear {
   using Real = T;
   using Weight = W;
   static constexpr auto kName = "linear";
   static constexpr auto kSignature =
-      "x {f32|f64}[M,K], weight {f32|f64|bf16}[N,K], bias {f32|f64}[N]?, residual {f32|f64}[M,N]? -> y "
-      "{f32|f64}[M,N]";
+      "x {f32|f64}[M,K], weight {f32|f64|bf16}[N,K], packed {f32|f64}[N+64,K]?, bias {f32|f64}[N]?, residual "
+      "{f32|f64}[M,N]? -> y {f32|f64}[M,N]";
   View<const T> x;
   View<const W> weight;
+  /** the weight as PackWeight has left it; it is then not looked at */
+  View<const T> packed;
   View<const T> bias;
   View<const T> residual;
   View<T> y;
   // For calls from C++:
-  /** the weight as an earlier call left it in its `pack_to`; so many rows need not pack it anew */
-  const T* packed = nullptr;
   /** x in bf16, in its place: on a GPU whose weight is bf16 */
   const bf16* narrow_x = nullptr;
   /** y in bf16, in its place: there too, without bias and residual */
   bf16* narrow_y = nullptr;
-  /** nothing but the weight is looked at: it is laid out here; holds packed_weight_size(N, K) elements */
-  T* pack_to = nullptr;
   G2_INLINE static Linear read(KernelArgs a) {
-    return {a.next(), a.next(), a.next(), a.next(), a.next()};
+    return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }
 };
-
-/** Elements that a packed weight [N, K] takes at most, whatever the instruction set. */
-constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
 
 /** dX = dY·W, or dX += dY·W. */
 template <class T, class W = T> struct LinearBackwardInput {

@@ -165,18 +165,19 @@ KERNEL_REAL(cpu, Sample) {
 
 KERNEL_WEIGHT(cpu, SampleHead) {
   const size_t vocabulary = op.weight.dim[0], width = op.weight.dim[1], slices = slices_of(vocabulary);
+  const size_t room = kSlice * (__is_same(W, bf16) && rounding_pays() ? (width + 1) / 2 : width);  // elements of a slice that is packed
   // the product of some hidden states, from `state` on, and a slice
   const auto product = [&](size_t slice, size_t state, size_t count) {
     const size_t at = slice * kSlice * width, n = least(kSlice, vocabulary - slice * kSlice);
     Gemm<T, W> gemm{.a = {op.hidden.data + state * width, count * width}, .b = {op.weight.data + at, n * width}, .m = count, .n = n, .k = width,
                     .a_row = width, .b_row = 1, .b_col = width, .c_row = kSlice};
-    if (op.packed) gemm.packed = op.packed + at;
+    if (op.packed) gemm.packed = op.packed + slice * room;
     return gemm;
   };
   if (op.pack_to || op.logits)
     return parallel_for(stream, slices, [&](size_t slice) {
       auto gemm = product(slice, 0, op.pack_to ? 0 : op.hidden.dim[0]);
-      if (op.pack_to) gemm.pack_to = op.pack_to + slice * kSlice * width;
+      if (op.pack_to) gemm.pack_to = op.pack_to + slice * room;
       else gemm.c.data = op.logits + slice * kSlice, gemm.c_row = vocabulary;
       multiply(stream, gemm);
     });

@@ -162,10 +162,10 @@ function rowWeights({ text: t }: ModelConfig): number {
   return t.layers * t.hidden * (2 * query + 2 * key + 3 * width + routed);
 }
 
-/** Bytes of the language model's weights laid out once more for decoding. */
-export function packedBytes({ text: t }: ModelConfig): number {
+/** Bytes of the language model's weights laid out once more for decoding; `pairs` of bf16 numbers are elements of f32. */
+export function packedBytes({ text: t }: ModelConfig, pairs = false): number {
   const [query, key] = [t.heads * t.headDim, t.kvHeads * t.headDim];
-  const packed = (out: number, from: number) => (out + 64) * from;
+  const packed = (out: number, from: number) => (out + 64) * (pairs ? Math.ceil(from / 2) : from);
   const attention = packed(query, t.hidden) + 2 * packed(key, t.hidden) + packed(t.hidden, query);
   const layer = attention + (t.moe ? 0 : 2 * packed(t.mlp, t.hidden) + packed(t.hidden, t.mlp)); // experts are read as they are
   return F32 * (t.layers * layer + packed(t.vocab, t.hidden));
