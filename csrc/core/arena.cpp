@@ -140,6 +140,7 @@ void close_scratch(ScratchArena* arena) { delete arena; }
 void* scratch_take(ScratchArena& t, size_t bytes) {
   bytes = (bytes + 63) / 64 * 64;
   if (t.counts) claim_memory(bytes);
+  size_t size = std::max(bytes, kBlock);
   for (; t.current < t.blocks.size(); t.current++) {
     auto& b = t.blocks[t.current];
     const size_t used = t.top - b.start;
@@ -147,10 +148,22 @@ void* scratch_take(ScratchArena& t, size_t bytes) {
       t.top += bytes;
       return b.data + used;
     }
-    if (t.current + 1 == t.blocks.size()) break;
-    t.blocks[t.current + 1].start = t.top;
+    const size_t next = t.current + 1;
+    if (next == t.blocks.size()) break;
+    if (t.blocks[next].size >= bytes) {
+      t.blocks[next].start = t.top;
+      continue;
+    }
+    // those behind it are free and too small, and would be passed over: one takes the place of all
+    size_t free = 0;
+    for (size_t i = next; i < t.blocks.size(); i++) {
+      free += t.blocks[i].size;
+      t.close(t.blocks[i]);
+    }
+    t.blocks.resize(next);
+    size = std::max(size, free);
+    break;
   }
-  const size_t size = std::max(bytes, kBlock);
   try {
     t.blocks.push_back(t.open(size));
   } catch (...) {

@@ -28,6 +28,9 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   template <class T> G2_INLINE T* take(size_t count) { return static_cast<T*>(scratch_take(arena_, count * sizeof(T))); }
+  /** What is taken from here on, by this scope and by scopes that have ended, may be given back before the scope ends. */
+  size_t mark() const { return scratch_mark(arena_); }
+  void give_back(size_t mark) { scratch_release(arena_, mark); }
 
  private:
   G2_INLINE explicit Scratch(ScratchArena& arena) : arena_(arena), mark_(scratch_mark(arena)) {}

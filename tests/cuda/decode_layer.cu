@@ -67,7 +67,7 @@ struct Layer {
                          View<float>(at(rstd), rows)});
     };
     const auto linear = [&](float* from, size_t in, Array<bf16>& weight, size_t out, float* to, const float* residual) {
-      Linear<float, bf16> op{View<const float>(from, n, in), View<const bf16>(at(weight), out, in), {}, {}, View<float>(to, n, out)};
+      Linear<float, bf16> op{View<const float>(from, n, in), View<const bf16>(at(weight), out, in), {}, {}, {}, View<float>(to, n, out)};
       if (residual) op.residual = View<const float>(residual, n, out);
       run(op);
     };

@@ -26,7 +26,7 @@ template <class T, class W = T> void linear(Harness& h, const std::string& how =
     using Weight = LinearBackwardWeight<T>;
     const auto forward = [&](bool with_bias, Array<T>* onto) -> std::function<Forward(Side)> {
       return [&, with_bias, onto](Side s) {
-        Forward op{x.view(s, m, k), weight.view(s, n, k), {}, {}, y.view(s, m, n)};
+        Forward op{x.view(s, m, k), weight.view(s, n, k), {}, {}, {}, y.view(s, m, n)};
         if (with_bias) op.bias = bias.view(s);
         if (onto) op.residual = onto->view(s, m, n);
         return op;

@@ -221,11 +221,10 @@ describe('what fails', () => {
     close(trainee);
   });
 
-  it('for want of memory, wherever it is short, leaves a policy as it was or one that nobody can use', async ({
+  it('for want of memory, wherever it is short, leaves a policy as it was: less and less is held once a part is finished', async ({
     skip,
   }) => {
     wantCpu(skip, 'tests/runtime/deviceFaults.test.ts refuses allocations of a device');
-    const outcomes = new Set<boolean>();
     const probe = await open();
     await update(probe.policy, probe.optimizer, 'nano', 'full');
     const { bytes } = memoryUse();
@@ -240,14 +239,11 @@ describe('what fails', () => {
       limitMemory(memoryUse().bytes + share * (peak - bytes));
       const error = await rejectionOf(update(trainee.policy, trainee.optimizer, 'nano', 'full'));
       expect(error.code).toBe('OUT_OF_MEMORY');
-      const begun = error.message.includes('in the middle of an update');
+      expect(error.message).not.toContain('in the middle of an update');
       limitMemory(Infinity);
-      if (begun) expect(await rejectionOf(valuesOf(trainee))).toMatchObject({ message: error.message });
-      else expect(await valuesOf(trainee)).toEqual(before);
-      outcomes.add(begun);
+      expect(await valuesOf(trainee)).toEqual(before);
       close(trainee);
     }
-    expect(outcomes).toEqual(new Set([false, true]));
   });
 
   it('an update where gradients are kept, or none where they are not', async () => {

@@ -69,13 +69,15 @@ template <class F> void in_row_blocks(Stream& stream, size_t rows, size_t block,
   else if (rows > 0) parallel_for(stream, (rows + block - 1) / block, [&](size_t b) { f(b * block, std::min(block, rows - b * block)); });
 }
 
-/** Rows as others read them and, if so it is to be, rounded for products. */
-template <class T> Rows<T> both_ways(Stream& stream, T* x, size_t count, bool narrow, Scratch& scratch) {
-  Rows<T> rows{x};
-  if (!narrow) return rows;
-  rows.narrow = scratch.take<bf16>(count);
-  const RawView from{x, count}, to{rows.narrow, count};
+/** Rounds what others read as it is for products, where rows are there both ways. */
+template <class T> void round_rows(Stream& stream, const Rows<T>& rows, size_t count) {
+  if (!rows.narrow) return;
+  const RawView from{rows.wide, count}, to{rows.narrow, count};
   run(stream, RoundBf16{{&from, 1}, {&to, 1}});
+}
+template <class T> Rows<T> both_ways(Stream& stream, T* x, size_t count, bool narrow, Scratch& scratch) {
+  const auto rows = Rows<T>::both(x, count, narrow, scratch);
+  round_rows(stream, rows, count);
   return rows;
 }
 

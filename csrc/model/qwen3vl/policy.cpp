@@ -59,13 +59,14 @@ template <class T> void Policy<T>::check(const Batch<T>& b) const {
 }
 
 template <class T>
-T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch) {
-  VisualFeatures<T> features;
-  if (!batch.vision.shown.empty()) {
-    vision_.forward(stream, batch.vision, w_.vision_trained ? keep : Keep::nothing, scratch);
-    features = {batch.vision.tokens(c_.vision), vision_.levels};
-  }
-  return text_.forward(stream, batch.text, features, keep, scratch);
+VisualFeatures<T> Policy<T>::visual_features(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch) {
+  if (batch.vision.shown.empty()) return {};
+  vision_.forward(stream, batch.vision, keep, scratch);
+  return {batch.vision.tokens(c_.vision), vision_.levels};
+}
+
+template <class T> T* Policy<T>::hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch) {
+  return text_.forward(stream, batch.text, visual_features(stream, batch, Keep::nothing, scratch), Keep::nothing, scratch);
 }
 
 template <class T>
@@ -82,7 +83,7 @@ template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& 
   check(batch);
   Scratch scratch(stream);
   const size_t n = batch.target_ids.size(), h = c_.text.hidden;
-  const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), batch.target_rows, scratch);
+  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), batch.target_rows, scratch);
   T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *log_sum_exp = scratch.take<T>(n);
   with_values(w_.head, [&]<class W>(const W* head) {
     run(stream, Head<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
@@ -92,62 +93,74 @@ template <class T> Scores<T> Policy<T>::forward(Stream& stream, const Batch<T>& 
 }
 
 template <class T>
+void Policy<T>::head_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, const T* hidden, T* dX,
+                              const Results& results, GradientSink<T>* sink) {
+  const size_t n = batch.target_ids.size(), h = c_.text.hidden;
+  const LentGradients<T> own(stream, c_.tied ? nullptr : sink, w_.head);
+  const LentGradients<T> of_norm(stream, sink, w_.final_norm);
+  Scratch scratch(stream);
+  const auto g = gather(stream, hidden, batch.text.rows(), batch.target_rows, scratch);
+  T* d_normed = scratch.take<T>(n * h);
+  const auto on_stream = [&](const std::vector<T>& values) { return on_device(stream, values, scratch); };
+  with_values(w_.head, [&]<class W>(const W* head) {
+    run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
+                                     on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
+                                     on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
+                                     on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
+                                     static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
+                                     loss.tau_negative, static_cast<int32_t>(loss.kl), vector(results.log_probs, n), vector(results.entropy, n),
+                                     vector(results.loss, n), vector(results.clipped, n), matrix(d_normed, n, h)});
+  });
+  rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
+  own.finish();
+  of_norm.finish();
+  if (!dX) return;
+  clear(stream, dX, batch.text.rows() * h);
+  run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), on_device(stream, batch.target_rows, scratch), matrix(dX, batch.text.rows(), h)});
+}
+
+/**
+ * Memory is taken in the order in which it is needed last: gradients that pass from part to part lie before what the forward pass keeps, so that
+ * what is kept of a layer can be given back when its backward pass is over.
+ */
+template <class T>
 Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep,
                                       GradientSink<T>* sink) {
   check(batch);
   Scratch scratch(stream);
-  const size_t n = batch.target_ids.size(), h = c_.text.hidden;
+  const size_t n = batch.target_ids.size();
   std::vector<const std::vector<T>*> lists{&loss.advantages, &loss.weights, &loss.log_prob_slopes, &loss.entropy_slopes};
   if (!loss.old_log_probs.empty()) lists.push_back(&loss.old_log_probs);
   if (loss.kl != KlKind::none) lists.insert(lists.end(), {&loss.ref_log_probs, &loss.kl_weights});
   for (const auto* v : lists)
     if (v->size() != n) refuse("every list of the loss must hold one entry per target");
-  const auto g = gather(stream, hidden_rows(stream, batch, keep, scratch), batch.text.rows(), batch.target_rows, scratch);
-  T *log_probs = scratch.take<T>(n), *entropy = scratch.take<T>(n), *losses = scratch.take<T>(n), *d_normed = scratch.take<T>(n * h);
-  int32_t* clipped = scratch.take<int32_t>(n);
+  const Results results{scratch.take<T>(n), scratch.take<T>(n), scratch.take<T>(n), scratch.take<int32_t>(n)};
   const bool visual = !batch.vision.shown.empty() && w_.vision_trained;
   VisualFeatures<T> d_features;
+  T* d_patches = nullptr;
   if (visual) {
     d_features.count = batch.vision.tokens(c_.vision);
     for (size_t k = 0; k <= c_.vision.taps.size(); k++) {
-      d_features.levels.push_back(scratch.take<T>(d_features.count * h));
-      clear(stream, d_features.levels.back(), d_features.count * h);
+      d_features.levels.push_back(scratch.take<T>(d_features.count * c_.text.hidden));
+      clear(stream, d_features.levels.back(), d_features.count * c_.text.hidden);
     }
+    d_patches = scratch.take<T>(batch.vision.patches() * c_.vision.hidden);
   }
+  const auto features = visual_features(stream, batch, w_.vision_trained ? keep : Keep::nothing, scratch);
   {
     // a tied embedding is finished when the language model is, its head comes first
     const LentGradients<T> tied(stream, c_.tied ? sink : nullptr, w_.embedding);
     if (c_.tied) w_.head.gradient = w_.embedding.gradient;
-    {
-      const LentGradients<T> own(stream, c_.tied ? nullptr : sink, w_.head);
-      const LentGradients<T> of_norm(stream, sink, w_.final_norm);
-      Scratch inner(stream);
-      const auto on_stream = [&](const std::vector<T>& values) { return on_device(stream, values, inner); };
-      with_values(w_.head, [&]<class W>(const W* head) {
-        run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, inner),
-                                         on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
-                                         on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
-                                         on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
-                                         static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
-                                         loss.tau_negative, static_cast<int32_t>(loss.kl), vector(log_probs, n), vector(entropy, n),
-                                         vector(losses, n), vector(clipped, n), matrix(d_normed, n, h)});
-      });
-      rms_norm_backward<T>(stream, n, h, d_normed, g.rows, w_.final_norm, g.rstd, nullptr, d_normed);
-      own.finish();
-      of_norm.finish();
-    }
-    if (w_.below_head_trained()) {
-      Scratch inner(stream);
-      T* dX = inner.take<T>(batch.text.rows() * h);
-      clear(stream, dX, batch.text.rows() * h);
-      run(stream, GatherRowsBackward<T>{matrix<const T>(d_normed, n, h), on_device(stream, batch.target_rows, inner), matrix(dX, batch.text.rows(), h)});
-      text_.backward(stream, batch.text, d_features, dX, w_, sink);
-    }
+    Scratch inner(stream);
+    const Rows<T> dX = w_.below_head_trained() ? text_.take_gradient(stream, batch.text.rows(), inner) : Rows<T>();
+    const T* hidden = text_.forward(stream, batch.text, features, keep, inner);
+    head_backward(stream, batch, loss, temperature, hidden, dX.wide, results, sink);
+    if (dX.wide) text_.backward(stream, batch.text, d_features, dX, w_, sink, inner);
     tied.finish();
   }
   if (c_.tied) w_.head.gradient = w_.embedding.gradient;
-  if (visual) vision_.backward(stream, batch.vision, d_features.levels, w_, sink);
-  return {on_host(stream, log_probs, n), on_host(stream, entropy, n), on_host(stream, losses, n), on_host(stream, clipped, n)};
+  if (visual) vision_.backward(stream, batch.vision, d_features.levels, d_patches, w_, sink, scratch);
+  return {on_host(stream, results.log_probs, n), on_host(stream, results.entropy, n), on_host(stream, results.loss, n), on_host(stream, results.clipped, n)};
 }
 
 template <class T>
@@ -155,7 +168,7 @@ std::vector<T> Policy<T>::logits(Stream& stream, const Batch<T>& batch, const st
   check(batch);
   for (size_t i = 0; i < rows.size(); i++) want_in("rows", i, rows[i], static_cast<int32_t>(batch.text.rows()));
   Scratch scratch(stream);
-  const auto g = gather(stream, hidden_rows(stream, batch, Keep::nothing, scratch), batch.text.rows(), rows, scratch);
+  const auto g = gather(stream, hidden_rows(stream, batch, scratch), batch.text.rows(), rows, scratch);
   T* out = scratch.take<T>(rows.size() * c_.text.vocab);
   linear(stream, rows.size(), c_.text.hidden, c_.text.vocab, g.normed, w_.head, out);
   return on_host(stream, out, rows.size() * c_.text.vocab);

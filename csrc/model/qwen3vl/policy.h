@@ -55,13 +55,23 @@ template <class T> class Policy {
   const Weights<T>& weights() const { return w_; }
 
  private:
-  /** Hidden rows before the final norm. */
-  T* hidden_rows(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch);
+  /** Those of the pictures, if there are any. */
+  VisualFeatures<T> visual_features(Stream& stream, const Batch<T>& batch, Keep keep, Scratch& scratch);
+  /** Hidden rows before the final norm, of a pass that keeps nothing. */
+  T* hidden_rows(Stream& stream, const Batch<T>& batch, Scratch& scratch);
   /** Final-normed hidden states of the target rows. */
   struct Gathered {
     T *rows, *normed, *rstd;
   };
   Gathered gather(Stream& stream, const T* hidden, size_t rows, const std::vector<int32_t>& targets, Scratch& scratch);
+  /** What the head says of every target, on the stream's device. */
+  struct Results {
+    T *log_probs, *entropy, *loss;
+    int32_t* clipped;
+  };
+  /** Loss and gradients of the head and of the final norm; dX becomes that of the hidden rows, unless it is null. */
+  void head_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, const T* hidden, T* dX, const Results& results,
+                     GradientSink<T>* sink);
 
   Config c_;
   Weights<T> w_;

@@ -29,6 +29,9 @@ template <class T> struct Rows {
     return narrow ? Rows{nullptr, scratch.take<bf16>(count)} : Rows{scratch.take<T>(count)};
   }
 
+  /** As they are at `there` and, if so it is to be, rounded beside it. */
+  static Rows both(T* there, size_t count, bool narrow, Scratch& scratch) { return {there, narrow ? scratch.take<bf16>(count) : nullptr}; }
+
   /** For a gradient that follows from the one at `there`: in its place, unless in bf16, which has memory of its own. */
   static Rows beside(T* there, size_t count, bool narrow, Scratch& scratch) { return narrow ? take(count, true, scratch) : Rows{there}; }
 };

@@ -158,7 +158,7 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   for (size_t l = 0; l < t.layers; l++) {
     const auto& w = w_.layers[l];
     State s = shared;
-    s.x = x;
+    s.mark = scratch.mark(), s.x = x;
     if (keep >= Keep::products) take_products(n, s, scratch, past, narrow_);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch, past);
     if (past) cached->load(stream, l, s.k_roped - past * ks, s.v - past * ks);
@@ -174,68 +174,78 @@ T* TextModel<T>::forward(Stream& stream, const TextInput& input, const VisualFea
   return x;
 }
 
+template <class T> Rows<T> TextModel<T>::take_gradient(Stream& stream, size_t rows, Scratch& scratch) const {
+  const size_t size = rows * c_.text.hidden;
+  return Rows<T>::both(scratch.take<T>(size), size, stream.accelerator && w_.narrow, scratch);
+}
+
 template <class T>
-void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* g, Weights<T>& weights,
-                            GradientSink<T>* sink) {
+void TextModel<T>::layer_backward(Stream& stream, size_t n, const TextLayer<T>& w, const State& s, const Rows<T>& dX) {
   const auto& t = c_.text;
-  const size_t n = input.rows(), h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
+  const size_t h = t.hidden, qs = t.query_size(), ks = t.key_size(), d = t.head_dim;
   Scratch scratch(stream);
   T* d_normed = scratch.take<T>(n * h);
-  const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
-  T* d_q = scratch.take<T>(n * qs);
-  T* d_k = scratch.take<T>(n * ks);
-  T* d_v = scratch.take<T>(n * ks);
-  const auto d_q_product = Rows<T>::beside(d_q, n * qs, narrow_, scratch), d_k_product = Rows<T>::beside(d_k, n * ks, narrow_, scratch);
-  const Rows<T> handed = both_ways(stream, g, n * h, narrow_, scratch);
-  const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
-
-  for (size_t l = t.layers; l-- > w_.lowest_layer;) {
-    const LentGradients<T> gradients(stream, sink, weights.layers[l]);
-    const auto& w = weights.layers[l];
-    const auto& s = layers_[l];
-    if (keep_ < Keep::everything) layer_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
-    if (visual && l + 1 < d_features.levels.size())
-      run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
-                                  matrix(d_features.levels[l + 1], d_features.count, h)});
-    if (t.moe.experts) {
-      moe_backward<T>(stream, t, w.moe, n, g, s.normed2.wide, s.moe, d_normed);
-    } else {
-      const auto d_activated = s.activated, d_gate = s.activated, d_up = s.up;  // in the place of what nobody reads any more
-      linear_backward<T>(stream, n, t.mlp, h, handed, s.activated, w.down, nullptr, d_activated);
-      run(stream, SwiGluBackward<T>{matrix<const T>(d_activated.wide, n, t.mlp), matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp),
-                                    matrix(d_gate.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_activated.narrow, s.gate.narrow, s.up.narrow,
-                                    d_gate.narrow, d_up.narrow});
-      linear_backward<T>(stream, n, h, t.mlp, d_gate, s.normed2, w.gate, nullptr, d_normed);
-      linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, d_normed, true);
-    }
-    rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, g, handed);
-
-    Scratch inner(stream);
-    linear_backward<T>(stream, n, qs, h, handed, s.attended, w.o, nullptr, d_attended);
-    AttentionBackward<T> attention{cube<const T>(d_attended.wide, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
-                                   cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
-                                   cube<const T>(s.attended.wide, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
-                                   in_.segment_starts, in_.segment_prefix, true,
-                                   1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
-                                   cube(d_v, n, t.kv_heads, d)};
-    attention.in_bf16 = w.q.narrow != nullptr;
-    attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
-    run(stream, attention);
-    norm_heads_backward(stream, n, t.heads, d_q, s.q, w.q_norm, s.q_rstd, d_q_product);
-    norm_heads_backward(stream, n, t.kv_heads, d_k, s.k, w.k_norm, s.k_rstd, d_k_product);
-    linear_backward<T>(stream, n, h, qs, d_q_product, s.normed1, w.q, nullptr, d_normed);
-    linear_backward<T>(stream, n, h, ks, d_k_product, s.normed1, w.k, nullptr, d_normed, true);
-    linear_backward<T>(stream, n, h, ks, both_ways(stream, d_v, n * ks, narrow_, inner), s.normed1, w.v, nullptr, d_normed, true);
-    rms_norm_backward<T>(stream, n, h, d_normed, s.x, w.input_norm, s.rstd1, g, handed);
-    gradients.finish();
+  if (keep_ < Keep::everything) layer_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
+  if (t.moe.experts) {
+    moe_backward<T>(stream, t, w.moe, n, dX.wide, s.normed2.wide, s.moe, d_normed);
+  } else {
+    const auto d_activated = s.activated, d_gate = s.activated, d_up = s.up;  // in the place of what nobody reads any more
+    linear_backward<T>(stream, n, t.mlp, h, dX, s.activated, w.down, nullptr, d_activated);
+    run(stream, SwiGluBackward<T>{matrix<const T>(d_activated.wide, n, t.mlp), matrix<const T>(s.gate.wide, n, t.mlp), matrix<const T>(s.up.wide, n, t.mlp),
+                                  matrix(d_gate.wide, n, t.mlp), matrix(d_up.wide, n, t.mlp), d_activated.narrow, s.gate.narrow, s.up.narrow,
+                                  d_gate.narrow, d_up.narrow});
+    linear_backward<T>(stream, n, h, t.mlp, d_gate, s.normed2, w.gate, nullptr, d_normed);
+    linear_backward<T>(stream, n, h, t.mlp, d_up, s.normed2, w.up, nullptr, d_normed, true);
   }
-  if (visual)
-    run(stream, VisualGather<T>{matrix<const T>(g, n, h), in_.visual_rows, in_.visual_source,
-                                matrix(d_features.levels[0], d_features.count, h)});
+  rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, dX.wide, dX);
+
+  const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
+  T *d_q = scratch.take<T>(n * qs), *d_k = scratch.take<T>(n * ks), *d_v = scratch.take<T>(n * ks);
+  const auto d_q_product = Rows<T>::beside(d_q, n * qs, narrow_, scratch), d_k_product = Rows<T>::beside(d_k, n * ks, narrow_, scratch);
+  linear_backward<T>(stream, n, qs, h, dX, s.attended, w.o, nullptr, d_attended);
+  AttentionBackward<T> attention{cube<const T>(d_attended.wide, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
+                                 cube<const T>(s.k_roped, n, t.kv_heads, d), cube<const T>(s.v, n, t.kv_heads, d),
+                                 cube<const T>(s.attended.wide, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
+                                 in_.segment_starts, in_.segment_prefix, true,
+                                 1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
+                                 cube(d_v, n, t.kv_heads, d)};
+  attention.in_bf16 = w.q.narrow != nullptr;
+  attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
+  run(stream, attention);
+  norm_heads_backward(stream, n, t.heads, d_q, s.q, w.q_norm, s.q_rstd, d_q_product);
+  norm_heads_backward(stream, n, t.kv_heads, d_k, s.k, w.k_norm, s.k_rstd, d_k_product);
+  linear_backward<T>(stream, n, h, qs, d_q_product, s.normed1, w.q, nullptr, d_normed);
+  linear_backward<T>(stream, n, h, ks, d_k_product, s.normed1, w.k, nullptr, d_normed, true);
+  linear_backward<T>(stream, n, h, ks, both_ways(stream, d_v, n * ks, narrow_, scratch), s.normed1, w.v, nullptr, d_normed, true);
+  rms_norm_backward<T>(stream, n, h, d_normed, s.x, w.input_norm, s.rstd1, dX.wide, dX);
+}
+
+template <class T>
+void TextModel<T>::backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, const Rows<T>& dX, Weights<T>& weights,
+                            GradientSink<T>* sink, Scratch& scratch) {
+  const auto& t = c_.text;
+  const size_t n = input.rows(), h = t.hidden;
+  const auto d_hidden = matrix<const T>(dX.wide, n, h);
+  const bool visual = !input.visual_rows.empty() && !d_features.levels.empty();
+  const auto gather = [&](size_t level) {
+    if (!visual || level >= d_features.levels.size()) return;
+    run(stream, VisualGather<T>{d_hidden, in_.visual_rows, in_.visual_source, matrix(d_features.levels[level], d_features.count, h)});
+  };
+  round_rows(stream, dX, n * h);
+  for (size_t l = t.layers; l-- > w_.lowest_layer;) {
+    {
+      const LentGradients<T> gradients(stream, sink, weights.layers[l]);
+      gather(l + 1);
+      layer_backward(stream, n, weights.layers[l], layers_[l], dX);
+      gradients.finish();
+    }
+    scratch.give_back(layers_[l].mark);
+  }
+  gather(0);
   if (!weights.embedding.trained()) return;
   const bool tied = weights.embedding.gradient;  // lent before, if at all: the head has added to it
   const LentGradients<T> own(stream, tied ? nullptr : sink, weights.embedding);
-  run(stream, EmbeddingBackward<T>{in_.ids, matrix<const T>(g, n, h), matrix(weights.embedding.gradient, t.vocab, h)});
+  run(stream, EmbeddingBackward<T>{in_.ids, d_hidden, matrix(weights.embedding.gradient, t.vocab, h)});
   own.finish();
 }
 

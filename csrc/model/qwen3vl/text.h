@@ -30,6 +30,7 @@ template <class T> struct VisualFeatures {
 };
 
 template <class T> struct TextLayerState {
+  size_t mark;  // behind x; what is kept of this layer and of those above it comes then
   T* x;
   // results of matrix products and of attention
   T *q, *k, *v, *log_sum_exp, *middle;
@@ -51,12 +52,15 @@ template <class T> class TextModel {
    */
   T* forward(Stream& stream, const TextInput& input, const VisualFeatures<T>& features, Keep keep, Scratch& scratch,
              const CachedRows<T>* cached = nullptr);
+  /** Room for the gradient of the hidden rows, which is there before `forward` is. */
+  Rows<T> take_gradient(Stream& stream, size_t rows, Scratch& scratch) const;
   /**
    * Adds to the parameters' gradients; dX is the gradient of the hidden rows and is overwritten. d_features are added to,
    * one per level, if there are visual rows; none are given where nothing of the tower is trained. Ends at the lowest layer
-   * of which something is. `w` are the weights of this model; gradients go to the sink, layer by layer, unless it is null.
+   * of which something is. `w` are the weights of this model; gradients go to the sink, layer by layer, unless it is null. What `forward` has kept of
+   * a layer is given back to `scratch`, which it was taken from, as soon as nobody reads it any more.
    */
-  void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, T* dX, Weights<T>& w, GradientSink<T>* sink);
+  void backward(Stream& stream, const TextInput& input, const VisualFeatures<T>& d_features, const Rows<T>& dX, Weights<T>& w, GradientSink<T>* sink, Scratch& scratch);
 
   /** Cosines and sines of interleaved M-RoPE for positions [3, rows]. */
   void rope_table(Stream& stream, const std::vector<int32_t>& positions, T* cosine, T* sine) const;
@@ -72,6 +76,8 @@ template <class T> class TextModel {
   void norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const;
   /** A layer, its last product only if there is an `out` for it. Without `products` these are there already, and only what follows from them is computed. */
   void layer_forward(Stream& stream, size_t rows, const TextLayer<T>& weights, const State& s, bool products, T* out, size_t past = 0);
+  /** Adds to the gradients of a layer; dX is the gradient of its output and becomes that of its input. */
+  void layer_backward(Stream& stream, size_t rows, const TextLayer<T>& weights, const State& s, const Rows<T>& dX);
 
   const Config& c_;
   const Weights<T>& w_;

@@ -1,6 +1,7 @@
 #include "vision.h"
 
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "../../ops/attention/op.h"
@@ -159,11 +160,15 @@ template <class T> void VisionTower<T>::write_rows(Stream& stream, const VisionI
   }
 }
 
-template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch) {
+template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& features) {
   const auto& v = c_.vision;
   const size_t n = input.patches(), h = v.hidden, tokens = input.tokens(v), d = v.head_dim();
   keep_ = keep;
   narrow_ = stream.accelerator && w_.narrow;
+  levels.clear();
+  for (size_t k = 0; k <= v.taps.size(); k++) levels.push_back(features.take<T>(tokens * c_.text.hidden));
+  std::optional<Scratch> passing;  // of what nobody reads when the features are there
+  Scratch& scratch = keep == Keep::nothing ? passing.emplace(stream) : features;
 
   segment_starts_ = {0};  // each temporal patch of each grid is a segment of its own
   for (size_t g = 0; g < input.grids.size(); g += 3)
@@ -203,11 +208,10 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
 
   blocks_.clear();
   taps_.assign(v.taps.size(), {});
-  levels.assign(1 + v.taps.size(), nullptr);
   for (size_t b = 0; b < v.depth; b++) {
     const auto& w = w_.blocks[b];
     State s = shared;
-    s.x = x;
+    s.mark = scratch.mark(), s.x = x;
     if (keep >= Keep::products) take_products(n, s, scratch);
     if (keep >= Keep::everything) take_rowwise(n, s, scratch);
     if (other) std::swap(x, other);
@@ -216,11 +220,9 @@ template <class T> void VisionTower<T>::forward(Stream& stream, const VisionInpu
     blocks_.push_back(s);
     for (size_t k = 0; k < v.taps.size(); k++) {
       if (static_cast<size_t>(v.taps[k]) != b) continue;
-      levels[1 + k] = scratch.take<T>(tokens * c_.text.hidden);
       merge(stream, n, w_.deepstack[k], true, x, levels[1 + k], taps_[k], scratch);
     }
   }
-  levels[0] = scratch.take<T>(tokens * c_.text.hidden);
   merge(stream, n, w_.merger, false, x, levels[0], merger_, scratch);
 }
 
@@ -266,17 +268,15 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
 }
 
 template <class T>
-void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, Weights<T>& weights,
-                              GradientSink<T>* sink) {
+void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, T* dX, Weights<T>& weights,
+                              GradientSink<T>* sink, Scratch& scratch) {
   const auto& v = c_.vision;
   const size_t n = input.patches(), h = v.hidden;
-  Scratch scratch(stream);
-  T* g = scratch.take<T>(n * h);
-  clear(stream, g, n * h);
+  clear(stream, dX, n * h);
   {
     const LentGradients<T> gradients(stream, sink, weights.merger);
     Scratch inner(stream);
-    merge_backward(stream, n, weights.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? g : nullptr, inner);
+    merge_backward(stream, n, weights.merger, false, d_features[0], merger_, w_.lowest_block < v.depth ? dX : nullptr, inner);
     gradients.finish();
   }
   for (size_t b = v.depth; b-- > 0;) {
@@ -284,23 +284,25 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
       if (static_cast<size_t>(v.taps[k]) != b) continue;
       const LentGradients<T> gradients(stream, sink, weights.deepstack[k]);
       Scratch inner(stream);
-      merge_backward(stream, n, weights.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? g : nullptr, inner);
+      merge_backward(stream, n, weights.deepstack[k], true, d_features[1 + k], taps_[k], b >= w_.lowest_block ? dX : nullptr, inner);
       gradients.finish();
     }
-    if (b < w_.lowest_block) continue;
-    const LentGradients<T> gradients(stream, sink, weights.blocks[b]);
-    block_backward(stream, n, weights.blocks[b], blocks_[b], g);
-    gradients.finish();
+    if (b >= w_.lowest_block) {
+      const LentGradients<T> gradients(stream, sink, weights.blocks[b]);
+      block_backward(stream, n, weights.blocks[b], blocks_[b], dX);
+      gradients.finish();
+    }
+    scratch.give_back(blocks_[b].mark);
   }
   if (w_.lowest_block > 0) return;
   const LentGradients<T> gradients(stream, sink, weights.positions, weights.patch);
   if (weights.positions.gradient)
-    run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(g, n, h),
+    run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(dX, n, h),
                                              matrix(weights.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
   Scratch inner(stream);
   T* rows = inner.take<T>(n * v.patch_size());
   write_rows(stream, input, rows);
-  linear_backward<T>(stream, n, v.patch_size(), h, g, rows, weights.patch.weight, &weights.patch.bias, nullptr);
+  linear_backward<T>(stream, n, v.patch_size(), h, dX, rows, weights.patch.weight, &weights.patch.bias, nullptr);
   gradients.finish();
 }
 

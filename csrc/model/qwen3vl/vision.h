@@ -34,6 +34,7 @@ template <class T> struct VisionInput {
 
 /** What the backward needs of a block; pointers into the scratch of the caller. */
 template <class T> struct VisionBlockState {
+  size_t mark;  // behind x; what is kept of this block and of all that follows it comes then
   T* x;
   // results of matrix products and of attention
   T *qkv, *log_sum_exp, *middle, *hidden;
@@ -53,13 +54,14 @@ template <class T> class VisionTower {
  public:
   VisionTower(const Config& config, const Weights<T>& weights) : c_(config), w_(weights) {}
 
-  /** Runs the tower; the state and the features live in `scratch`. */
+  /** Runs the tower; the features live in `scratch`, and what is kept for the backward pass. */
   void forward(Stream& stream, const VisionInput<T>& input, Keep keep, Scratch& scratch);
   /**
-   * Adds to the parameters' gradients, down to the lowest block that is trained. d_features are of `levels`. `w` are the weights of this tower; gradients
-   * go to the sink, part by part, unless it is null.
+   * Adds to the parameters' gradients, down to the lowest block that is trained. d_features are of `levels`; dX [patches, hidden] has room for a gradient, and
+   * has been taken before `forward` was called. `w` are the weights of this tower; gradients go to the sink, part by part, unless it is null. What has been kept of a block is given
+   * back to `scratch`, which it was taken from, as soon as nobody reads it any more.
    */
-  void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, Weights<T>& w, GradientSink<T>* sink);
+  void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, T* dX, Weights<T>& w, GradientSink<T>* sink, Scratch& scratch);
 
   std::vector<T*> levels;  // [tokens, text hidden] each: the merged features, then those of every tap
 

@@ -56,14 +56,19 @@ function visionBlock({ vision: v }: ModelConfig, narrow: boolean) {
     input: F32 * v.hidden,
     products: F32 * (4 * v.hidden + v.heads + v.mlp) + half * v.hidden,
     rowwise: F32 * 4 + half * (2 * v.hidden + v.mlp),
-    backward: F32 * (5 * v.hidden + (narrow ? v.mlp : 0)) + beside * (v.mlp + 5 * v.hidden),
+    backward: F32 * (4 * v.hidden + (narrow ? v.mlp : 0)) + beside * (v.mlp + 5 * v.hidden),
   };
 }
 
-/** Bytes for each patch that mergers keep and hand on: the merged features and one level for every tap. */
-function mergers({ text, vision: v }: ModelConfig, narrow: boolean): number {
-  const group = v.merge ** 2;
-  return (v.taps.length + 1) * (F32 * (v.hidden + text.hidden / group + 2) + (narrow ? BF16 : F32) * 2 * v.hidden);
+/** The same of the mergers, which follow the last block and every tap, for each patch; and what they hand on: merged features and a level for every tap. */
+function mergers({ text, vision: v }: ModelConfig, narrow: boolean) {
+  const count = v.taps.length + 1;
+  const half = narrow ? BF16 : F32;
+  return {
+    kept: count * (F32 * (v.hidden + 2) + half * 2 * v.hidden),
+    levels: (count * F32 * text.hidden) / v.merge ** 2,
+    backward: F32 * 2 * v.hidden + (narrow ? BF16 * (v.hidden + text.hidden / v.merge ** 2) : 0),
+  };
 }
 
 type Kept = Pick<ReturnType<typeof textLayer>, 'input' | 'products' | 'rowwise'>;
@@ -83,7 +88,10 @@ function held(layers: number, { input, products, rowwise }: Kept, keep: Keep): n
 /** `nothing` is a forward pass alone; the others are what a backward pass computes again. */
 export type Keep = 'nothing' | Recompute;
 
-/** Bytes of activations that a pass holds at its peak: in f32, or `narrow` (a GPU's, where all matrices are bf16 and none is adapted). */
+/**
+ * Bytes of activations that a pass holds at its peak: in f32, or `narrow` (a GPU's, where all matrices are bf16 and none is adapted). A part's
+ * are given back once nobody reads them any more: the tower's in a forward pass alone, those of each layer in a backward pass (csrc/model/qwen3vl/policy.cpp).
+ */
 export function activationBytes(
   config: ModelConfig,
   size: Omit<PassSize, 'keys' | 'patchKeys'>,
@@ -91,25 +99,25 @@ export function activationBytes(
   narrow = false,
 ): number {
   const { text, vision } = config;
-  const [layer, block] = [textLayer(config, narrow), visionBlock(config, narrow)];
+  const { rows, patches, targets } = size;
+  const [layer, block, merging] = [textLayer(config, narrow), visionBlock(config, narrow), mergers(config, narrow)];
   const backward = keep !== 'nothing';
-  const perRow = held(text.layers, layer, keep) + F32 * (text.headDim + (backward ? text.hidden : 0));
-  const rows = F32 * patchSize(config); // of pixels
-  const perPatch =
-    Math.max(held(vision.depth, block, keep), F32 * vision.hidden + rows) + // they are there at its beginning
-    mergers(config, narrow) * (backward ? 2 : 1) +
-    (F32 * vision.hidden) / vision.heads +
-    2 * pixelBytes(config, 1); // once as they are read and once as they are handed over
-  const perTarget = F32 * (2 * text.hidden + 8 + (backward ? text.hidden : 0));
-  // the head, the language model and the tower come one after the other in a backward pass, and give their room back
-  const passing = backward
-    ? Math.max(
-        layer.backward * size.rows,
-        Math.max(block.backward, rows) * size.patches,
-        F32 * heldByHead(text.vocab, text.hidden, size.targets),
-      )
-    : 0;
-  return perRow * size.rows + perPatch * size.patches + perTarget * size.targets + passing;
+  const angles = (F32 * vision.hidden) / vision.heads;
+  const entering = block.input + angles + F32 * patchSize(config); // pixels become rows
+  const tower = held(vision.depth, block, keep) + angles + merging.kept;
+  const language = (held(text.layers, layer, keep) + F32 * (text.headDim + (backward ? text.hidden : 0))) * rows;
+  const head = F32 * (2 * text.hidden + 4 + (backward ? text.hidden : 0)) * targets;
+  // from the beginning to the end: results, pictures as they are read and once more as they are handed over, features and gradients of these and of patches
+  const throughout =
+    F32 * 4 * targets +
+    (2 * pixelBytes(config, 1) + merging.levels + (backward ? merging.levels + F32 * vision.hidden : 0)) * patches;
+  if (!backward) return throughout + Math.max(Math.max(tower, entering) * patches, language + head);
+  const backwardOfText = Math.max(layer.backward * rows, head + F32 * heldByHead(text.vocab, text.hidden, targets));
+  const backwardOfTower = Math.max(block.backward, merging.backward) * patches;
+  return (
+    throughout +
+    Math.max(tower * patches + language + backwardOfText, tower * patches + backwardOfTower, entering * patches)
+  );
 }
 
 /** Numbers that the head holds at a time in training: logits, and gradients of hidden states that are added up apart. kBlock, kNear and kStretches of csrc/ops/head. */
