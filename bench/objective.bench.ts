@@ -66,7 +66,7 @@ async function besideTorch({ groups, size, tasks }: Record<'groups' | 'size' | '
     groups: labels((group) => group),
     tasks: labels((group) => group % tasks),
   };
-  const CALLS = 100;
+  const [WARM, CALLS] = [3000, 100]; // JavaScript is compiled while it runs: the first hundreds of calls take up to twice as long
   const ours = async (): Promise<Seconds> => {
     const begin = now();
     for (let i = 0; i < CALLS; i++) await advantages('g2rpo', batch);
@@ -75,6 +75,7 @@ async function besideTorch({ groups, size, tasks }: Record<'groups' | 'size' | '
   const peers = (await kernelPeers('g2rpo_advantages', { groups, size, tasks })).map(({ name, seconds }) => {
     return [name, async (): Promise<Seconds> => [await seconds(10), 0]] as const;
   });
-  const title = `g2rpo advantages of ${groups} × ${size} rewards in ${tasks} tasks; one thread, CPU time, medians`;
+  for (let i = 0; i < WARM; i++) await advantages('g2rpo', batch);
+  const title = `g2rpo advantages of ${groups} × ${size} rewards in ${tasks} tasks, after ${WARM} calls; one thread, CPU time, medians`;
   await inTurns(title, { ours, ...Object.fromEntries(peers) }, { threads: 1 });
 }

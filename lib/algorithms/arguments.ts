@@ -16,7 +16,7 @@ export type Labels = ArrayLike<number | string>;
 export function doubles(name: string, argument: string, values: unknown): Float64Array {
   wantList(name, argument, values);
   if (values instanceof Float64Array || values instanceof Float32Array || values instanceof Int32Array)
-    return Float64Array.from(values);
+    return new Float64Array(values);
   return Float64Array.from(values, (value, b) =>
     typeof value === 'number' ? value : refuse(name, `${argument}[${b}]`, 'must be a number', describe(value), b),
   );

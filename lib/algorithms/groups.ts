@@ -2,32 +2,30 @@ import { segmentStatistics } from '../kernels/segmentStatistics.ts';
 import { G2rpoError } from '../runtime/errors.ts';
 import type { RewardedBatch } from './algorithm.ts';
 import { checkNumbers, checkTokenStarts, refuse, wantLength } from './arguments.ts';
-import { segments, type Segments } from './segments.ts';
+import { segments, Segments } from './segments.ts';
 
 /** Sets of rollouts with the mean and the population variance of a number in each. */
-export interface Moments extends Segments {
+export class Moments extends Segments {
   /** [S] */
-  mean: Float64Array;
+  readonly mean: Float64Array;
   /** [S] */
-  variance: Float64Array;
+  readonly variance: Float64Array;
+
+  constructor(by: Segments, { mean, variance }: { mean: Float64Array; variance: Float64Array }) {
+    super(by);
+    this.mean = mean;
+    this.variance = variance;
+  }
   /** How many rollouts a set has. */
-  size(segment: number): number;
+  size(segment: number): number {
+    return this.starts[segment + 1]! - this.starts[segment]!;
+  }
 }
 
 export async function momentsOf(by: Segments, values: Float64Array): Promise<Moments> {
-  const { mean, variance } = await segmentStatistics.compute({ values: by.sort(values), segmentStarts: by.starts });
-  if (variance.some((v) => v === Infinity)) throw tooFarApart();
-  const { starts, first, runs, sort, restore } = by;
-  return {
-    ...{ starts, first, runs, sort, restore, mean, variance },
-    get order() {
-      return by.order;
-    },
-    get segmentOf() {
-      return by.segmentOf;
-    },
-    size: (s) => starts[s + 1]! - starts[s]!,
-  };
+  const found = await segmentStatistics.compute({ values: by.sort(values), segmentStarts: by.starts });
+  if (found.variance.some((v) => v === Infinity)) throw tooFarApart();
+  return new Moments(by, found);
 }
 
 /** Finite numbers whose variance is none that a double could hold. */

@@ -27,9 +27,10 @@ export async function advantages(
   groups: Segments,
   { mode, tieTolerance }: { mode: AdvantageMode; tieTolerance: number },
 ): Promise<Float64Array> {
-  if (mode === 'task') return gaussian(rewards, segments(taskIds));
+  const tasks = () => segments(taskIds, groups.runs);
+  if (mode === 'task') return gaussian(rewards, tasks());
   const perGroup = await gaussian(rewards, groups);
-  return mode === 'group' ? perGroup : gaussian(perGroup, segments(taskIds), { tieTolerance, into: perGroup });
+  return mode === 'group' ? perGroup : gaussian(perGroup, tasks(), { tieTolerance, into: perGroup });
 }
 
 /** Every value's place in its segment on the quantiles of N(0, 1). @param into  may be the values */
