@@ -121,6 +121,8 @@ describe('a packed weight', () => {
       const args = { x: reals(x, M, K), weight: w, bias: reals(bias, N), residual: reals(residual, M, N) };
       const { packed } = packWeight({ weight: w });
       expect(packed.shape).toEqual([N + 64, K]);
+      // twice the same, whatever was in its memory before
+      expect(await packed.read()).toEqual(await packWeight({ weight: w }).packed.read());
       expect(await linear({ ...args, packed }).y.read()).toEqual(await linear(args).y.read());
     }
   });

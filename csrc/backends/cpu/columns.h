@@ -85,7 +85,6 @@ template <class E, class W> struct Columns {
     else return e % 2 ? second_of_pairs((Words)x[e / 2]) : first_of_pairs((Words)x[e / 2]);
   }
 
-
  private:
   static G2_INLINE Vec<T> whole(const W* p) {
     if constexpr (__is_same(W, bf16) && deep<E> == 1) return (Vec<T>)load_words(p);

@@ -7,6 +7,9 @@ bool packs_bf16() { return rounding_pays(); }
 
 KERNEL_WEIGHT(cpu, PackWeight) {
   const size_t n = op.weight.dim[0], k = op.weight.dim[1];
+  // how much is written depends on the instruction set: what may be left over is zeros
+  const size_t least = n * (__is_same(W, bf16) && packs_bf16() ? (k + 1) / 2 : k);
+  if (op.packed.size > least) __builtin_memset(op.packed.data + least, 0, (op.packed.size - least) * sizeof(T));
   run<Gemm<T, W>>(stream, {.b = op.weight, .m = 0, .n = n, .k = k, .b_row = 1, .b_col = k, .pack_to = op.packed.data});
 }
 
