@@ -123,7 +123,7 @@ function load<P extends Prompt>(
   }
   if (options.onBadRow !== 'skip' && dataset.skipped.length > 0) refuseRows(dataset.skipped, codes);
   if (dataset.prompts.length === 0) {
-    const reasons = dataset.skipped.slice(0, 3).map(({ reason }) => `\n  ${reason}`);
+    const reasons = shownReasons(dataset.skipped).map((reason) => `\n  ${reason}`);
     const skipped = reasons.length > 0 ? `; ${dataset.skipped.length} were skipped:${reasons.join('')}` : '';
     throw new G2rpoError('NO_PROMPTS', `${names.join(', ')}: a dataset needs at least one row; got none${skipped}`, {
       skipped: dataset.skipped,
@@ -132,9 +132,13 @@ function load<P extends Prompt>(
   return dataset;
 }
 
-function refuseRows(rows: SkippedRow[], codes: Set<ErrorCode>): never {
+function shownReasons(rows: SkippedRow[]): string[] {
   const shown = rows.slice(0, SHOWN_PROBLEMS).map(({ reason }) => reason);
-  if (rows.length > shown.length) shown.push(`… and ${rows.length - shown.length} more`);
+  return rows.length > shown.length ? [...shown, `… and ${rows.length - shown.length} more`] : shown;
+}
+
+function refuseRows(rows: SkippedRow[], codes: Set<ErrorCode>): never {
+  const shown = shownReasons(rows);
   const [code = 'INVALID_DATA', ...others] = codes;
   throw new G2rpoError(others.length > 0 ? 'INVALID_DATA' : code, shown.join('\n'), { rows });
 }

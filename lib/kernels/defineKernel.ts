@@ -1,4 +1,4 @@
-import { G2rpoError, nearestName, wantList } from '../runtime/errors.ts';
+import { describe, G2rpoError, nearestName, wantList } from '../runtime/errors.ts';
 import { callNative, fromNative, native } from '../runtime/native.ts';
 import {
   ARRAYS,
@@ -277,6 +277,8 @@ function bind(plan: Plan, args: Record<string, unknown>): Bound {
     checkContract(name, signature);
     checked.add(signature);
   }
+  if (typeof (args as unknown) !== 'object' || (args as unknown) === null)
+    throw new G2rpoError('INVALID_ARGUMENT', `${name}: wants its arguments by name; got ${describe(args)}`);
   for (const key of Object.keys(args))
     if (args[key] !== undefined && !plan.names.has(key)) {
       const nearest = nearestName(key, [...plan.names]);
@@ -316,7 +318,7 @@ function bind(plan: Plan, args: Record<string, unknown>): Bound {
     if (!isTensor && !ArrayBuffer.isView(given))
       throw new G2rpoError(
         'INVALID_ARGUMENT',
-        `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${typeof given}`,
+        `${name}: ${specText(key, spec)} must be a Tensor or a typed array; got ${describe(given)}`,
       );
     const dtype = isTensor ? given.dtype : dtypeOf(given);
     if (!isTensor) wantList(name, key, given);

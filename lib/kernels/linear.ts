@@ -9,7 +9,7 @@ const work = ({ M, N, K }: Record<string, number>) => ({
 /**
  * A weight as products of this processor's instruction set read it, for calls of `linear` in which it does not change: they need not lay it out
  * anew. What `packed` holds depends on that instruction set; it is neither to be kept nor sent anywhere. Of bf16 it may be numbers widened or
- * pairs of them. On the CPU alone: a GPU reads weights as they are.
+ * pairs of them. A weight that has changed is packed anew: nobody else would know. On the CPU alone: a GPU reads weights as they are.
  */
 export const packWeight = defineKernel({
   name: 'pack_weight',
@@ -28,6 +28,8 @@ export const packWeight = defineKernel({
  *
  * W is kept as checkpoints keep it: one row per output. Of bf16 it gives the bits that its widened values give, but on a GPU and
  * on a CPU that multiplies bf16 by bf16 (avx512bf16): these round x too.
+ *
+ * @throws INVALID_ARGUMENT  packed was not made by `packWeight`, or of a weight of another type
  */
 export const linear = defineKernel({
   name: 'linear',

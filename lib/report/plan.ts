@@ -7,7 +7,8 @@ export interface ShownPlan {
   holdings: readonly { name: string; bytes: number; onHost?: boolean; uncounted?: boolean }[];
   phases: readonly { name: string; of: string; bytes: number; seconds: number | undefined }[];
   peakBytes: number;
-  limit: { bytes: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
+  limit:
+    { bytes: number; stays: number; short: readonly { phase: string; bytes: number; halved: boolean }[] } | undefined;
   flopsPerSecond: number;
   updatesPerBatch: number;
   notes: readonly string[];
@@ -49,12 +50,20 @@ export function formatPlan(plan: ShownPlan): string {
 }
 
 /** What a limit of memory means for the run. */
-function limited({ bytes, short }: NonNullable<ShownPlan['limit']>): string[] {
+function limited({ bytes, stays, short }: NonNullable<ShownPlan['limit']>): string[] {
+  if (stays > bytes)
+    return [
+      `what stays takes ${size(stays)} of the engine's memory, more than the limit of ${size(bytes)} (train.memoryLimitMb): no run can begin; ` +
+        'policy.weights bf16, train.optimizer adamw8bit, train.trained or train.lora take less',
+    ];
   if (short.length === 0) return [`the limit of ${size(bytes)} (train.memoryLimitMb) is enough`];
   return short.map(
     ({ phase, bytes: wanted, halved }) =>
       `${phase}: the engine wants ${size(wanted)}, more than the limit of ${size(bytes)} (train.memoryLimitMb): ` +
-      (halved ? 'micro-batches will be halved until they fit' : 'the run will end there; take fewer prompts at a time'),
+      (halved
+        ? 'micro-batches will be halved until they fit'
+        : `the run ${wanted > 1.1 * bytes ? 'will' : 'may'} end there; fewer prompts at a time (rollout.batchPrompts, eval.batchPrompts), ` +
+          'a smaller rollout.n or rollout.maxTokens take less'),
   );
 }
 

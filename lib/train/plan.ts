@@ -61,7 +61,7 @@ export interface RunPlan {
   /** bytes of the process at the highest point of the run */
   peakBytes: number;
   /** what the engine may take, if that is limited, and the phases for which it is not enough */
-  limit: { bytes: number; short: { phase: string; bytes: number; halved: boolean }[] } | undefined;
+  limit: { bytes: number; stays: number; short: { phase: string; bytes: number; halved: boolean }[] } | undefined;
   /** floating-point operations per second that a product of the policy's shape reached just now */
   flopsPerSecond: number;
   updatesPerBatch: number;
@@ -141,6 +141,7 @@ export async function planRun(config: TrainConfig): Promise<RunPlan> {
         ? undefined
         : {
             bytes: limit,
+            stays: engine,
             short: phases.flatMap(({ name, bytes, halved }) => engine + bytes > limit ? [{ phase: name, bytes: engine + bytes, halved }] : []), // prettier-ignore
           },
     flopsPerSecond,

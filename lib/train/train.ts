@@ -84,7 +84,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
   };
   const { trainee, ...reference } = await load().catch(async (error: unknown) => {
     await rewards.close();
-    throw error;
+    throw withRemedy(error, config.train);
   });
   const { policy, optimizer } = trainee;
   const run: Run = {
@@ -143,6 +143,7 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
     let saved = state ? run.counters.step : -1;
     const { steps, saveEverySteps } = config.train;
     const { everySteps } = config.eval;
+    let learning = false; // from a batch that has been sampled
     const goOn = async () => {
       if (due && !signal?.aborted) {
         await validateNow();
@@ -150,8 +151,9 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         if (state && run.counters.step === steps) await save().catch(noteForgotten(reporter));
       }
       while (run.counters.step < steps && !signal?.aborted) {
-        const from = run.counters.step;
+        const { step: from, batch } = run.counters;
         await rolloutStep(run).catch((error: unknown) => {
+          learning = run.counters.batch > batch;
           throw diverged(error, run.counters.step);
         });
         const step = run.counters.step;
@@ -165,7 +167,13 @@ export async function train(config: TrainConfig, reporter: Reporter, signal?: Ab
         }
       }
     };
-    await goOn().catch(unlessStopped(signal));
+    await goOn()
+      .catch(unlessStopped(signal))
+      .catch(async (error: unknown) => {
+        // between batches, as when no prompts are left, what was learned is kept: the run would begin there again
+        if (!learning && saved < run.counters.step && run.counters.step > 0) await save().catch(noteLost(reporter));
+        throw error;
+      });
     const stopped = run.counters.step < steps || due;
     if (stopped && saved !== run.counters.step) await save();
     return {
@@ -192,6 +200,10 @@ export const rewindTo = (reporter: Reporter, step: number, due: boolean) =>
 export const unlessStopped = (signal: AbortSignal | undefined) => (error: unknown) => {
   if (!signal?.aborted || !(error instanceof G2rpoError) || error.code !== 'ABORTED') throw error;
 };
+
+/** A checkpoint that could not be written when a run failed. */
+const noteLost = (reporter: Reporter) => (error: unknown) =>
+  reporter.note(`${(error as Error).message}; what was learned since the last checkpoint is lost`);
 
 /** A checkpoint that is not needed to go on. */
 export const noteForgotten = (reporter: Reporter) => (error: unknown) =>

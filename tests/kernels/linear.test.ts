@@ -127,6 +127,26 @@ describe('a packed weight', () => {
     }
   });
 
+  it('that is none, or one of another type, is refused', async ({ skip }) => {
+    wantCpu(skip, 'a GPU reads weights as they are');
+    const reals = new Float32Array(6).fill(0.5);
+    const [x, wide, narrow] = [
+      tensor(new Float32Array(3), [1, 3]),
+      tensor(reals, [2, 3]),
+      tensor(toBf16(reals), [2, 3]),
+    ];
+    const zeros = tensor(new Float32Array(66 * 3), [66, 3]);
+    for (const [weight, packed] of [
+      [wide, packWeight({ weight: narrow }).packed],
+      [narrow, packWeight({ weight: wide }).packed],
+      [wide, zeros],
+    ] as const)
+      await expect(linear({ x, weight, packed }).y.read()).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringMatching(/^linear: packed must be what pack_weight has made of a weight/) as string,
+      });
+  });
+
   it('of another size is refused', () => {
     const [x, weight] = [tensor(new Float32Array(3), [1, 3]), tensor(new Float32Array(6), [2, 3])];
     expect(() => linear({ x, weight, packed: tensor(new Float32Array(195), [65, 3]) })).toThrow(

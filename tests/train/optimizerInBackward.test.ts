@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { packPrompts } from '../../lib/model/qwen3vl/policyBatch.ts';
 import { Policy, type PolicyOptions, type Recompute } from '../../lib/model/qwen3vl/policy.ts';
 import { parameterCount, tensorNames } from '../../lib/model/qwen3vl/tensorNames.ts';
+import { packageRoot } from '../../lib/runtime/native.ts';
 import type { Tensor } from '../../lib/runtime/tensor.ts';
 import { limitMemory, memoryUse } from '../../lib/runtime/memory.ts';
+import { likelihood } from '../../lib/train/likelihood.ts';
 import { gradientsAtOnce } from '../../lib/train/trainedSize.ts';
 import { createOptimizer, type Optimizer, type OptimizerConfig } from '../../lib/train/optimizer.ts';
+import { shippedPrompts } from '../support/askedPrompts.ts';
 import { mixedBatch, wavyLoss } from '../support/mixedBatch.ts';
 import { onCpu, wantCpu } from '../support/onCpu.ts';
 import { writeGoldenCheckpoint, writeNanoMoe } from '../support/syntheticCheckpoint.ts';
@@ -148,6 +153,31 @@ describe('memory', () => {
     expect(saved).toBeGreaterThan(all - 1.1 * largest);
     expect(saved).toBeLessThanOrEqual(all);
   });
+});
+
+it('of a batch without pictures moves the tower too, by what it remembers and by decay', async () => {
+  const after: string[] = [];
+  for (const inBackward of [false, true]) {
+    const policy = await Policy.load(join(packageRoot, 'assets', 'quickstart', 'policy'), {
+      keepGradients: !inBackward,
+    });
+    const settings = { ...base, weightDecay: 0.01, optimizerInBackward: inBackward };
+    const optimizer = createOptimizer(policy.trained, settings);
+    const prompts = await shippedPrompts(policy);
+    for (const which of ['shown', 'short'] as const) {
+      const targets = { targetRows: Int32Array.of(3, 4), targetIds: Int32Array.of(7, 8) };
+      const batch = { ...packPrompts([prompts[which]], policy.config.vision.merge), ...targets };
+      expect(batch.images).toHaveLength(which === 'shown' ? 1 : 0);
+      if (!inBackward) policy.zeroGradients();
+      const made = optimizer.inBackward(1e-3);
+      const { squaredNorm } = await policy.forwardBackward(batch, likelihood(2), { update: made });
+      await optimizer.step(1e-3, squaredNorm);
+    }
+    after.push(await bitsOf([...policy.trained.map(({ weight }) => weight), ...optimizer.state.map((s) => s.tensor)]));
+    optimizer.dispose();
+    policy.dispose();
+  }
+  expect(after[1]).toBe(after[0]);
 });
 
 describe('what fails', () => {

@@ -180,7 +180,11 @@ train: { steps: 4, updatePrompts: 12 }
   it.each([
     [100_000, /^the limit of 100.0 GB \(train.memoryLimitMb\) is enough$/m],
     [50, /^updates: the engine wants \d+ MB, more than the limit of 50 MB .*: micro-batches will be halved/m],
-    [50, /^rollouts: the engine wants \d+ MB, .*: the run will end there; take fewer prompts at a time$/m],
+    [
+      50,
+      /^rollouts: the engine wants \d+ MB, .*: the run will end there; fewer prompts at a time \(rollout.batchPrompts, /m,
+    ],
+    [5, /^what stays takes \d+ MB .*, more than the limit of 5 MB \(train.memoryLimitMb\): no run can begin; /m],
   ])('says what a limit of %d MB means', async (limit, said) => {
     const { stdout } = await g2rpo(['plan', file(), `train.memoryLimitMb=${limit}`]);
     expect(stdout).toMatch(said);

@@ -1,4 +1,13 @@
-import { appendFileSync, cpSync, existsSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { writeSmallPolicy } from '../../lib/data/gallery/index.ts';
 import { loadTrainConfig } from '../../lib/train/config.ts';
@@ -33,6 +42,24 @@ describe('training', () => {
     expect(second).toMatchObject({ step: 10, stopped: false, policyDir: at('moved', 'policy') });
     expect(second.before?.step).toBe(0);
     expect(outcomeOf('moved')).toEqual(outcomeOf('straight'));
+  });
+
+  it('that has no prompts left keeps what it has learned', async () => {
+    // rewards differ while the first two batches are answered, and never again
+    const code = 'let n = 0;\nexport default ({ response }) => (n++ < 12 ? (response.length % 7) / 7 : 1);\n';
+    writeFileSync(at('fading.mjs'), code);
+    const config = {
+      ...configOf('out-of-prompts', { saveEverySteps: 100 }),
+      rewards: { file: at('fading.mjs'), concurrency: 1 },
+    };
+    config.rollout = { ...config.rollout, filter: { low: 0.01, high: 0.99 }, maxTries: 2 } as never;
+    const began = loadTrainConfig({ ...config, eval: { before: false, everySteps: 0 } });
+    const error = await rejectionOf(reported('out-of-prompts', (reporter) => train(began, reporter)));
+    expect(error).toMatchObject({ code: 'NO_PROMPTS' });
+    const rows = readFileSync(at('out-of-prompts', 'metrics.jsonl'), 'utf8').trim().split('\n');
+    const { step: last } = JSON.parse(rows.at(-1)!) as { step: number };
+    expect(last).toBeGreaterThan(0);
+    expect(readdirSync(at('out-of-prompts', 'checkpoints'))).toEqual([`step-${String(last).padStart(6, '0')}`]);
   });
 
   it.each([0, 1])(

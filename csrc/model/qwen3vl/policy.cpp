@@ -160,6 +160,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   }
   if (c_.tied) w_.head.gradient = w_.embedding.gradient;
   if (visual) vision_.backward(stream, batch.vision, d_features.levels, d_patches, w_, sink, scratch);
+  else if (sink && w_.vision_trained) vision_.hand_zeros(stream, w_, sink);
   return {on_host(stream, results.log_probs, n), on_host(stream, results.entropy, n), on_host(stream, results.loss, n), on_host(stream, results.clipped, n)};
 }
 

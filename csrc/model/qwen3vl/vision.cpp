@@ -306,6 +306,14 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   gradients.finish();
 }
 
+template <class T> void VisionTower<T>::hand_zeros(Stream& stream, Weights<T>& weights, GradientSink<T>* sink) const {
+  const auto hand = [&](auto&... parts) { LentGradients<T>(stream, sink, parts...).finish(); };
+  hand(weights.merger);
+  for (auto& merger : weights.deepstack) hand(merger);
+  for (auto& block : weights.blocks) hand(block);
+  hand(weights.positions, weights.patch);
+}
+
 template class VisionTower<float>;
 template class VisionTower<double>;
 

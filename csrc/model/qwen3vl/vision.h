@@ -63,6 +63,9 @@ template <class T> class VisionTower {
    */
   void backward(Stream& stream, const VisionInput<T>& input, const std::vector<T*>& d_features, T* dX, Weights<T>& w, GradientSink<T>* sink, Scratch& scratch);
 
+  /** The backward pass of a batch without pictures: the sink is handed gradients that are zeros, as they are where gradients are kept. */
+  void hand_zeros(Stream& stream, Weights<T>& w, GradientSink<T>* sink) const;
+
   std::vector<T*> levels;  // [tokens, text hidden] each: the merged features, then those of every tap
 
  private:

@@ -3,6 +3,17 @@
 
 namespace g2rpo {
 
+namespace {
+
+template <class T> auto* mark_of(const View<T>& packed) { return packed.data + packed.size - 1; }
+
+/** What somebody gave was made by PackWeight of a weight of this type; calls from C++ give no size, and know. */
+template <class T, class W> bool is_packed(const View<const T>& packed) {
+  return packed.size == 0 || __builtin_memcmp(mark_of(packed), &kPackedMark<T, W>, sizeof kPackedMark<T, W>) == 0;
+}
+
+}  // namespace
+
 bool packs_bf16() { return rounding_pays(); }
 
 KERNEL_WEIGHT(cpu, PackWeight) {
@@ -10,10 +21,14 @@ KERNEL_WEIGHT(cpu, PackWeight) {
   // how much is written depends on the instruction set: what may be left over is zeros
   const size_t least = n * (__is_same(W, bf16) && packs_bf16() ? (k + 1) / 2 : k);
   if (op.packed.size > least) __builtin_memset(op.packed.data + least, 0, (op.packed.size - least) * sizeof(T));
+  if (op.packed.size > 0) __builtin_memcpy(mark_of(op.packed), &kPackedMark<T, W>, sizeof kPackedMark<T, W>);
   run<Gemm<T, W>>(stream, {.b = op.weight, .m = 0, .n = n, .k = k, .b_row = 1, .b_col = k, .pack_to = op.packed.data});
 }
 
 KERNEL_WEIGHT(cpu, Linear) {
+  if (!is_packed<T, W>(op.packed))
+    return fail(stream, "INVALID_ARGUMENT", __is_same(W, bf16) ? "linear: packed must be what pack_weight has made of a weight in bf16; got something else"
+                                                               : "linear: packed must be what pack_weight has made of a weight of the same type; got something else");
   const size_t m = op.x.dim[0], n = op.weight.dim[0], k = op.weight.dim[1];
   run<Gemm<T, W>>(stream, {.a = op.x, .b = op.weight, .c = op.y, .m = m, .n = n, .k = k, .a_row = k, .b_row = 1, .b_col = k,
                         .c_row = n, .bias = op.bias.data, .residual = op.residual.data, .packed = op.packed.data});

@@ -6,6 +6,12 @@ namespace g2rpo {
 /** Elements that a packed weight [N, K] takes at most, whatever the instruction set. */
 constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
 
+/**
+ * What stands in the last four bytes of a packed weight, which panels never reach: numbers widened or not and pairs lie differently. A weight without elements has
+ * none.
+ */
+template <class T, class W> constexpr uint32_t kPackedMark = 0x67327061u + sizeof(T) * 16 + sizeof(W);
+
 /** Whether weights of bf16 gain by being packed on this machine: as pairs they are half as many elements. */
 bool packs_bf16();
 

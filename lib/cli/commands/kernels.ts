@@ -3,7 +3,7 @@ import { native } from '../../runtime/native.ts';
 import { defineCommand } from '../command.ts';
 
 /** Element types of the floating-point tensors of a signature. */
-const typesIn = (signature: string): Set<string> => new Set(signature.match(/f\d+(?=[[|}])/g));
+const typesIn = (signature: string): Set<string> => new Set(signature.match(/b?f\d+(?=[[|}])/g));
 
 export const kernels = defineCommand({
   description: 'list the kernels that the addon was built with',

@@ -72,7 +72,7 @@ export const quickstart = defineCommand({
           '',
           `policy   ${policyDir}`,
           `metrics  ${config.output}/metrics.jsonl`,
-          `time     ${duration((performance.now() - begin) / 1000)} (an earlier run at the same place is told again; --fresh begins anew)`,
+          `time     ${duration((performance.now() - begin) / 1000)} since it was started or went on; once more here it only tells of this run, --fresh begins anew`,
         ].join('\n'),
       );
       return EXIT.ok;
