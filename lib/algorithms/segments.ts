@@ -69,7 +69,8 @@ export class Segments {
  *
  * @param within  runs whose rows are known to have one label each: no others are looked at
  */
-export const segments = (labels: ArrayLike<number>, within?: Runs): Segments => new Segments(numbered(labels, within));
+export const segments = (labels: ArrayLike<number>, within?: Runs): Segments =>
+  new Segments(numberRuns(labels, within));
 
 /** Lists in memory that is allocated once: for a few hundred numbers the allocations would take longer than what is done with them. */
 function roomFor(size: number): (length: number) => Int32Array<ArrayBuffer> {
@@ -79,7 +80,7 @@ function roomFor(size: number): (length: number) => Int32Array<ArrayBuffer> {
 }
 
 /** Labels as numbers from 0 by first appearance. Those that are small themselves are looked up in a list, others in a map. */
-function numbered(labels: ArrayLike<number>, within?: Runs): Numbered {
+function numberRuns(labels: ArrayLike<number>, within?: Runs): Numbered {
   const B = labels.length;
   const candidates = within?.segment.length ?? B;
   const begins = scratch('i32', candidates + 1); // it is not known yet how many there are

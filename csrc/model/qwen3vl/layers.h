@@ -97,8 +97,8 @@ void linear(Stream& stream, size_t rows, size_t in, size_t out, std::type_identi
 
 /** Elements that a weight takes once it is packed; 0 where it is read as it is. */
 template <class T> size_t packed_size(size_t in, size_t out, const Parameter<T>& weight) {
-  if (!weight.narrow) return packed_weight_size(out, in);
-  return packs_bf16() ? packed_weight_size(out, (in + 1) / 2) : 0;
+  if (weight.narrow && !packs_bf16()) return 0;
+  return packed_weight_size(out, packed_depth(in, weight.narrow != nullptr));
 }
 
 /** Lays a weight out for the products of many steps, which use it from now on; valid as long as the weight stays what it is. */

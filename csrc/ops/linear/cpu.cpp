@@ -19,7 +19,7 @@ bool packs_bf16() { return rounding_pays(); }
 KERNEL_WEIGHT(cpu, PackWeight) {
   const size_t n = op.weight.dim[0], k = op.weight.dim[1];
   // how much is written depends on the instruction set: what may be left over is zeros
-  const size_t least = n * (__is_same(W, bf16) && packs_bf16() ? (k + 1) / 2 : k);
+  const size_t least = n * packed_depth(k, __is_same(W, bf16));
   if (op.packed.size > least) __builtin_memset(op.packed.data + least, 0, (op.packed.size - least) * sizeof(T));
   if (op.packed.size > 0) __builtin_memcpy(mark_of(op.packed), &kPackedMark<T, W>, sizeof kPackedMark<T, W>);
   run<Gemm<T, W>>(stream, {.b = op.weight, .m = 0, .n = n, .k = k, .b_row = 1, .b_col = k, .pack_to = op.packed.data});

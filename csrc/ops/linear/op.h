@@ -6,14 +6,14 @@ namespace g2rpo {
 /** Elements that a packed weight [N, K] takes at most, whatever the instruction set. */
 constexpr size_t packed_weight_size(size_t n, size_t k) { return (n + 64) * k; }
 
-/**
- * What stands in the last four bytes of a packed weight, which panels never reach: numbers widened or not and pairs lie differently. A weight without elements has
- * none.
- */
+/** What stands in the last element of a packed weight, which panels never reach: those of another type lie differently. A weight without elements has none. */
 template <class T, class W> constexpr uint32_t kPackedMark = 0x67327061u + sizeof(T) * 16 + sizeof(W);
 
-/** Whether weights of bf16 gain by being packed on this machine: as pairs they are half as many elements. */
+/** Whether weights of bf16 gain by being packed on this machine, which is where they become pairs. */
 bool packs_bf16();
+
+/** Elements along K of a packed weight: of pairs half as many. */
+G2_INLINE size_t packed_depth(size_t k, bool of_bf16) { return of_bf16 && packs_bf16() ? (k + 1) / 2 : k; }
 
 /** W as products of this instruction set read it. */
 template <class T, class W = T> struct PackWeight {

@@ -3,6 +3,7 @@
 // in its cache, and the others are not there.
 #include "../../backends/cpu/gemm.h"
 #include "../../core/arena.h"
+#include "../linear/op.h"
 #include "arguments.h"
 #include "race.h"
 #include "select.h"
@@ -165,7 +166,7 @@ KERNEL_REAL(cpu, Sample) {
 
 KERNEL_WEIGHT(cpu, SampleHead) {
   const size_t vocabulary = op.weight.dim[0], width = op.weight.dim[1], slices = slices_of(vocabulary);
-  const size_t room = kSlice * (__is_same(W, bf16) && rounding_pays() ? (width + 1) / 2 : width);  // elements of a slice that is packed
+  const size_t room = kSlice * packed_depth(width, __is_same(W, bf16));  // elements of a slice that is packed
   // the product of some hidden states, from `state` on, and a slice
   const auto product = [&](size_t slice, size_t state, size_t count) {
     const size_t at = slice * kSlice * width, n = least(kSlice, vocabulary - slice * kSlice);

@@ -25,7 +25,7 @@ export const emaGrpo = defineEstimator({
         const byGroup = checkBatch('ema-grpo', batch, { finite: true });
         const [groups, tasks] = await Promise.all([
           momentsOf(byGroup, batch.rewards),
-          momentsOf(segments(batch.taskIds), batch.rewards),
+          momentsOf(segments(batch.taskIds, byGroup.runs), batch.rewards),
         ]);
         if (config.singleton === 'error') refuseSingletons('ema-grpo', groups);
         remembered = remember(remembered, batch, tasks, config.decay); // a batch is among what it is measured by

@@ -19,5 +19,5 @@ export async function advantages(
   const sum = new Float64Array(taskIds.length);
   for (const [k, values] of components.entries())
     (await gaussian(values, groups)).forEach((place, b) => (sum[b]! += weights[k]! * place));
-  return gaussian(sum, segments(taskIds), { tieTolerance, into: sum });
+  return gaussian(sum, segments(taskIds, groups.runs), { tieTolerance, into: sum });
 }
