@@ -13,7 +13,7 @@ const kernels = readdirSync(fileURLToPath(folder))
   .filter((f) => f.endsWith(suffix))
   .map((f) => f.slice(0, -suffix.length))
   .sort();
-const whole = ['engine', 'objective', 'sampling', 'step', 'threads', 'trueSize', 'update', 'weights'];
+const whole = ['engine', 'objective', 'sampling', 'step', 'threads', 'trueSize', 'trueStep', 'update', 'weights'];
 const known = [...kernels, ...whole];
 const wanted = process.argv.slice(2).map((arg) => {
   const [name, variants] = arg.split(':') as [string, string?];

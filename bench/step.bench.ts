@@ -1,24 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createAlgorithm } from '../lib/algorithms/index.ts';
 import { writeSmallPolicy } from '../lib/data/gallery/index.ts';
-import { encodePng } from '../lib/data/gallery/png.ts';
-import type { EncodedPrompt } from '../lib/model/qwen3vl/encodePrompt.ts';
 import { Policy } from '../lib/model/qwen3vl/policy.ts';
-import type { Group } from '../lib/rollout/group.ts';
 import { packBatch } from '../lib/rollout/packBatch.ts';
 import { environment } from '../lib/runtime/env.ts';
 import { native } from '../lib/runtime/native.ts';
-import { loadTrainConfig } from '../lib/train/config.ts';
-import { createOptimizer } from '../lib/train/optimizer.ts';
-import { RowBudget } from '../lib/train/rowBudget.ts';
-import type { UpdateRun } from '../lib/train/run.ts';
 import { trainStep } from '../lib/train/trainStep.ts';
 import { median } from './support/benchKernel.ts';
 import { startLinePeer } from './support/linePeer.ts';
 import { peakMemoryMb, resetPeakMemory, now } from './support/turns.ts';
+import { groupOf, neverStop, picture, updateRunOf } from './support/wholeStep.ts';
 
 const [PROMPTS, ROLLOUTS, TOKENS] = [16, 8, 32];
 const VISUAL_TOKENS = [16, 64];
@@ -157,7 +150,10 @@ async function ownStep(folder: string, dtype: Weights, visual: number) {
   const promptsFile = join(folder, 'prompts.json');
   writeFileSync(promptsFile, JSON.stringify(prompts));
   const policy = await Policy.load(policyDir, { dtype });
-  const run = runOf(policy, policyDir);
+  const run = updateRunOf(policy, policyDir, {
+    rollout: { prompts: PROMPTS, n: ROLLOUTS, maxTokens: TOKENS },
+    train: { updatePrompts: PROMPTS, microBatchTokens: MICRO_BATCH },
+  });
   const { optimizer } = run;
 
   async function step(round: number): Promise<Answer> {
@@ -199,61 +195,4 @@ async function ownStep(folder: string, dtype: Weights, visual: number) {
   }
   resetPeakMemory();
   return { policyDir, promptsFile, step, dispose: () => policy.dispose() };
-}
-
-function runOf(policy: Policy, path: string): UpdateRun {
-  const config = loadTrainConfig({
-    output: path,
-    policy: { path },
-    data: { train: 'none' },
-    rollout: { prompts: PROMPTS, n: ROLLOUTS, maxTokens: TOKENS },
-    train: { steps: 1e6, updatePrompts: PROMPTS, learningRate: 1e-6, microBatchTokens: MICRO_BATCH },
-  });
-  return {
-    config,
-    policy,
-    algorithm: createAlgorithm(config.algorithm),
-    optimizer: createOptimizer(policy.trained, config.train),
-    budget: RowBudget.of(config.train, undefined, (text) => console.log(text)),
-    counters: { step: 0, batch: 0, groups: 0 },
-  };
-}
-
-/** Every response gets all its tokens: what ends one is a placeholder, which is never sampled. */
-function neverStop(policyDir: string): void {
-  const config = JSON.parse(readFileSync(join(policyDir, 'config.json'), 'utf8')) as { vision_start_token_id: number };
-  writeFileSync(
-    join(policyDir, 'generation_config.json'),
-    JSON.stringify({ eos_token_id: config.vision_start_token_id }),
-  );
-}
-
-const picture = (side: number, i: number) =>
-  encodePng(
-    Uint8Array.from({ length: side * side * 3 }, (_, p) => (p * 31 + i * 17) % 256),
-    side,
-    side,
-  );
-
-function groupOf(
-  encoded: EncodedPrompt,
-  groupId: number,
-  sampled: Awaited<ReturnType<Policy['generate']>>[number],
-): Group {
-  const prompt = {
-    source: { file: 'bench', row: groupId },
-    problem: '',
-    images: [],
-    problemType: 'math',
-    taskType: 'math',
-    options: [],
-    answer: '',
-    extra: {},
-  };
-  const rollouts = sampled.map(({ tokens, logProbs, finish }, j) => ({
-    ...{ groupId, prompt, tokens, text: '', finish },
-    rolloutLogProbs: Float32Array.from(logProbs),
-    reward: { overall: j % 2, accuracy: j % 2, format: 1 },
-  }));
-  return { groupId, prompt, encoded, rollouts };
 }

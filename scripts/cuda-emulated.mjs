@@ -13,6 +13,7 @@ const kernels =
   'patchRows policyLoss rmsNorm rotary roundBf16 router segmentStatistics squaredNorm swiglu visualSplice';
 const quick = [
   ...kernels.split(' ').map((name) => `tests/kernels/${name}.test.ts`),
+  'tests/model/qwen3vl/accumulate.test.ts',
   'tests/model/qwen3vl/policyGolden.test.ts',
   'tests/model/qwen3vl/shownPixels.test.ts',
   'tests/runtime/device.test.ts',

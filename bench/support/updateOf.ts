@@ -27,9 +27,8 @@ export function updateOf(
   };
   const update = async () => {
     const made = optimizer.inBackward(0);
-    if (!made) policy.zeroGradients();
     const { recompute = 'none' } = options;
-    const { squaredNorm } = await policy.forwardBackward(batch, loss, { recompute, update: made });
+    const { squaredNorm } = await policy.forwardBackward(batch, loss, { recompute, accumulate: false, update: made });
     await optimizer.step(0, squaredNorm); // as the peer: the weights stay, and both go on computing the same numbers
     await policy.parameters.at(-1)!.weight.read(); // kernels are enqueued: waits for the last of them
   };

@@ -45,8 +45,7 @@ if (work === 'decode') {
   const times: Record<'pass' | 'update', number[]> = { pass: [], update: [] };
   for (let step = 0; step < 4; step++) {
     const begin = cpuSeconds();
-    policy.zeroGradients();
-    await policy.forwardBackward(batch, loss);
+    await policy.forwardBackward(batch, loss, { accumulate: false });
     const passed = cpuSeconds();
     await optimizer.step(1e-5);
     await policy.trained[0]!.weight.read();

@@ -34,7 +34,8 @@ double wall_seconds() { return seconds_of(CLOCK_MONOTONIC); }
 
 /** profile(on): starts or stops timing kernels that the model runs, from zero */
 Napi::Value set_profile(const Napi::CallbackInfo& info) {
-  profile(info[0].ToBoolean());
+  // in its turn: kernels are timed one by one, which those that are being recorded must not be
+  device_of(info.Env()).enqueue([on = info[0].ToBoolean().Value()](Stream&) { profile(on); });
   return info.Env().Undefined();
 }
 

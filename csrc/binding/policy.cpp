@@ -105,6 +105,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     auto loss = loss_of<T>(info[1].As<Napi::Object>());
     const double temperature = info[2].As<Napi::Number>().DoubleValue();
     const Keep keep = keep_named(info[3].ToString());
+    const bool accumulate = info[5].ToBoolean();
     auto scores = std::make_shared<Scores<T>>();
     if (!info[4].IsNull()) {
       if (!gradients_.empty()) throw Error("INVALID_ARGUMENT", "forwardBackward: update is of a policy whose gradients are not kept");
@@ -113,7 +114,7 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
           info, info[4],
           [=](TypedPolicy& self, Stream& stream, AdamWUpdate<T>& update) {
             BackwardUpdate<T> sink(update);
-            *scores = self.policy_.forward_backward(stream, batch->batch, *loss, temperature, keep, &sink);
+            *scores = self.policy_.forward_backward(stream, batch->batch, *loss, temperature, keep, accumulate, &sink);
             *norm = sink.squared_norm();
           },
           [=](napi_env env) -> napi_value {
@@ -125,7 +126,11 @@ template <class T> class TypedPolicy : public AnyPolicy, public std::enable_shar
     if (gradients_.empty() && !trained_.empty())
       throw Error("INVALID_ARGUMENT", "forwardBackward: gradients of this policy are not kept; give an update, which uses them at once");
     return start(info.Env(),
-                 [=](auto& self, Stream& s) { *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep); },
+                 [=, own = this->shared_from_this()](auto& self, Stream& s) {
+                   if (!accumulate)
+                     for (const auto& b : own->gradients_) b->failure = nullptr;
+                   *scores = self.forward_backward(s, batch->batch, *loss, temperature, keep, accumulate);
+                 },
                  [scores](Napi::Env env) -> Napi::Value { return loss_scores_value(env, *scores); });
   }
 

@@ -85,12 +85,15 @@ void Device::set_threads(int threads) {
   });
 }
 
-void abandon(Stream& stream) {
+Failure abandon(Stream& stream) {
+  Failure lost;
   try {
     finish(stream);
-  } catch (const Error&) {  // the device is lost; what is asked of it next says so
+  } catch (const Error& e) {
+    lost = {e.code, e.what()};
   }
   stream.pool->take_failure();
+  return lost;
 }
 
 void Device::work() {

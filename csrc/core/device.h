@@ -98,8 +98,8 @@ class Device {
   std::thread thread_;
 };
 
-/** Waits for what was launched before an exception; it has failed already. */
-void abandon(Stream& stream);
+/** Waits for what was launched before a failure. Returns that the device is lost, if that is what comes of it: of that the failure may have known nothing. */
+Failure abandon(Stream& stream);
 
 /** Runs f, waits for what it launched, and returns how it failed, or null: by `fail` or by an exception. */
 template <class F> std::shared_ptr<const Failure> guarded(Stream& stream, F&& f) {
@@ -117,7 +117,7 @@ template <class F> std::shared_ptr<const Failure> guarded(Stream& stream, F&& f)
     failure = {"INTERNAL", e.what()};
   }
   if (!failure.code) return nullptr;
-  abandon(stream);
+  if (Failure lost = abandon(stream); lost.code) failure = std::move(lost);
   return std::make_shared<const Failure>(std::move(failure));
 }
 

@@ -156,6 +156,7 @@ export interface NativePolicy<A = Float32Array | Float64Array> {
     temperature: number,
     recompute: 'none' | 'selective' | 'full',
     update: NativeUpdate | null,
+    accumulate: boolean,
   ): Promise<NativeScores<A>>;
   /** from the gradients as they are */
   update(update: NativeUpdate): Promise<void>;

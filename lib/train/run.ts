@@ -8,10 +8,7 @@ import type { Optimizer } from './optimizer.ts';
 import type { RowBudget } from './rowBudget.ts';
 
 /** What training needs of a policy; the real one, or a stand-in of a test. */
-export type TrainedPolicy = Pick<
-  Policy,
-  'encode' | 'submit' | 'forward' | 'forwardBackward' | 'zeroGradients' | 'trained' | 'save'
-> & {
+export type TrainedPolicy = Pick<Policy, 'encode' | 'submit' | 'forward' | 'forwardBackward' | 'trained' | 'save'> & {
   config: { vision: Pick<Policy['config']['vision'], 'merge'> };
   tokenizer: Pick<Policy['tokenizer'], 'decode'>;
 };

@@ -53,13 +53,14 @@ export async function backward(
   const tokens = batch.tokenStarts.at(-1)!;
   const reals = () => new Float32Array(tokens);
   const all: UpdateScores = { logProbs: reals(), entropy: reals(), loss: reals(), clipped: new Int32Array(tokens) };
-  const learn = async (slices: Slice[]) => {
+  const learn = async (slices: Slice[], accumulate = true) => {
     const [begin, end] = tokensOf(slices, batch.tokenStarts);
     const micro = packSlices(slices, run.policy.config.vision.merge);
     const part = partOf(loss, begin, end);
     const scores: LossScores = await run.policy.forwardBackward(micro, part, {
       ...temperature(run),
       recompute: run.config.train.recompute,
+      accumulate,
       update,
     });
     if (scores.squaredNorm !== undefined) all.squaredNorm = scores.squaredNorm;
@@ -69,22 +70,20 @@ export async function backward(
     all.clipped.set(scores.clipped, begin);
   };
   if (update) await learn(onlyPart((rows) => microBatches(batch.groups, rows), run.config.train));
-  else await inMicroBatches(run, batch, learn, () => run.policy.zeroGradients());
+  else await inMicroBatches(run, batch, learn);
   return all;
 }
 
-/** Every micro-batch in turn; `begin` comes before the first, and again where memory was short and all begins anew. */
+/** Every micro-batch in turn, from the first one where memory was short and all begins anew; `later`: there was one before. */
 async function inMicroBatches(
   { budget }: UpdateRun,
   { groups }: RolloutBatch,
-  body: (slices: Slice[]) => Promise<void>,
-  begin?: () => void,
+  body: (slices: Slice[], later: boolean) => Promise<void>,
 ): Promise<void> {
   await budget.within(
     (rows) => microBatches(groups, rows),
     async (micros) => {
-      begin?.();
-      for (const slices of micros) await body(slices);
+      for (const [k, slices] of micros.entries()) await body(slices, k > 0);
     },
   );
 }

@@ -166,13 +166,16 @@ async function sftStep(
   const { recompute } = config.train;
   const update = optimizer.inBackward(learningRate);
   const learn = async (parts: EncodedDemonstration[][]) => {
-    if (!update) policy.zeroGradients();
     const mean = { nll: 0, entropy: 0 };
     let squaredNorm: number | undefined;
-    for (const part of parts) {
+    for (const [k, part] of parts.entries()) {
       const batch = packDemonstrations(part, policy.config.vision.merge);
       const n = batch.targetIds.length;
-      const scores = await policy.forwardBackward(batch, likelihood(n, tokens), { recompute, update });
+      const scores = await policy.forwardBackward(batch, likelihood(n, tokens), {
+        recompute,
+        accumulate: k > 0,
+        update,
+      });
       squaredNorm = scores.squaredNorm;
       for (let i = 0; i < n; i++) {
         mean.nll -= scores.logProbs[i]! / tokens;

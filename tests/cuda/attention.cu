@@ -138,6 +138,10 @@ template <class T> void attention(Harness& h, bool in_bf16, const std::string& b
            group[0] = {128};
            return group;
          }()), 2, 1, 64, true);
+    // blocks of warpgroups stay and take one piece of work after another: twice as many as there are blocks, and more
+    std::vector<Segment> pieces;
+    for (size_t z = 0; z < cuda::processors() + 2; z++) pieces.push_back({std::array<size_t, 4>{3, 129, 5, 40}[z % 4]});
+    for (const size_t width : {size_t{64}, size_t{72}, size_t{80}, size_t{128}}) test("more work than processors, heads of " + std::to_string(width), pieces, 2, 2, width, true);
     test("nothing, heads of 64", {}, 2, 1, 64, true);
   }
   const auto in_one_matrix = [&](size_t rows, size_t heads, size_t width) {  // query, key and value side by side, as the vision tower has them

@@ -76,6 +76,16 @@ void gaussian_advantage(Harness& h) {
     auto out = zeros<double>(40);
     h.both_refuse<GaussianAdvantage>("a NaN among rewards", "NON_FINITE", [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), 0, out.view(s)}; });
     h.both_refuse<GaussianAdvantage>("starts that fall", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), falling.view(s), 0, out.view(s)}; });
+    // NaN stops nothing from being sorted, in a warp, in blocks of both kinds and in memory
+    for (const auto& [size, tolerance] : std::vector<std::pair<size_t, double>>{{33, 1e-3}, {600, 0.0}, {1000, 0.0}, {5000, 0.0}, {9000, 0.0}}) {
+      std::vector<double> rising(size);
+      for (size_t i = 0; i < size; i++) rising[i] = static_cast<double>(i);
+      rising[size == 600 ? 512 : size - 1] = std::nan("");
+      Array<double> one(std::move(rising));
+      Array<int32_t> whole(starts_of({size}));
+      auto ranks = zeros<double>(size);
+      h.both_refuse<GaussianAdvantage>("a NaN among " + std::to_string(size) + " rising rewards", "NON_FINITE", [&](Side s) { return GaussianAdvantage{one.view(s), whole.view(s), tolerance, ranks.view(s)}; });
+    }
     Array<int32_t> seesaw(std::vector<int32_t>{0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40, 0, 40});
     h.both_refuse<GaussianAdvantage>("starts that rise and fall", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), seesaw.view(s), 0, out.view(s)}; });
     h.both_refuse<GaussianAdvantage>("a tolerance below 0", "INVALID_ARGUMENT", [&](Side s) { return GaussianAdvantage{x.view(s), starts.view(s), -1, out.view(s)}; });

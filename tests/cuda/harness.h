@@ -103,6 +103,7 @@ class Harness {
   explicit Harness(bool timed) : pool_(1), host_{&pool_, nullptr}, device_{&pool_, &queue_}, timed_(timed) {
     if (timed) copy_rate_ = measure_copy();
   }
+  Stream& device() { return device_; }
   /** call(what to add to names) with our own products of bf16, then with those of cuBLASLt where it is there. */
   void with_and_without_blas(const std::function<void(const std::string&)>& call) {
     queue_.wants_blas = false;

@@ -54,6 +54,12 @@ describe.skipIf(missing)(`with a library${missing ? ` (left out: ${missing})` : 
   it('and no device', () =>
     refused({ G2RPO_EMULATED_DEVICES: '0' }, /cuda: no device: no CUDA-capable device is detected/));
 
+  it('and a device whose blocks have too little shared memory', () =>
+    refused(
+      { G2RPO_EMULATED_SHARED_BYTES: '101376' },
+      /cuda: emulated on the CPU, compute capability 9\.0: a block has 101376 bytes of shared memory, and kernels of attention need 165376/,
+    ));
+
   it('is told by the doctor, with what multiplies matrices', async () => {
     const { findings } = await examineMachine();
     const found = Object.fromEntries(findings.map((each) => [each.topic, each.found]));

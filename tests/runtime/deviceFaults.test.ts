@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Policy, type PolicyBatch } from '../../lib/model/qwen3vl/policy.ts';
 import type { G2rpoError } from '../../lib/runtime/errors.ts';
 import { memoryUse } from '../../lib/runtime/memory.ts';
@@ -73,11 +73,12 @@ describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missin
     const scores = await policy.forwardBackward(batch, wavyLoss(batch));
     return [scores, await bitsOf(policy.trained.map(({ gradient }) => gradient!))];
   };
-  const generate = async () => {
+  const generateBy = (by: Policy) => {
     const { inputIds, positionIds, visualRows, images } = batch;
     const prompt = { inputIds, positionIds, visualRows, images: images as never, ropeDelta: 0 };
-    return policy.generate([prompt], { n: 2, maxTokens: 3, temperature: 1, repetitionPenalty: 1.2, seed: 5 });
+    return by.generate([prompt], { n: 2, maxTokens: 3, temperature: 1, repetitionPenalty: 1.2, seed: 5 });
   };
+  const generate = () => generateBy(policy);
 
   let recorded = false; // steps of decoding ask for memory until they have been recorded
   /** The outcome with a fault, or undefined if the fault was told, or if what had been recorded did not ask for so much. */
@@ -125,6 +126,15 @@ describe.skipIf(missing)(`a device that refuses${missing ? ` (left out: ${missin
   });
   it.each(['allocations', 'launches'] as const)('%s of a training step', (kind) => refuseEach(kind, trainingStep));
   it.each(['allocations', 'launches'] as const)('%s of a generation', (kind) => refuseEach(kind, generate));
+
+  it('to make graphs, so that steps are launched one by one', async () => {
+    const bits = await generate();
+    vi.stubEnv('G2RPO_EMULATED_NO_GRAPHS', '1');
+    const fresh = await Policy.load(await writeGoldenCheckpoint('nano'));
+    for (let again = 0; again < 3; again++) expect(await generateBy(fresh)).toEqual(bits);
+    vi.unstubAllEnvs();
+    fresh.dispose();
+  });
 
   it.each(['allocations', 'launches'] as const)(
     '%s of an update, after which weights are written again',

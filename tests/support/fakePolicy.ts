@@ -113,8 +113,9 @@ export function fakePolicy({
         entropy: Float32Array.from(scores, ({ entropy }) => entropy),
       };
     },
-    async forwardBackward(batch, loss, { temperature = 1 } = {}) {
+    async forwardBackward(batch, loss, { temperature = 1, accumulate = true } = {}) {
       calls.push(`forwardBackward ${batch.targetIds.length}`);
+      if (!accumulate) sums = new Float64Array(VOCAB * VOCAB);
       const scores = score(batch, (await weight.read()) as Float32Array, temperature);
       const { kl, tau = { positive: 1, negative: 1.05 }, logProbSlopes } = loss;
       const args = {
@@ -141,11 +142,6 @@ export function fakePolicy({
         loss: Float32Array.from(tokens, (token) => token.loss),
         clipped: Int32Array.from(tokens, ({ clipped }) => clipped),
       };
-    },
-    zeroGradients() {
-      calls.push('zeroGradients');
-      sums = new Float64Array(VOCAB * VOCAB);
-      gradient.write(new Float32Array(VOCAB * VOCAB));
     },
     save: async () => undefined,
   };

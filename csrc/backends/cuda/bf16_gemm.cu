@@ -51,8 +51,8 @@ void round_elements(Stream& stream, const float* from, size_t count, bf16* to) {
 template <class A, class B> void multiply(Stream& stream, const TensorProduct<A, B>& p) {
   if (p.m == 0 || p.n == 0) return;
   const bool thin = std::is_same_v<B, bf16> && p.m <= kThinRows && p.a_along && p.b_along && p.k > 0 && p.k % 8 == 0 && aligned(p.a, p.b);
-  const bool whole = by_blas(p).whole() && p.k > 0;
-  if (p.narrow_c && (thin || !whole || !has_blas(stream))) {
+  const bool whole = by_blas(p).whole() && p.k > 0, library = whole && !thin && goes_to_blas(stream, by_blas(p));
+  if (p.narrow_c && !library) {
     const Temporary<float> c(stream, p.m * p.n);
     TensorProduct<A, B> wide = p;
     wide.c = c.get(), wide.narrow_c = nullptr;
@@ -65,7 +65,7 @@ template <class A, class B> void multiply(Stream& stream, const TensorProduct<A,
   const Narrow<A> a(stream, p.a, p.m * p.k);
   const Narrow<B> b(stream, p.b, p.n * p.k);
   const TensorProduct<bf16, bf16> narrow{p.m, p.n, p.k, a.get(), b.get(), p.a_along, p.b_along, p.c, p.bias, p.residual, p.accumulate, p.narrow_c};
-  if (has_blas(stream)) multiply_by_blas(stream, by_blas(narrow));
+  if (library) multiply_by_blas(stream, by_blas(narrow));
   else multiply_pipelined(stream, narrow);
 }
 template void multiply(Stream&, const TensorProduct<float, bf16>&);

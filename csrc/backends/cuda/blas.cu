@@ -61,6 +61,12 @@ struct Loaded {
       found.words = file + ": not cuBLASLt 12 or later";
       return false;
     }
+    lt::Handle trial = nullptr;  // a library may be newer than the driver
+    if (const lt::Status status = library.create(&trial); status != 0) {
+      found.words = file + ": does not begin: " + library.words(status);
+      return false;
+    }
+    library.destroy(trial);
     Dl_info at{};
     dladdr(reinterpret_cast<void*>(library.multiply), &at);
     found = {true, std::string(at.dli_fname ? at.dli_fname : file) + ", version " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
@@ -100,8 +106,9 @@ class Owned {
 struct Plan {
   Owned operation, b, a, c;
   lt::Algorithm algorithm{};
+  bool there = false;  // an algorithm
 
-  Plan(const lt::Library& l, void* handle, size_t workspace, const BlasProduct& p)
+  Plan(const lt::Library& l, void* handle, char* memory, size_t workspace, const BlasProduct& p)
       : operation(l.destroy_operation, "describing a product", l.create_operation, lt::kComputeF32, lt::kF32),
         b(l.destroy_layout, "describing B", l.create_layout, type(p), p.b_along ? p.k : p.n, p.b_along ? p.n : p.k, static_cast<int64_t>(p.b_along ? p.k : p.n)),
         a(l.destroy_layout, "describing A", l.create_layout, type(p), p.a_along ? p.k : p.m, p.a_along ? p.m : p.k, static_cast<int64_t>(p.a_along ? p.k : p.m)),
@@ -111,19 +118,18 @@ struct Plan {
     if (!p.a_along) check_blas(l.set_operation(operation, lt::transposed_b, &transposed, sizeof transposed), "transposing A");
     if (p.bias) {
       check_blas(l.set_operation(operation, lt::epilogue, &lt::kAddBias, sizeof lt::kAddBias), "adding a bias");
-      add_bias(l, p.bias);
+      add_bias(l, reinterpret_cast<const float*>(memory + 16));  // no better aligned than any that is to come
     }
     const Owned preference(l.destroy_preference, "asking for an algorithm", l.create_preference);
     const auto prefer = [&]<class T>(int attribute, T value) { check_blas(l.set_preference(preference, attribute, &value, sizeof value), "asking for an algorithm"); };
     prefer(lt::workspace_bytes, static_cast<uint64_t>(workspace));
-    prefer(lt::reduction_schemes, static_cast<uint32_t>(lt::compute_type));
+    prefer(lt::reduction_schemes, lt::kReduceApart);
     for (const int attribute : {lt::alignment_a, lt::alignment_b, lt::alignment_c, lt::alignment_d}) prefer(attribute, uint32_t{16});
     lt::Heuristic best{};
     int found = 0;
-    check_blas(l.choose(handle, operation, b, a, c, c, preference, 1, &best, &found), "choosing an algorithm");
-    if (found < 1)
-      throw Error("DEVICE_FAILED", "cuda: cuBLASLt: no algorithm for " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k));
-    check_blas(best.status, "choosing an algorithm");
+    const lt::Status status = l.choose(handle, operation, b, a, c, c, preference, 1, &best, &found);
+    if (status != lt::kNotSupported) check_blas(status, "choosing an algorithm");
+    there = status == 0 && found > 0 && best.status == 0;
     algorithm = best.algorithm;
   }
   void add_bias(const lt::Library& l, const float* bias) const { check_blas(l.set_operation(operation, lt::bias_pointer, &bias, sizeof bias), "adding a bias"); }
@@ -140,10 +146,13 @@ class Blas {
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
+  const Plan& plan_of(const BlasProduct& p) {
+    const Shape shape{p.m, p.n, p.k, static_cast<size_t>(p.type), static_cast<size_t>(p.c_type), size_t{p.a_along} * 4 + size_t{p.b_along} * 2 + (p.bias != nullptr)};
+    return plans_.try_emplace(shape, loaded().library, handle_, static_cast<char*>(memory_), kMemory, p).first->second;
+  }
   void multiply(cudaStream_t stream, const BlasProduct& p) {
     const auto& l = loaded().library;
-    const Shape shape{p.m, p.n, p.k, static_cast<size_t>(p.type), static_cast<size_t>(p.c_type), size_t{p.a_along} * 4 + size_t{p.b_along} * 2 + (p.bias != nullptr)};
-    const Plan& plan = plans_.try_emplace(shape, l, handle_, kMemory, p).first->second;
+    const Plan& plan = plan_of(p);
     if (p.bias) plan.add_bias(l, p.bias);
     const float alpha = 1, beta = p.added ? 1 : 0;
     check_blas(l.multiply(handle_, plan.operation, &alpha, p.b, plan.b, p.a, plan.a, &beta, p.added ? p.added : p.c, plan.c, p.c, plan.c, &plan.algorithm, memory_, kMemory, stream), "multiplying");
@@ -166,10 +175,15 @@ bool BlasProduct::whole() const {
 const BlasFound& blas_found() { return loaded().found; }
 bool has_blas(const Stream& stream) { return stream.queue->wants_blas && loaded().found.loaded; }
 
-void multiply_by_blas(Stream& stream, const BlasProduct& p) {
-  auto& q = *stream.queue;
-  if (!q.blas) q.blas = std::make_shared<Blas>();
-  q.blas->multiply(q.stream, p);
+namespace {
+Blas& blas_of(Stream& stream) {
+  auto& blas = stream.queue->blas;
+  if (!blas) blas = std::make_shared<Blas>();
+  return *blas;
 }
+}  // namespace
+
+bool goes_to_blas(Stream& stream, const BlasProduct& p) { return has_blas(stream) && blas_of(stream).plan_of(p).there; }
+void multiply_by_blas(Stream& stream, const BlasProduct& p) { blas_of(stream).multiply(stream.queue->stream, p); }
 
 }  // namespace g2rpo::cuda

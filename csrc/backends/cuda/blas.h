@@ -32,8 +32,10 @@ struct BlasProduct {
 
 /** Whether products of this stream go to the library: it is there, and the queue has not been told to leave it alone. */
 bool has_blas(const Stream&);
+/** And whether it has an algorithm for this one; always the same answer for the same shape. */
+bool goes_to_blas(Stream&, const BlasProduct&);
 
-/** The same bits for the same shape: one algorithm for it, without additions whose order is that of blocks. @throws DEVICE_FAILED */
+/** One that goes there. The same bits for the same shape: one algorithm for it, without additions whose order is that of blocks. @throws DEVICE_FAILED */
 void multiply_by_blas(Stream&, const BlasProduct&);
 
 }  // namespace g2rpo::cuda

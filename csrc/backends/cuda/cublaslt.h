@@ -20,8 +20,10 @@ constexpr int32_t kTransposed = 1;   // cublasOperation_t
 enum OperationAttribute : int { transposed_a = 3, transposed_b = 4, epilogue = 7, bias_pointer = 8 };
 constexpr uint32_t kAddBias = 4;     // cublasLtEpilogue_t: to every column
 enum PreferenceAttribute : int { workspace_bytes = 1, reduction_schemes = 3, alignment_a = 5, alignment_b = 6, alignment_c = 7, alignment_d = 8 };
-/** Parts of k are added in the order of blocks where `in_place`, else from memory of their own, in an order that is always the same. */
-enum ReductionScheme : uint32_t { in_place = 1, compute_type = 2 };
+/** Parts of k are added from memory of their own, in an order that is always the same. */
+constexpr uint32_t kReduceApart = 2;
+/** There is no algorithm for such a product. */
+constexpr Status kNotSupported = 15;
 
 struct Algorithm {
   uint64_t data[8];

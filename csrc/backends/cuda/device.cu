@@ -14,7 +14,7 @@ constexpr size_t kWords = 1 + DeviceQueue::kValues;
 DeviceQueue::DeviceQueue() {
   cuda::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   cuda::check(cudaMalloc(&refused, kWords * sizeof *refused), "allocating");
-  cuda::check(cudaMemset(refused, 0xff, kWords * sizeof *refused), "clearing");
+  cuda::check(cudaMemsetAsync(refused, 0xff, kWords * sizeof *refused, stream), "clearing");
   // what launches had for themselves stays with the process: by default it is unmapped whenever the stream is waited for, which costs milliseconds
   int device = 0;
   cudaMemPool_t pool;
@@ -39,10 +39,10 @@ bool is_for_good(cudaError_t status) {
     case 214:                                                    // uncorrectable ECC error
     case 220:                                                    // uncorrectable NVLink error
     case 226:                                                    // contained exception
-    case 700: case 702: case 710:                                // illegal address, timeout of a launch, assertion
+    case 700: case 702: case 709: case 710:                      // illegal address, timeout of a launch, destroyed context, assertion
     case 714: case 715: case 716: case 717: case 718: case 719:  // stack, instruction, alignment, address space, program counter, unspecified
     case 721:                                                    // leak of tensor memory
-    case 810: case 911:                                          // client of MPS ended, external device
+    case 810: case 911: case 999:                                // client of MPS ended, external device, unknown
       return true;
     default:
       return false;
@@ -51,11 +51,15 @@ bool is_for_good(cudaError_t status) {
 
 }  // namespace
 
+bool is_lost(cudaError_t status) {
+  cudaGetLastError();  // it has been told of: what comes next is not to find it
+  return is_for_good(status) || cudaGetLastError() != cudaSuccess;
+}
+
 void check(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // it has been told of: what comes next is not to find it
   const std::string what = std::string("cuda: ") + doing + ": " + cudaGetErrorString(status);
-  if (is_for_good(status) || cudaGetLastError() != cudaSuccess)
+  if (is_lost(status))
     throw Error("DEVICE_LOST", what + "; this process has lost the device, and has to be started again");
   throw Error(status == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "DEVICE_FAILED", what);
 }

@@ -40,6 +40,8 @@ namespace cuda {
 
 /** @throws OUT_OF_MEMORY, DEVICE_FAILED, DEVICE_LOST  naming what was being done */
 void check(cudaError_t status, const char* doing);
+/** Of a call that failed: whether all that follow will. The runtime forgets the failure. */
+bool is_lost(cudaError_t status);
 /**
  * Starts a kernel in a grid of blocks, with so many bytes of dynamic shared memory. Instead of `<<<>>>`, so that a plain C++ compiler can
  * read kernels too (tests/cuda/emulator).
@@ -67,8 +69,8 @@ void wait(Stream& stream);
 
 /**
  * How a kernel refuses an element: the first refusal that was asked for wins, and of one the first element, whatever order blocks run in.
- * A value that the message names is minimised under the element too. Refusals of one launch use different words for it, those of
- * later launches none, since they see that an earlier one has failed.
+ * A value that the message names is minimised under the element too. Two refusals with values that one launch may meet must be
+ * DeviceQueue::kValues numbers apart, or of one thread; those of later launches use none, since they see that an earlier one has failed.
  */
 struct Refusal {
   unsigned long long *words, number;
@@ -107,7 +109,7 @@ extern __shared__ uint4 dynamic_shared[];
 constexpr unsigned kThreads = 256;
 /** Blocks for n items, so many to a block. */
 inline unsigned blocks_for(size_t n, size_t each = kThreads) { return static_cast<unsigned>((n + each - 1) / each); }
-/** Threads of a block that shares n items: whole warps, no more than there are items. */
+/** Threads of a block that shares n items, of which there are some: whole warps. */
 inline unsigned threads_for(size_t n) { return n >= kThreads ? kThreads : static_cast<unsigned>((n + 31) / 32 * 32); }
 __device__ inline size_t global_index() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 

@@ -16,12 +16,14 @@ Graphs::~Graphs() {
 void Graphs::repeat(const std::vector<size_t>& key, const std::function<void()>& launches) {
   const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const Kept& each) { return each.key == key; });
   if (found == kept_.end()) {
+    launches();  // what fails the first time is not kept: its memory and the library's plans may not be there yet
     place_for(key).used = ++clock_;
-    return launches();
+    return;
   }
   Kept& kept = *found;
   kept.used = ++clock_;
-  if (!kept.graph) record(kept, launches);
+  if (!kept.graph && !kept.refused) record(kept, launches);
+  if (kept.refused) return launches();
   if (kept.first_reason != queue_.reasons.size()) return launches();  // its refusals would be taken for those of others
   queue_.reasons.insert(queue_.reasons.end(), kept.reasons.begin(), kept.reasons.end());
   check(cudaGraphLaunch(kept.graph, queue_.stream), "starting a graph");
@@ -51,12 +53,16 @@ void Graphs::record(Kept& kept, const std::function<void()>& launches) {
     throw;
   }
   recording_ = false;
-  check(cudaStreamEndCapture(queue_.stream, &graph), "ending a graph");
-  const auto status = cudaGraphInstantiate(&kept.graph, graph, 0);
-  cudaGraphDestroy(graph);
-  check(status, "making a graph");
   kept.reasons.assign(reasons.begin() + static_cast<ptrdiff_t>(kept.first_reason), reasons.end());
   reasons.resize(kept.first_reason);
+  auto status = cudaStreamEndCapture(queue_.stream, &graph);
+  if (status == cudaSuccess) {
+    status = cudaGraphInstantiate(&kept.graph, graph, 0);
+    cudaGraphDestroy(graph);
+  }
+  if (status == cudaSuccess) return;
+  kept.graph = nullptr, kept.refused = true;
+  if (is_lost(status)) check(status, "making a graph");
 }
 
 }  // namespace g2rpo::cuda

@@ -24,6 +24,7 @@ class Graphs {
   struct Kept {
     std::vector<size_t> key;
     cudaGraphExec_t graph = nullptr;
+    bool refused = false;  // the driver made no graph of it: it is launched as it is
     // its kernels refuse by numbers that begin here
     size_t first_reason = 0;
     std::vector<DeviceQueue::Reason> reasons;

@@ -61,7 +61,7 @@ void find_targets(Stream& stream, const RowIndices& target, const RowIndices& so
   launch(stream, find, blocks_for(count), kThreads, target, source, count, keys);
 }
 
-void SortedKeys::sort(Stream& stream, int32_t* unsorted, size_t bound) {
+void SortedKeys::sort(Stream& stream, const int32_t* unsorted, size_t bound) {
   if (count == 0) return;
   if (count <= kCounted) {
     Temporary<uint32_t> places(stream, count);

@@ -82,8 +82,8 @@ template <class T, class F = T> void move_rows(Stream& stream, const RowMove<T, 
 /** k = 0…count−1 by key, equals in the order of k. */
 struct SortedKeys {
   SortedKeys(Stream& stream, size_t count) : keys(stream, count), order(stream, count), count(count) {}
-  /** Sorts keys that are not negative and below `bound`, which may be changed meanwhile. */
-  void sort(Stream& stream, int32_t* unsorted, size_t bound);
+  /** Sorts keys that are not negative and below `bound`. */
+  void sort(Stream& stream, const int32_t* unsorted, size_t bound);
 
   Temporary<int32_t> keys, order;
   size_t count;

@@ -77,14 +77,13 @@ class Lane : public CopyLane {
 
 class Gpu : public Accelerator {
  public:
-  Gpu() {
-    cudaDeviceProp properties;
-    cuda::check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  explicit Gpu(const cudaDeviceProp& properties) {
     char memory[32];
     std::snprintf(memory, sizeof memory, "%.0f GB", static_cast<double>(properties.totalGlobalMem) / 1e9);
     description_ = std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." +
                    std::to_string(properties.minor) + ", " + memory;
   }
+  ~Gpu() override { cudaStreamSynchronize(queue_.stream); }  // copies may be under way from memory that goes
   Backend backend() const override { return Backend::cuda; }
   const char* description() const override { return description_.c_str(); }
   const char* products() const override { return cuda::blas_found().words.c_str(); }
@@ -149,12 +148,21 @@ class Gpu : public Accelerator {
   std::string description_;
 };
 
+/** Of a block, where attention is exact and heads are 128 wide; its other kernels take less, or are for devices that have more. */
+constexpr size_t kSharedBytes = 165376;
+
 Accelerator* open() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0)
     throw Error("BACKEND_UNAVAILABLE", std::string("cuda: no device: ") + (status == cudaSuccess ? "none is visible" : cudaGetErrorString(status)));
-  return new Gpu;
+  cudaDeviceProp properties;
+  cuda::check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  if (properties.sharedMemPerBlockOptin < kSharedBytes)
+    throw Error("BACKEND_UNAVAILABLE", std::string("cuda: ") + properties.name + ", compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                                           ": a block has " + std::to_string(properties.sharedMemPerBlockOptin) + " bytes of shared memory, and kernels of attention need " +
+                                           std::to_string(kSharedBytes) + " (compute capabilities 8.0, 9.0 and 10.0 have them)");
+  return new Gpu(properties);
 }
 
 }  // namespace

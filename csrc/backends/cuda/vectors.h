@@ -6,8 +6,8 @@
 
 namespace g2rpo::cuda {
 
-/** W neighbours, loaded or stored at once. */
-template <class T, int W> struct alignas(W * sizeof(T)) Pack {
+/** W neighbours, loaded or stored at once; of more than 16 bytes, which is what pointers are known to be aligned to, 16 at a time. */
+template <class T, int W> struct alignas(W * sizeof(T) < 16 ? W * sizeof(T) : 16) Pack {
   T x[W];
 };
 template <int W, class T> __device__ Pack<T, W> load(const T* p) { return *reinterpret_cast<const Pack<T, W>*>(p); }

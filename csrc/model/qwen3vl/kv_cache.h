@@ -63,7 +63,7 @@ template <class T> class KvCache {
   static constexpr size_t kNobodys = 32;
   /** Adds what says where the pages lie, and how many there are. */
   void add_places(std::vector<size_t>& key) const {
-    key.push_back(count_);
+    key.insert(key.end(), {count_, page_});
     for (const auto& each : layers_) key.push_back(reinterpret_cast<size_t>(each.data()));
   }
 

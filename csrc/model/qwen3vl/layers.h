@@ -1,6 +1,7 @@
 // The few ways in which the model calls its ops, so that forward and backward read as the specification does.
 #pragma once
 #include <algorithm>
+#include <utility>
 
 #include "../../core/accelerator.h"
 #include "../../core/arena.h"
@@ -10,8 +11,8 @@
 #include "../../ops/lora/op.h"
 #include "../../ops/rms_norm/op.h"
 #include "../../ops/round_bf16/op.h"
+#include "gradients.h"
 #include "rows.h"
-#include "weights.h"
 
 namespace g2rpo::qwen3vl {
 
@@ -117,9 +118,10 @@ template <class T>
 void linear_backward(Stream& stream, size_t rows, size_t in, size_t out, std::type_identity_t<Rows<const T>> dY, std::type_identity_t<Rows<const T>> x,
                      const Parameter<T>& weight, const Parameter<T>* bias, std::type_identity_t<Rows<T>> dX, bool accumulate = false) {
   if (weight.gradient || (bias && bias->gradient)) {
-    LinearBackwardWeight<T> op{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix(weight.gradient, out, in), {}};
-    op.narrow_dY = dY.narrow, op.narrow_x = x.narrow;
-    if (bias) op.dBias = vector(bias->gradient, out);
+    const bool first = rows > 0 && std::exchange(weight.fresh, false);
+    LinearBackwardWeight<T> op{matrix(dY.wide, rows, out), matrix(x.wide, rows, in), matrix(added_to(stream, weight), out, in), {}};
+    op.overwrite = first, op.narrow_dY = dY.narrow, op.narrow_x = x.narrow;
+    if (bias) op.dBias = vector(added_to(stream, *bias), out);
     op.in_bf16 = weight.narrow != nullptr;
     run(stream, op);
   }
@@ -147,7 +149,7 @@ template <class T>
 void rms_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Parameter<T>& weight,
                        const T* rstd, const T* residual, std::type_identity_t<Rows<T>> dX) {
   RmsNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(weight.weight, size),
-                        vector(rstd, rows), {}, vector(weight.gradient, size), matrix(dX.wide, rows, size), dX.narrow};
+                        vector(rstd, rows), {}, vector(added_to(stream, weight), size), matrix(dX.wide, rows, size), dX.narrow};
   if (residual) op.residual = matrix(residual, rows, size);
   run(stream, op);
 }
@@ -164,8 +166,8 @@ template <class T>
 void layer_norm_backward(Stream& stream, size_t rows, size_t size, const T* dY, const T* x, const Affine<T>& norm,
                          const T* mean, const T* rstd, const T* residual, std::type_identity_t<Rows<T>> dX) {
   LayerNormBackward<T> op{matrix(dY, rows, size), matrix(x, rows, size), vector<const T>(norm.weight.weight, size),
-                          vector(mean, rows), vector(rstd, rows), {}, vector(norm.weight.gradient, size),
-                          vector(norm.bias.gradient, size), matrix(dX.wide, rows, size), dX.narrow};
+                          vector(mean, rows), vector(rstd, rows), {}, vector(added_to(stream, norm.weight), size),
+                          vector(added_to(stream, norm.bias), size), matrix(dX.wide, rows, size), dX.narrow};
   if (residual) op.residual = matrix(residual, rows, size);
   run(stream, op);
 }

@@ -79,7 +79,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
   run(stream, GatherRows<T>{matrix(dY, n, h), rows, matrix(of_pairs, pairs, h)});
   if (w.down.gradient)
     run(stream, ExpertLinearBackwardWeight<T>{matrix<const T>(of_pairs, pairs, h), matrix<const T>(s.activated, pairs, m.mlp), starts,
-                                              cube(w.down.gradient, m.experts, m.mlp, h)});
+                                              cube(added_to(stream, w.down), m.experts, m.mlp, h)});
   expert_backward_input<T>(stream, of_pairs, s, w.down, m.experts, pairs, m.mlp, h, d_activated);
   run(stream, ExpertSwiGluBackward<T>{matrix<const T>(d_activated, pairs, m.mlp), matrix<const T>(s.gate_up, pairs, wide),
                                       vector<const T>(s.weights, pairs), vector<const int32_t>(s.order, pairs),
@@ -87,7 +87,7 @@ void moe_backward(Stream& stream, const TextConfig& t, const MoeLayer<T>& w, siz
   if (w.gate_up.gradient) {
     run(stream, GatherRows<T>{matrix(x, n, h), rows, matrix(of_pairs, pairs, h)});
     run(stream, ExpertLinearBackwardWeight<T>{matrix<const T>(d_gate_up, pairs, wide), matrix<const T>(of_pairs, pairs, h), starts,
-                                              cube(w.gate_up.gradient, m.experts, h, wide)});
+                                              cube(added_to(stream, w.gate_up), m.experts, h, wide)});
   }
   expert_backward_input<T>(stream, d_gate_up, s, w.gate_up, m.experts, pairs, h, wide, of_pairs);
   clear(stream, dX, n * h);

@@ -106,7 +106,7 @@ void Policy<T>::head_backward(Stream& stream, const Batch<T>& batch, const Token
     run(stream, HeadPolicyLoss<T, W>{matrix<const T>(g.normed, n, h), matrix(head, c_.text.vocab, h), on_device(stream, batch.target_ids, scratch),
                                      on_stream(loss.old_log_probs), on_stream(loss.advantages), on_stream(loss.weights),
                                      on_stream(loss.ref_log_probs), on_stream(loss.kl_weights), on_stream(loss.log_prob_slopes),
-                                     on_stream(loss.entropy_slopes), matrix(w_.head.gradient, c_.text.vocab, h), temperature,
+                                     on_stream(loss.entropy_slopes), matrix(added_to(stream, w_.head), c_.text.vocab, h), temperature,
                                      static_cast<int32_t>(loss.kind), loss.clip_low, loss.clip_high, loss.clip_dual, loss.tau_positive,
                                      loss.tau_negative, static_cast<int32_t>(loss.kl), vector(results.log_probs, n), vector(results.entropy, n),
                                      vector(results.loss, n), vector(results.clipped, n), matrix(d_normed, n, h)});
@@ -125,7 +125,7 @@ void Policy<T>::head_backward(Stream& stream, const Batch<T>& batch, const Token
  */
 template <class T>
 Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep,
-                                      GradientSink<T>* sink) {
+                                      bool accumulate, GradientSink<T>* sink) {
   check(batch);
   Scratch scratch(stream);
   const size_t n = batch.target_ids.size();
@@ -134,6 +134,10 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   if (loss.kl != KlKind::none) lists.insert(lists.end(), {&loss.ref_log_probs, &loss.kl_weights});
   for (const auto* v : lists)
     if (v->size() != n) refuse("every list of the loss must hold one entry per target");
+  w_.each([&](const Parameter<T>& p) {
+    p.fresh = !accumulate && p.gradient;
+    if (!accumulate && p.adapter.dA) clear_gradients(stream, p.adapter);
+  });
   const Results results{scratch.take<T>(n), scratch.take<T>(n), scratch.take<T>(n), scratch.take<int32_t>(n)};
   const bool visual = !batch.vision.shown.empty() && w_.vision_trained;
   VisualFeatures<T> d_features;
@@ -150,7 +154,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   {
     // a tied embedding is finished when the language model is, its head comes first
     const LentGradients<T> tied(stream, c_.tied ? sink : nullptr, w_.embedding);
-    if (c_.tied) w_.head.gradient = w_.embedding.gradient;
+    if (c_.tied) w_.head.gradient = added_to(stream, w_.embedding);
     Scratch inner(stream);
     const Rows<T> dX = w_.below_head_trained() ? text_.take_gradient(stream, batch.text.rows(), inner) : Rows<T>();
     const T* hidden = text_.forward(stream, batch.text, features, keep, inner);
@@ -161,6 +165,7 @@ Scores<T> Policy<T>::forward_backward(Stream& stream, const Batch<T>& batch, con
   if (c_.tied) w_.head.gradient = w_.embedding.gradient;
   if (visual) vision_.backward(stream, batch.vision, d_features.levels, d_patches, w_, sink, scratch);
   else if (sink && w_.vision_trained) vision_.hand_zeros(stream, w_, sink);
+  w_.each([&](const Parameter<T>& p) { added_to(stream, p); });  // of what the pass has not reached
   return {on_host(stream, results.log_probs, n), on_host(stream, results.entropy, n), on_host(stream, results.loss, n), on_host(stream, results.clipped, n)};
 }
 

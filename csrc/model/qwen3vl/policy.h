@@ -39,11 +39,11 @@ template <class T> class Policy {
 
   Scores<T> forward(Stream& stream, const Batch<T>& batch, double temperature);
   /**
-   * Adds the gradient of the loss to the parameters' gradients; `keep` trades memory for time and changes no bit. With a sink gradients are not kept but
+   * Adds the gradient of the loss to the parameters' gradients, or replaces them by it; `keep` trades memory for time and changes no bit. With a sink gradients are not kept but
    * handed to it, each part when its backward pass is finished; what it does to the weights changes nothing of this pass.
    */
   Scores<T> forward_backward(Stream& stream, const Batch<T>& batch, const TokenLoss<T>& loss, double temperature, Keep keep,
-                             GradientSink<T>* sink = nullptr);
+                             bool accumulate, GradientSink<T>* sink = nullptr);
   /** Logits [rows, vocab] of some rows, before any temperature. For tests and inspection. */
   std::vector<T> logits(Stream& stream, const Batch<T>& batch, const std::vector<int32_t>& rows);
   /** Tower output: merged, then deepstack levels, each [tokens, hidden]. */

@@ -38,7 +38,7 @@ void TextModel<T>::norm_heads(Stream& stream, size_t rows, size_t heads, const T
 template <class T>
 void TextModel<T>::norm_heads_backward(Stream& stream, size_t rows, size_t heads, T* dY, const T* x, const Parameter<T>& norm, const T* rstd, Rows<T> dX) const {
   const size_t d = c_.text.head_dim, n = rows * heads;
-  RmsNormBackward<T> op{matrix<const T>(dY, n, d), matrix(x, n, d), vector<const T>(norm.weight, d), vector(rstd, n), {}, vector(norm.gradient, d), matrix(dX.wide, n, d), dX.narrow};
+  RmsNormBackward<T> op{matrix<const T>(dY, n, d), matrix(x, n, d), vector<const T>(norm.weight, d), vector(rstd, n), {}, vector(added_to(stream, norm), d), matrix(dX.wide, n, d), dX.narrow};
   op.turn = {cosine_, sine_, heads};
   run(stream, op);
 }
@@ -245,7 +245,7 @@ void TextModel<T>::backward(Stream& stream, const TextInput& input, const Visual
   if (!weights.embedding.trained()) return;
   const bool tied = weights.embedding.gradient;  // lent before, if at all: the head has added to it
   const LentGradients<T> own(stream, tied ? nullptr : sink, weights.embedding);
-  run(stream, EmbeddingBackward<T>{in_.ids, d_hidden, matrix(weights.embedding.gradient, t.vocab, h)});
+  run(stream, EmbeddingBackward<T>{in_.ids, d_hidden, matrix(added_to(stream, weights.embedding), t.vocab, h)});
   own.finish();
 }
 

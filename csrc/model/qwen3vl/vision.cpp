@@ -298,7 +298,7 @@ void VisionTower<T>::backward(Stream& stream, const VisionInput<T>& input, const
   const LentGradients<T> gradients(stream, sink, weights.positions, weights.patch);
   if (weights.positions.gradient)
     run(stream, PositionEmbeddingBackward<T>{in_.grids, matrix<const T>(dX, n, h),
-                                             matrix(weights.positions.gradient, v.positions, h), static_cast<int32_t>(v.merge)});
+                                             matrix(added_to(stream, weights.positions), v.positions, h), static_cast<int32_t>(v.merge)});
   Scratch inner(stream);
   T* rows = inner.take<T>(n * v.patch_size());
   write_rows(stream, input, rows);

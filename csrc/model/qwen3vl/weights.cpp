@@ -81,7 +81,8 @@ template <class T> Weights<T>::Weights(const Config& config, const ParameterMap<
   const auto& v = config.vision;
   const std::string text = "model.language_model.", visual = "model.visual.";
   embedding = read.matrix(text + "embed_tokens.weight", t.vocab * t.hidden);
-  head = config.tied ? embedding : read.matrix("lm_head.weight", t.vocab * t.hidden);
+  tied = config.tied;
+  head = tied ? embedding : read.matrix("lm_head.weight", t.vocab * t.hidden);
   final_norm = read.one(text + "norm.weight", t.hidden);
   for (size_t l = 0; l < t.layers; l++) {
     const std::string at = text + "layers." + std::to_string(l) + ".";

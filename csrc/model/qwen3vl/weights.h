@@ -36,6 +36,8 @@ template <class T> struct Parameter {
   /** the weight instead, where it is kept in bf16: a matrix of a policy in f32 */
   bf16* narrow = nullptr;
   T* gradient = nullptr;
+  /** What the gradient's memory holds means nothing yet: whoever is first to add to it writes it, or clears it before (`added_to`, gradients.h). */
+  mutable bool fresh = false;
   size_t size = 0;
   size_t number = kFrozen;
   /** the weight once more, as matrix products want it, where that was worth its memory */
@@ -94,6 +96,7 @@ template <class T> struct Weights {
   /** Where backward passes end: nothing is trained below these, and nothing at all if they are past the last layer or block. */
   size_t lowest_layer, lowest_block;
   bool vision_trained;
+  bool tied;
   /** All matrices that layers, blocks and mergers multiply rows with are bf16 and themselves, no experts counted: on an accelerator their operands are rounded to bf16. */
   bool narrow;
 
@@ -101,6 +104,14 @@ template <class T> struct Weights {
   Weights(const Config& config, const ParameterMap<T>& parameters);
   /** Adds what says where the language model's weights lie. */
   void add_places(std::vector<size_t>& key) const;
+  /** f(parameter) for every parameter once: a tied head is the embedding. */
+  template <class F> void each(F&& f) {
+    f(embedding), f(final_norm), f(positions), each_parameter(patch, f), each_parameter(merger, f);
+    if (!tied) f(head);
+    for (auto& layer : layers) each_parameter(layer, f);
+    for (auto& block : blocks) each_parameter(block, f);
+    for (auto& tap : deepstack) each_parameter(tap, f);
+  }
   /** Something below the head and the final norm is trained. */
   bool below_head_trained() const { return lowest_layer < layers.size(); }
 

@@ -384,7 +384,7 @@ template <class T> void decode(Stream& stream, const DecodeAttention<T>& op, Dec
     if constexpr (std::is_same_v<T, float>)
       if (!met && op.in_bf16 && decodes_on_tensor_cores(a)) meet_on_tensor_cores(stream, a), met = true;
     const size_t units = a.rows * ((a.group + kDecodeQueries - 1) / kDecodeQueries);
-    cuda::with_pack<T>(width, cuda::aligned(a.key, a.value, a.output), [&]<int W>(std::integral_constant<int, W>) {
+    cuda::with_pack<T>(width, cuda::aligned(a.key, a.value, a.output, a.partial), [&]<int W>(std::integral_constant<int, W>) {
       with_slots<T, W>(width, [&]<class S>() {
         const dim3 grid(cuda::blocks_for(units, kDecodeWarps), static_cast<unsigned>(a.splits), static_cast<unsigned>(key_heads));
         if (!met) cuda::launch(stream, meet_splits<T, S>, grid, 32 * kDecodeWarps, a);

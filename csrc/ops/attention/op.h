@@ -3,7 +3,7 @@
 
 namespace g2rpo {
 
-/** Keys of a tile of the forward pass, counted from the beginning of a segment. */
+/** So many keys, counted from the beginning of a segment, are whole tiles of every forward pass. */
 constexpr size_t kAttentionTile = 128;
 
 /** softmax(scale · q·kᵀ)·v inside segments; segment z sees all keys of segment segmentPrefix[z] (or of none, −1) and its own: up to itself if causal, else all. Query head h uses key head h / (H / G). */

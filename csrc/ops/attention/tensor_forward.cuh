@@ -7,6 +7,7 @@ namespace g2rpo::attention {
 
 struct ForwardTile {
   static constexpr int queries = 128, keys = 64, threads = 128;
+  static_assert(kAttentionTile % keys == 0);
   template <int Width> static constexpr size_t bytes() { return sizeof(uint4) * (queries + 4 * keys) * TensorRow<Width>::stride; }
 };
 

@@ -16,9 +16,10 @@ struct Shape {
   bool causal;
 };
 
-/** Sides of tiles, so that four of them and two of scores fit in the shared memory of a block. `Width` is the head size, rounded up. */
+/** Sides of tiles, so that four of them and two of scores fit in the shared memory of a block (library.cu knows how much that is). `Width` is the head size, rounded up. */
 template <class T, int Width> struct Tile {
   static constexpr int side = (sizeof(T) == 4 ? 64 : 32) / (Width > 128 ? 2 : 1), per = side / 16, columns = Width / 16;
+  static_assert(kAttentionTile % side == 0);
   static constexpr int stride = Width + 1, scores = side + 1;  // odd, so that a column of a tile lies in different banks
   static constexpr size_t bytes(int tiles, int of_scores) {
     return sizeof(T) * static_cast<size_t>(side * (tiles * stride + of_scores * scores));

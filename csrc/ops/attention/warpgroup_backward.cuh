@@ -272,7 +272,7 @@ template <int Width> struct KeyPass {
 #pragma unroll
         for (int j = 0; j < queries / 8; j++)
 #pragma unroll
-          for (int e = 0; e < 4; e++) {  // as rounded: registers are all taken
+          for (int e = 0; e < 4; e++) {  // as rounded: registers are all taken. The product still reads them, but nothing writes them before it is waited for
             const uint32_t pair = weights[j / 2][j % 2 * 2 + e / 2];
             slope[j][e] = __uint_as_float(e % 2 ? pair & 0xffff0000u : pair << 16) * (slope[j][e] - numbers[8 * j + column + e % 2].y);
           }
@@ -320,9 +320,11 @@ template <class Pass, int Bringing, int Multiplying> __device__ void pass_on_war
 
 template <int Width> __global__ void __launch_bounds__(kWarpgroupThreads, 1) queries_on_warpgroups(WarpgroupBackward a) {
   if constexpr (cuda::kWarpgroupCode) pass_on_warpgroups<QueryPass<Width>, 72, 216>(a, 1);
+  else cuda::fail_without_code();
 }
 template <int Width> __global__ void __launch_bounds__(kWarpgroupThreads, 1) keys_on_warpgroups(WarpgroupBackward a) {
   if constexpr (cuda::kWarpgroupCode) pass_on_warpgroups<KeyPass<Width>, 24, 240>(a, 32);
+  else cuda::fail_without_code();
 }
 
 }  // namespace g2rpo::attention

@@ -7,6 +7,7 @@ namespace g2rpo::attention {
 
 struct WarpgroupForward {
   static constexpr int queries = QueryParts::side, keys = 128, rounding = 96;  // rounding: threads that bring queries
+  static_assert(kAttentionTile % keys == 0);
   template <int Width> static constexpr size_t bytes() { return cuda::kPanelAlignment + (2 * queries + 4 * keys) * Width * 2; }
 
   const float* query;  // by rows of keys, as out and log_sum_exp
@@ -211,6 +212,8 @@ template <int Width> __global__ void __launch_bounds__(kWarpgroupThreads, 1) for
       cuda::take_registers<216>();
       attend<Width>(a, shared, q, k, v);
     }
+  } else {
+    cuda::fail_without_code();
   }
 }
 

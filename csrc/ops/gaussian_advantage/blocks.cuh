@@ -81,7 +81,7 @@ template <int Threads, size_t Most> struct BlockMemory {
   int32_t bound[2][Threads];
   double total[Threads];
 
-  /** Rewards and the rows they come from, in order. What is NaN is told to `refuse` and lies anywhere. */
+  /** Rewards and the rows they come from, in order. What is NaN is told to `refuse` and taken for 0: nothing could be sorted past it, not even what fills the last places. */
   template <class F> __device__ void sort(const double* x, size_t n, F&& refuse) {
     size_t size = 1;
     while (size < n) size *= 2;
@@ -90,7 +90,7 @@ template <int Threads, size_t Most> struct BlockMemory {
       // behind infinite rewards too: their rows are smaller
       values[i] = i < n ? x[i] : INFINITY;
       rows[i] = static_cast<uint16_t>(i);
-      if (values[i] != values[i]) refuse(i);
+      if (values[i] != values[i]) refuse(i), values[i] = 0;
     }
     __syncthreads();
     for (size_t width = 2; width <= size; width *= 2)

@@ -104,12 +104,13 @@ void rank_longest(Stream& stream, const GaussianAdvantage& op, KeptSums& sums, R
               "reading segmentStarts");
   cuda::check(cudaStreamSynchronize(stream.queue->stream), "reading segmentStarts");
   std::vector<Sorted> sorted;
+  std::vector<std::shared_ptr<double>> held;
   size_t at = 0;
   for (size_t s = 0; s + 1 < starts.size(); s++) {
     const auto begin = static_cast<size_t>(starts[s]), end = static_cast<size_t>(starts[s + 1]);
     if (starts[s] < 0 || starts[s + 1] < starts[s] || end > op.rewards.size) return;  // has been refused
     if (end - begin <= kLong) continue;
-    sorted.push_back({begin, end, at, sums.of(stream, end - begin)});
+    sorted.push_back({begin, end, at, sums.of(stream, end - begin, held.emplace_back())});
     at += end - begin;
   }
   if (!sorted.empty()) by_sorting(stream, op, sorted, nan);

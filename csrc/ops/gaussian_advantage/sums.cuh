@@ -58,7 +58,7 @@ struct SmallSums {
   }
 };
 
-/** Sums on the device, for good: of small sizes together, of every other size when it is first met. */
+/** Sums on the device: of small sizes together and for good, of every other size from when it is first met until there are too many. */
 class KeptSums {
  public:
   SmallSums small(Stream& stream) {
@@ -70,18 +70,23 @@ class KeptSums {
     }
     return {small_};
   }
-  Sums of(Stream& stream, size_t n) {
+  /** `holder` is to live until all that reads them is launched. */
+  Sums of(Stream& stream, size_t n, std::shared_ptr<double>& holder) {
     const std::lock_guard lock(mutex_);
-    auto& kept = kept_[n];
-    if (!kept) {
+    auto found = kept_.find(n);
+    if (found == kept_.end()) {
+      if (kept_.size() == kMost) kept_.clear();
       std::vector<double> sums;
       append_sums(n, sums);
-      kept = upload(stream, sums);
+      // whose end waits for what is under way
+      found = kept_.emplace(n, std::shared_ptr<double>(upload(stream, sums), [](double* memory) { cudaFree(memory); })).first;
     }
-    return {kept, kept + n / 2 + 1, n};
+    holder = found->second;
+    return {holder.get(), holder.get() + n / 2 + 1, n};
   }
 
  private:
+  static constexpr size_t kMost = 64;  // sizes
   static double* upload(Stream& stream, const std::vector<double>& sums) {
     double* to = nullptr;
     const size_t bytes = sums.size() * sizeof(double);
@@ -93,7 +98,7 @@ class KeptSums {
 
   std::mutex mutex_;
   double* small_ = nullptr;
-  std::map<size_t, double*> kept_;
+  std::map<size_t, std::shared_ptr<double>> kept_;
 };
 
 }  // namespace

@@ -207,7 +207,7 @@ template <class T, class W, bool Backward> struct Problem {
 
   static size_t most(size_t vocabulary) {
     if (!Backward) return kChunk;
-    return std::clamp(kHeld / (vocabulary * sizeof(W)) / kSide * kSide, kSide, kChunk);
+    return std::clamp(kHeld / (std::max<size_t>(vocabulary, 1) * sizeof(W)) / kSide * kSide, kSide, kChunk);
   }
   /** From a slice on. */
   Known<T> known(size_t slice = 0) const {
@@ -240,6 +240,7 @@ template <class T, class W, bool Backward> struct Problem {
 
   /** Gradients of the same tokens, which have just been measured; the lists begin at the first. */
   void backward(size_t first, size_t count, const T* d_log_probs, const T* d_entropy, const T* entropies, T* d_hidden, T* d_weight) const {
+    if (vocabulary == 0) return;  // no target is among its ids, which has been refused
     cuda::with_pack<W>(vocabulary, cuda::aligned(held.get()), [&]<int P>(std::integral_constant<int, P>) {
       const dim3 grid(cuda::blocks_for(vocabulary, kUnderWay * cuda::kThreads * P), static_cast<unsigned>(count));
       cuda::launch(stream, slopes<P, T, W>, grid, cuda::kThreads, held.get(), vocabulary, chunk, scale, targets + first, known(), d_log_probs, d_entropy,

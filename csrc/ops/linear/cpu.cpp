@@ -43,7 +43,7 @@ KERNEL_WEIGHT(cpu, LinearBackwardInput) {
 KERNEL_REAL(cpu, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.dWeight ? op.x.dim[1] : 0;
   const Gemm<T> product{.a = op.dY, .b = op.x, .c = op.dWeight, .m = n, .n = k, .k = m, .a_row = 1, .a_col = n, .b_row = k,
-                        .c_row = k, .accumulate = true, .sums = op.dBias.data};
+                        .c_row = k, .accumulate = !op.overwrite, .sums = op.dBias.data};
   if constexpr (__is_same(T, float))
     if (op.in_bf16 && rounding_pays()) return run(stream, RoundedGemm<>{product});
   run(stream, product);

@@ -10,11 +10,11 @@ constexpr size_t kRows = 64;  // of a partial sum
 
 /** partials[b][j] = Σ over rows [b · kRows, (b + 1) · kRows) of dY. */
 template <class T, class D> __global__ void column_sums(const D* dY, size_t m, size_t n, T* partials) {
-  const size_t j = cuda::global_index(), begin = blockIdx.y * kRows;
+  const size_t j = static_cast<size_t>(blockIdx.y) * blockDim.x + threadIdx.x, begin = static_cast<size_t>(blockIdx.x) * kRows;
   if (j >= n) return;
   T sum = 0;
   for (size_t r = begin; r < m && r < begin + kRows; r++) sum += cuda::widened(dY[r * n + j]);
-  partials[blockIdx.y * n + j] = sum;
+  partials[blockIdx.x * n + j] = sum;
 }
 
 template <class T, class W, class A> void multiply(Stream& stream, const Linear<T, W>& op, const A* x) {
@@ -50,7 +50,7 @@ KERNEL_REAL(cuda, LinearBackwardWeight) {
   const size_t m = op.dY.dim[0], n = op.dY.dim[1], k = op.x.dim[1];
   if (op.dWeight) {
     const auto multiply_as = [&]<class P>(P, const auto* dY, const auto* x) {
-      cuda::multiply(stream, P{.m = n, .n = k, .k = m, .a = dY, .b = x, .a_along = false, .b_along = false, .c = op.dWeight.data, .accumulate = true});
+      cuda::multiply(stream, P{.m = n, .n = k, .k = m, .a = dY, .b = x, .a_along = false, .b_along = false, .c = op.dWeight.data, .accumulate = !op.overwrite});
     };
     if constexpr (sizeof(T) == 4) {
       if (op.narrow_dY) multiply_as(cuda::TensorProduct<bf16, bf16>{}, op.narrow_dY, op.narrow_x);
@@ -63,7 +63,7 @@ KERNEL_REAL(cuda, LinearBackwardWeight) {
   if (!op.dBias || m * n == 0) return;
   const unsigned count = cuda::blocks_for(m, kRows);
   cuda::Temporary<T> partials(stream, count * n);
-  const auto sums = [&]<class D>(const D* dY) { cuda::launch(stream, column_sums<T, D>, dim3(cuda::blocks_for(n), count), cuda::kThreads, dY, m, n, partials.get()); };
+  const auto sums = [&]<class D>(const D* dY) { cuda::launch(stream, column_sums<T, D>, dim3(count, cuda::blocks_for(n)), cuda::kThreads, dY, m, n, partials.get()); };
   if (op.dY.data || sizeof(T) != 4) sums(op.dY.data);
   else if constexpr (sizeof(T) == 4) sums(op.narrow_dY);
   cuda::add_partials<T>(stream, partials.get(), count, n, op.dBias.data);

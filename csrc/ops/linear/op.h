@@ -85,6 +85,8 @@ template <class T> struct LinearBackwardWeight {
   /** operands may be rounded to bf16: those of a policy whose weights are (tensor cores of a GPU want them so, and CPUs that multiply bf16) */
   bool in_bf16 = false;
   // For calls from C++:
+  /** dWeight = instead of dWeight += */
+  bool overwrite = false;
   /** both operands in bf16, in their place: on a GPU */
   const bf16 *narrow_dY = nullptr, *narrow_x = nullptr;
   G2_INLINE static LinearBackwardWeight read(KernelArgs a) {

@@ -26,6 +26,13 @@ template <class Op> G2_INLINE bool sampling_arguments_hold(Stream& stream, const
   return false;
 }
 
+/** What divides by the temperature, in the type of the logits: finite and not 0, so that a difference of 0 stays 0 and an infinite one infinite. */
+template <class T> G2_INLINE T scale_of(double temperature) {
+  constexpr double kLeast = sizeof(T) == 4 ? 1.2e-38 : 2.3e-308, kMost = sizeof(T) == 4 ? 3.4e38 : 1.7e308;
+  const double scale = 1 / temperature;
+  return static_cast<T>(scale < kLeast ? kLeast : scale > kMost ? kMost : scale);
+}
+
 struct RowMessage {
   char text[128];
   G2_INLINE RowMessage(const char* kernel, size_t row, int32_t token) {

@@ -140,7 +140,7 @@ KERNEL_REAL(cuda, Sample) {
                        op.keys.data,
                        n,
                        parts,
-                       greedy ? T(1) : static_cast<T>(1 / op.temperature),
+                       greedy ? T(1) : scale_of<T>(op.temperature),
                        static_cast<T>(op.repetitionPenalty),
                        greedy,
                        !greedy && !seen && !filtered,

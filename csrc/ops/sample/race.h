@@ -6,6 +6,7 @@
 // largest logit plus Gumbel noise, with one logarithm less. It is mostly not taken: no clock rings before u, the random number that it is
 // made of, so that only ids whose weight is at least u times the best score so far can win.
 #pragma once
+#include "arguments.h"
 #include "exponential.h"
 
 namespace g2rpo {
@@ -131,13 +132,6 @@ Slice meet_ids(const T* z, size_t n, size_t first, T scale, T top, T beaten, con
     slice.token += static_cast<int32_t>(first);
   }
   return slice;
-}
-
-/** What divides by the temperature, in the type of the logits: finite and not 0, so that a difference of 0 stays 0 and an infinite one infinite. */
-template <class T> G2_INLINE T scale_of(double temperature) {
-  constexpr double kLeast = sizeof(T) == 4 ? 1.2e-38 : 2.3e-308, kMost = sizeof(T) == 4 ? 3.4e38 : 1.7e308;
-  const double scale = 1 / temperature;
-  return static_cast<T>(scale < kLeast ? kLeast : scale > kMost ? kMost : scale);
 }
 
 /** A score of a row's race as one number, good enough to leave out ids that lose against it by more than rounding. */

@@ -3,7 +3,7 @@
 
 namespace g2rpo {
 
-/** y = silu(gate) · up. */
+/** y = silu(gate) · up; y may be the gate itself. */
 template <class T> struct SwiGlu {
   using Real = T;
   static constexpr auto kName = "swiglu";

@@ -58,6 +58,8 @@ export interface LossScores extends Scores {
 export interface ForwardBackwardOptions {
   temperature?: number;
   recompute?: Recompute;
+  /** gradients are added to what was there (true), or replace it: of the first of several micro-batches, instead of `zeroGradients` before it */
+  accumulate?: boolean;
   /** what becomes of gradients that are not kept */
   update?: ParameterUpdate | undefined;
 }
@@ -194,8 +196,8 @@ export class Policy {
   }
 
   /**
-   * The same, with the gradient of the loss added to `trained[i].gradient`. Logits are computed once. After a rejection the
-   * gradients are undefined until `zeroGradients`.
+   * The same, with the gradient of the loss added to `trained[i].gradient`, or in its place (`accumulate: false`). Logits are computed once. After a
+   * rejection the gradients are undefined until they are replaced, or `zeroGradients`.
    *
    * `recompute` trades time for memory and changes no bit: `none` keeps all activations; `selective` those of matrix products and
    * attention, and computes norms, rotations and activation functions again; `full` the inputs of layers alone.
@@ -213,17 +215,18 @@ export class Policy {
     loss: TokenLoss<Reals>,
     options: ForwardBackwardOptions = {},
   ): Promise<LossScores> {
-    wantOptions('policy', 'options', options, ['temperature', 'recompute', 'update']);
-    const { temperature = 1, recompute = 'none', update } = options;
+    wantOptions('policy', 'options', options, ['temperature', 'recompute', 'accumulate', 'update']);
+    const { temperature = 1, recompute = 'none', accumulate = true, update } = options;
     wantDivisor('policy: temperature', temperature);
     wantObject('policy', 'batch', batch);
     wantList('policy', 'targetIds', batch.targetIds);
+    if (typeof accumulate !== 'boolean') refuse('policy', 'accumulate', 'must be true or false', describe(accumulate));
     const native = nativeLoss(loss, batch.targetIds.length, this.dtype);
     if (update !== undefined && update.gradientScale !== 1)
       refuse('policy', 'update.gradientScale', 'must be 1 in a backward pass', describe(update.gradientScale));
     const made = update ? nativeUpdate(update) : null;
     const input = toNative(batch, this);
-    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute, made));
+    return this.#call(() => this.#native.forwardBackward(input, native, temperature, recompute, made, accumulate));
   }
 
   /**

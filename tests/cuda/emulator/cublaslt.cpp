@@ -27,6 +27,7 @@ struct PreferenceHeld {
 
 constexpr Status kInvalid = 7;
 constexpr uint64_t kChosen = 0x67327270;  // in the first word of every algorithm
+constexpr uint64_t kUnknownRows = 136;    // of a result for which there is no algorithm
 
 void must(bool holds, const char* what) {
   if (holds) return;
@@ -95,14 +96,19 @@ EXPORT Status cublasLtMatmulPreferenceSetAttribute(Preference preference, int at
   return p.alignment[attribute - alignment_a] = number, 0;
 }
 
-EXPORT Status cublasLtMatmulAlgoGetHeuristic(Handle, Operation, Layout, Layout, Layout c, Layout d, Preference preference, int wanted, Heuristic* results, int* found) {
+EXPORT Status cublasLtMatmulAlgoGetHeuristic(Handle, Operation operation, Layout, Layout, Layout c, Layout d, Preference preference, int wanted, Heuristic* results, int* found) {
   const auto& p = held<PreferenceHeld>(preference);
-  must((p.schemes & ~static_cast<uint32_t>(compute_type)) == 0, "parts of k are to be added in a fixed order");
+  must((p.schemes & ~kReduceApart) == 0, "parts of k are to be added in a fixed order");
   must(wanted == 1 && c == d, "one algorithm whose C and result lie alike is wanted");
   results[0] = {};
+  *found = 0;
+  if (held<LayoutHeld>(d).columns == kUnknownRows) return 0;
   results[0].algorithm.data[0] = kChosen;
   results[0].algorithm.data[1] = p.workspace;
   for (int i = 0; i < 4; i++) results[0].algorithm.data[2 + i] = p.alignment[i];
+  // how the bias lies is known from the pointer alone
+  const auto bias = reinterpret_cast<uintptr_t>(held<OperationHeld>(operation).bias);
+  results[0].algorithm.data[6] = bias & -bias;
   return *found = 1, 0;
 }
 
@@ -112,6 +118,7 @@ EXPORT Status cublasLtMatmul(Handle, Operation operation, const void* alpha, con
   const void* pointers[] = {a, b, c, d};
   for (int i = 0; i < 4; i++) must(reinterpret_cast<uintptr_t>(pointers[i]) % algorithm->data[2 + i] == 0, "an operand is less aligned than was said");
   const auto& o = held<OperationHeld>(operation);
+  must(!algorithm->data[6] || reinterpret_cast<uintptr_t>(o.bias) % algorithm->data[6] == 0, "the bias is less aligned than the one that the algorithm was chosen for");
   const Operand left{a, held<LayoutHeld>(a_layout), o.transposed_a == kTransposed}, right{b, held<LayoutHeld>(b_layout), o.transposed_b == kTransposed};
   const auto& out = held<LayoutHeld>(d_layout);
   if (left.columns() != right.rows() || left.rows() != out.rows || right.columns() != out.columns || c_layout != d_layout) return kInvalid;

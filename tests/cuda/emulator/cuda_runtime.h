@@ -79,6 +79,10 @@ inline thread_local Recording* recording = nullptr;
 bool lost();
 /** How many devices there are to be found: one, or what G2RPO_EMULATED_DEVICES says. */
 int devices();
+/** How much shared memory a block may ask for: that of compute capability 9.0, or what G2RPO_EMULATED_SHARED_BYTES says. */
+size_t shared_bytes();
+/** Whether graphs are made of what was recorded: unless G2RPO_EMULATED_NO_GRAPHS is there. */
+bool makes_graphs();
 /** Runs one thread of the device for every index of a block, for every block. `shared` bytes are there for cuda::dynamic_shared. */
 cudaError_t run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
 
@@ -243,6 +247,7 @@ inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
 /** Takes what was recorded; the graph itself holds nothing then. */
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
   G2_UNLESS_LOST;
+  if (!emulator::makes_graphs()) return cudaErrorMemoryAllocation;
   *made = new emulator::Recording;
   std::swap((*made)->work, graph->work), std::swap((*made)->memory, graph->memory);
   return cudaSuccess;
@@ -274,12 +279,12 @@ template <class... P, class... A> cudaError_t cudaLaunchKernelEx(const cudaLaunc
 
 struct cudaDeviceProp {
   char name[256];
-  size_t totalGlobalMem;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
   int major, minor, multiProcessorCount;
 };
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   G2_UNLESS_LOST;
-  *p = {"emulated on the CPU", size_t{1} << 33, 9, 0, 4};
+  *p = {"emulated on the CPU", size_t{1} << 33, emulator::shared_bytes(), 9, 0, 4};
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceCount(int* count) { G2_UNLESS_LOST; return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }

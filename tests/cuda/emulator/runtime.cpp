@@ -212,6 +212,13 @@ int devices() {
   return asked ? std::atoi(asked) : 1;
 }
 
+size_t shared_bytes() {
+  const char* asked = std::getenv("G2RPO_EMULATED_SHARED_BYTES");
+  return asked ? static_cast<size_t>(std::atoll(asked)) : 232448;
+}
+
+bool makes_graphs() { return !std::getenv("G2RPO_EMULATED_NO_GRAPHS"); }
+
 cudaError_t allocate(void** data, size_t bytes) {
   *data = nullptr;
   if (Faults::shared().allocations.now() || bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;

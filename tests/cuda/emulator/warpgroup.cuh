@@ -8,6 +8,7 @@
 namespace g2rpo::cuda {
 
 constexpr bool kWarpgroupCode = true;
+inline void fail_without_code() { std::abort(); }
 
 extern thread_local uint4 dynamic_shared[];
 
