@@ -3,7 +3,8 @@
 # Node from gpu/ (npm run gpu:pack) where it is not installed. What is printed also goes to the file named, if one is, and as JSON beside it:
 #   bash scripts/gpu-run.sh [FILE] [STAGE...]
 # Stages: build; kernels (each held to the CPU's, and timed); policy (tests with G2RPO_DEVICE=cuda); golden; train (the quick start); bench;
-# peers (policies of the released shapes, beside transformers where G2RPO_PEER_PYTHON or python3 has it); sanitize; and, where it is named, trace
+# peers (kernels beside PyTorch, Triton, cuDNN; policies of the released shapes beside transformers, where G2RPO_PEER_PYTHON or python3 has them, and a
+# whole step of 8B by phase); sanitize; and, where it is named, trace
 # (what of a bench runs on the GPU and when nothing does, by CUPTI of the toolkit: TRACED=trueSize:2B)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,7 +54,8 @@ peers() {
     echo "gpu-run: $python has no torch for this GPU, or no transformers: nothing stands beside our times"
     unset G2RPO_PEER_PYTHON
   fi
-  G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${PEERS:-trueSize:2B trueSize:8B}
+  [[ -z ${G2RPO_PEER_PYTHON:-} ]] || "$G2RPO_PEER_PYTHON" bench/peers/gpu_kernels.py build/cuda/g2rpo_cuda ${PEER_KERNELS:-}
+  G2RPO_DEVICE=cuda node node_modules/jiti/lib/jiti-cli.mjs ./bench/run.ts ${PEERS:-trueSize:2B trueSize:8B trueStep:8B}
 }
 trace() {
   local cuda=${CUDA_HOME:-/usr/local/cuda}

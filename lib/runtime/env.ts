@@ -19,6 +19,8 @@ export interface Environment {
   peerPython: string | undefined;
   /** `CUDA_HOME`: where the CUDA toolkit stands */
   cudaHome: string | undefined;
+  /** `LD_LIBRARY_PATH`: folders in which the loader looks for libraries first */
+  libraryFolders: string[];
   /** `NO_COLOR` is unset, as the convention of no-color.org wants */
   color: boolean;
 }
@@ -33,6 +35,7 @@ export function environment(): Environment {
     G2RPO_BENCH_SAVE,
     G2RPO_PEER_PYTHON,
     CUDA_HOME,
+    LD_LIBRARY_PATH,
     NO_COLOR,
   } = process.env;
   return {
@@ -44,6 +47,7 @@ export function environment(): Environment {
     benchSave: G2RPO_BENCH_SAVE || undefined,
     peerPython: G2RPO_PEER_PYTHON || undefined,
     cudaHome: CUDA_HOME || undefined,
+    libraryFolders: (LD_LIBRARY_PATH ?? '').split(':').filter(Boolean),
     color: !NO_COLOR,
   };
 }

@@ -112,10 +112,28 @@ function cudaDevice(): Finding[] {
   const found = { topic: 'cuda library', found: library.found };
   try {
     const { device, products } = loadAddon().describeDevice(library.path);
-    return [{ topic: 'cuda', found: device }, found, { topic: 'cuBLASLt', found: products }];
+    return [
+      { topic: 'cuda', found: device },
+      found,
+      { topic: 'cuBLASLt', found: products },
+      { topic: 'cuDNN', found: `${whereIs('libcudnn.so.9')}; attention is computed by kernels of g2rpo's own` },
+      { topic: 'NCCL', found: `${whereIs('libnccl.so.2')}; one GPU is used` },
+    ];
   } catch (error) {
     return [{ topic: 'cuda', found: `not available: ${(error as Error).message}` }, found];
   }
+}
+
+/** Where the loader would look for a library that nothing loads. */
+function whereIs(file: string): string {
+  const folders = [...environment().libraryFolders, '/usr/local/cuda/lib64'];
+  const listed = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '';
+  const known = listed.split('\n').find((line) => line.trim().startsWith(`${file} `));
+  return (
+    folders.map((folder) => join(folder, file)).find((path) => existsSync(path)) ??
+    known?.split('=> ')[1] ??
+    `no ${file} where the loader looks`
+  );
 }
 
 function cudaLibrary(): { there: boolean; path: string; found: string } {

@@ -1,5 +1,5 @@
 // Layers of decoding that are joined, beside the same ops one by one on the CPU.
-#include "../../csrc/backends/cuda/decode_layer.h"
+#include "../../csrc/ops/decode_layer/op.h"
 
 #include <cmath>
 
@@ -18,7 +18,7 @@ namespace {
 constexpr double kRounded = 2e-2;
 
 struct Layer {
-  cuda::DecodeSizes s;
+  DecodeSizes s;
   size_t slots_there;
   Array<float> x, attended, input_norm, q_norm, k_norm, post_norm, next_norm, cosine, sine;
   Array<bf16> q, k, v, o, gate, up, down;
@@ -28,7 +28,7 @@ struct Layer {
   Array<bf16> arranged, narrow;
   Array<float> sums;
 
-  explicit Layer(const cuda::DecodeSizes& sizes) : s(sizes), slots_there(s.rows + 5) {
+  explicit Layer(const DecodeSizes& sizes) : s(sizes), slots_there(s.rows + 5) {
     const auto weight = [](size_t n, size_t k, unsigned seed) { return random_weights<bf16, float>(n * k, seed, 1 / std::sqrt(static_cast<double>(k))); };
     const size_t h = s.hidden, qs = s.query_size(), ks = s.key_size();
     x = randoms<float>(s.rows * h, 1), attended = rounded_for<bf16>(randoms<float>(s.rows * qs, 2));
@@ -47,12 +47,12 @@ struct Layer {
 
   void on_device(Stream& stream, const std::function<void(Stream&, const char*, const void*)>& run, bool with_last) {
     const auto at = [](auto& array) { return array.at(Side::device); };
-    const cuda::DecodeBegin begin{s, at(x), at(input_norm), at(arranged)};
-    const cuda::DecodeHeads heads{s,          at(arranged), at(q),     at(k),    at(v),     at(q_norm), at(k_norm),
+    const DecodeBegin begin{s, at(x), at(input_norm), at(arranged)};
+    const DecodeHeads heads{s,          at(arranged), at(q),     at(k),    at(v),     at(q_norm), at(k_norm),
                                   at(cosine), at(sine),     at(slots), at(sums), at(query), at(keys),   at(values)};
-    const cuda::DecodeRest rest{s,     at(attended), at(o),        at(gate),   at(up), at(down), at(post_norm), at(next_norm),
+    const DecodeRest rest{s,     at(attended), at(o),        at(gate),   at(up), at(down), at(post_norm), at(next_norm),
                                 at(x), at(sums),     at(arranged), at(narrow), with_last ? at(last) : nullptr};
-    run(stream, cuda::DecodeBegin::kName, &begin), run(stream, cuda::DecodeHeads::kName, &heads), run(stream, cuda::DecodeRest::kName, &rest);
+    run(stream, DecodeBegin::kName, &begin), run(stream, DecodeHeads::kName, &heads), run(stream, DecodeRest::kName, &rest);
   }
 
   void on_host(Harness& h) {
@@ -98,7 +98,7 @@ struct Layer {
 
 void decode_layer(Harness& h) {
   const auto run = [](Stream& stream, const char* name, const void* op) { find_kernel(name, Backend::cuda, DType::f32)->run(stream, op); };
-  const auto test = [&](const cuda::DecodeSizes& s) {
+  const auto test = [&](const DecodeSizes& s) {
     h.expect(s.joined(), "decode_layer: sizes that cannot be joined");
     Layer a(s);
     const std::string name = "decode_layer of " + std::to_string(s.rows) + " rows, " + std::to_string(s.hidden) + ", " + std::to_string(s.heads) + " of " +
@@ -109,7 +109,7 @@ void decode_layer(Harness& h) {
     h.close(name + ": x", a.x, kRounded), h.close(name + ": the last norm", a.last, kRounded);
     // the first row alone: its bits
     const auto all = a.x.download();
-    cuda::DecodeSizes one = s;
+    DecodeSizes one = s;
     one.rows = 1;
     Layer b(one);
     std::copy_n(Layer(s).x.host().begin(), s.hidden, b.x.at(Side::host)), b.x.upload();
@@ -122,7 +122,7 @@ void decode_layer(Harness& h) {
   test({2, 2080, 2, 1, 128, 1088, 1e-6});
   if (!h.timed()) return;
   for (const size_t rows : {1, 16, 64})
-    for (const auto& s : {cuda::DecodeSizes{rows, 2048, 16, 8, 128, 6144, 1e-6}, cuda::DecodeSizes{rows, 4096, 32, 8, 128, 12288, 1e-6}}) {
+    for (const auto& s : {DecodeSizes{rows, 2048, 16, 8, 128, 6144, 1e-6}, DecodeSizes{rows, 4096, 32, 8, 128, 12288, 1e-6}}) {
       Layer a(s);
       const size_t weights = s.hidden * (2 * s.query_size() + 2 * s.key_size() + 3 * s.mlp);
       h.time_call("decode_layer without attention, " + std::to_string(rows) + " rows, " + std::to_string(s.hidden), 2.0 * static_cast<double>(weights),

@@ -66,6 +66,8 @@ describe.skipIf(missing)(`with a library${missing ? ` (left out: ${missing})` : 
     expect(found.cuda).toMatch(/^emulated on the CPU/);
     expect(found['cuda library']).toBe(`${emulatedLibrary}, named by G2RPO_CUDA_LIBRARY`);
     expect(found.cuBLASLt).toMatch(/libemulated_cublaslt\.so, version 13\.0\.0$/);
+    expect(found.cuDNN).toMatch(/libcudnn\.so\.9.*; attention is computed by kernels of g2rpo's own$/);
+    expect(found.NCCL).toMatch(/libnccl\.so\.2.*; one GPU is used$/);
     expect(found.device).toBe('cuda (G2RPO_DEVICE)');
   });
 

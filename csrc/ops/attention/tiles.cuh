@@ -1,7 +1,7 @@
 // Tiles of queries and keys in shared memory, and the products between them. A block of 256 threads has a tile of side × side scores, 16
 // threads to a row: thread (x, y) has the rows y·per… and the columns x, x + 16, …
 #pragma once
-#include "../../backends/cuda/device.h"
+#include "../../backends/cuda/groups.h"
 #include "op.h"
 
 namespace g2rpo::attention {
@@ -106,5 +106,18 @@ __device__ void scores_times(const T* scores, const T* b, T (&sum)[Tile<T, Width
     }
   }
 }
+
+/** Whether a segment's prefix is none, or another one without a prefix; what is not is refused. */
+struct KnownPrefix {
+  const int32_t* prefix;
+  size_t segments;
+  Refusal known;
+  __device__ bool operator()(size_t z) const {
+    const int64_t p = prefix[z];
+    const bool is = p == -1 || (p >= 0 && p < static_cast<int64_t>(segments) && p != static_cast<int64_t>(z) && prefix[p] == -1);
+    if (!is) known.at(z);
+    return is;
+  }
+};
 
 }  // namespace g2rpo::attention

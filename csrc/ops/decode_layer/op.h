@@ -1,12 +1,12 @@
 // A dense layer of a step of decoding with weights in bf16: what ops do one after the other, joined so that few launches are left. Of up to kThinRows rows;
-// a row's bits are its own. From C++ alone; what arithmetic is done is that of linear, rms_norm, rotary and swiglu.
+// a row's bits are its own. From C++ alone, and for NVIDIA GPUs alone; what arithmetic is done is that of linear, rms_norm, rotary and swiglu.
 #pragma once
 #include <algorithm>
 
+#include "../../backends/cuda/thin_shape.h"
 #include "../../core/kernel.h"
-#include "thin_shape.h"
 
-namespace g2rpo::cuda {
+namespace g2rpo {
 
 /** Sizes of a layer. */
 struct DecodeSizes {
@@ -17,14 +17,14 @@ struct DecodeSizes {
   size_t key_size() const { return key_heads * width; }
   bool joined() const {
     const bool widths = width == 32 || width == 64 || width == 128;
-    return rows <= kThinRows && widths && hidden % 32 == 0 && hidden <= 8192 && mlp % 32 == 0;
+    return rows <= cuda::kThinRows && widths && hidden % 32 == 0 && hidden <= 8192 && mlp % 32 == 0;
   }
   /** Elements of what products leave behind: parts of sums, of one product at a time. */
   size_t sums() const {
-    const size_t keys = key_size(), tiles = thin_tiles(query_size()) + 2 * thin_tiles(keys);
-    const auto of = [&](size_t tiles, size_t k, size_t n) { return thin_parts(tiles, k) * rows * n; };
-    return std::max({of(tiles, hidden, query_size() + 2 * keys), of(thin_tiles(hidden), query_size(), hidden), of(2 * thin_tiles(mlp), hidden, 2 * mlp),
-                     of(thin_tiles(hidden), mlp, hidden)});
+    const size_t keys = key_size(), tiles = cuda::thin_tiles(query_size()) + 2 * cuda::thin_tiles(keys);
+    const auto of = [&](size_t tiles, size_t k, size_t n) { return cuda::thin_parts(tiles, k) * rows * n; };
+    return std::max({of(tiles, hidden, query_size() + 2 * keys), of(cuda::thin_tiles(hidden), query_size(), hidden), of(2 * cuda::thin_tiles(mlp), hidden, 2 * mlp),
+                     of(cuda::thin_tiles(hidden), mlp, hidden)});
   }
 };
 
@@ -64,4 +64,4 @@ struct DecodeRest {
   static DecodeRest read(KernelArgs) { return {}; }
 };
 
-}  // namespace g2rpo::cuda
+}  // namespace g2rpo

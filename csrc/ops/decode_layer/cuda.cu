@@ -1,10 +1,11 @@
-#include "decode_layer.h"
+#include "../../backends/cuda/thin_product.h"
+#include "op.h"
 
-#include "thin_product.h"
-
-namespace g2rpo::cuda {
+namespace g2rpo {
 
 namespace {
+
+using namespace cuda;
 
 /** What a product left: the sums of its parts are added in their order. */
 struct Sums {
@@ -144,4 +145,4 @@ KERNEL(cuda, DecodeRest) {
   norm(stream, s, product(stream, {s.rows, s.mlp, op.narrow, {{op.down, s.hidden}}}, op.sums), op.next_norm, op.x, op.normed, op.last);
 }
 
-}  // namespace g2rpo::cuda
+}  // namespace g2rpo
