@@ -196,6 +196,13 @@ export const METRICS: readonly Metric[] = [
   metric('perf/tokens_per_s_old', 'tokens/s', 'the batch', 'after', 'response tokens scored'),
   metric('perf/tokens_per_s_update', 'tokens/s', 'the update', 'after', 'response tokens learned from'),
   metric('perf/max_memory_gb', 'GiB', 'the process', '', 'most memory it has held so far'),
+  metric(
+    'perf/max_memory_allocated_gb',
+    'GiB',
+    'the device',
+    '',
+    'most that tensors, caches and passes have taken of its memory so far',
+  ),
 ];
 
 const patterns = METRICS.map((each) => {

@@ -4,6 +4,7 @@ import { packBatch, type RolloutBatch } from '../rollout/packBatch.ts';
 import type { StepReport } from '../types.ts';
 import { mean } from '../rollout/group.ts';
 import { logProbDifference, rolloutMetrics } from './metrics.ts';
+import { memoryUse } from '../runtime/memory.ts';
 import { now, type Run } from './run.ts';
 import { scoresOf } from './scoring.ts';
 import { miniBatches, trainStep } from './trainStep.ts';
@@ -97,4 +98,7 @@ const timings = (phase: string, milliseconds: number, tokens: number) => ({
   [`perf/tokens_per_s_${phase}`]: (1000 * tokens) / milliseconds,
 });
 
-const memory = () => ({ 'perf/max_memory_gb': process.resourceUsage().maxRSS / 2 ** 20 });
+const memory = () => ({
+  'perf/max_memory_gb': process.resourceUsage().maxRSS / 2 ** 20,
+  'perf/max_memory_allocated_gb': memoryUse().peak / 2 ** 30,
+});

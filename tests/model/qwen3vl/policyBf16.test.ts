@@ -54,6 +54,19 @@ for (const name of ['tiny', 'tiny-untied', 'tiny-moe'] as const)
       }
     });
 
+    it('has the same likeliest token in more than 98 rows of 100', async () => {
+      const rows = Int32Array.from(batch.inputIds.keys());
+      const likeliest = async (policy: Policy) => {
+        const [all, { vocab }] = [await policy.logits(batch, rows), policy.config.text];
+        return [...rows].map((row) => {
+          const own = all.subarray(row * vocab, (row + 1) * vocab);
+          return own.indexOf(Math.max(...own));
+        });
+      };
+      const [near, far] = [await likeliest(narrow), await likeliest(wide)];
+      expect(near.filter((id, row) => id === far[row]).length).toBeGreaterThan(0.98 * rows.length);
+    });
+
     it('has gradients as near to theirs', async () => {
       const loss = wavyLoss(batch);
       for (const policy of [wide, narrow]) {
