@@ -111,6 +111,10 @@ template <class T> void attention(Harness& h, bool in_bf16, const std::string& b
         h.on_device(of_wide), h.on_device(of_narrow);
         h.same(named("attention_backward") + what + ": dQuery in bf16", dq, dq_again);
         h.same(named("attention_backward") + what + ": dKey in bf16", dk, dk_again), h.same(named("attention_backward") + what + ": dValue in bf16", dv, dv_again);
+        auto narrow_dv = zeros<bf16>(v.size());
+        of_narrow.dValue.data = nullptr, of_narrow.narrow_dValue = narrow_dv.at(d);
+        h.on_device(of_narrow);
+        h.rounds(named("attention_backward") + what + ": dValue left in bf16", dv, narrow_dv);
       }
     if (rows > 200) h.repeats<AttentionBackward<T>, T>(named("attention_backward") + what, std::vector<Array<T>*>{&dq, &dk, &dv}, backward);
   };

@@ -36,8 +36,21 @@ template <class T> void rotary(Harness& h) {
     h.on_both<Rotary<T>>(rotate);
     h.close(typed<T>("rotary") + size, x, kTolerance<T>);
     inverse = true;
+    auto narrow_x = zeros<bf16>(rows * stride);
+    if constexpr (sizeof(T) == 4) {
+      auto op = rotate(Side::device);
+      op.narrow_x = narrow_x.at(Side::device);
+      h.on_device(op);
+    }
     h.on_both<Rotary<T>>(rotate);
     h.close(typed<T>("rotary") + size + ", back", x, kTolerance<T>);
+    if constexpr (sizeof(T) == 4) {
+      const auto wide = x.download();
+      const auto narrowed = narrow_x.download();
+      size_t wrong = 0;  // what stands between rows is not touched
+      for (size_t i = 0; i < wide.size(); i++) wrong += narrowed[i].bits != (i % stride < heads * 2 * half ? narrow(wide[i]).bits : 0);
+      h.expect(wrong == 0, "rotary" + size + ", in bf16: " + std::to_string(wrong) + " are not what they are to be");
+    }
   };
   test(0, 2, 4, false), test(1, 1, 1, false), test(33, 5, 33, false), test(50, 6, 64, false), test(50, 6, 64, false, 128), test(20, 3, 36, false, 2), test(2050, 1, 8, false);
   auto table = zeros<T>(8);

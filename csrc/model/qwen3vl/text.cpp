@@ -200,7 +200,8 @@ void TextModel<T>::layer_backward(Stream& stream, size_t n, const TextLayer<T>& 
   rms_norm_backward<T>(stream, n, h, d_normed, s.middle, w.post_norm, s.rstd2, dX.wide, dX);
 
   const auto d_attended = Rows<T>::take(n * qs, narrow_, scratch);
-  T *d_q = scratch.take<T>(n * qs), *d_k = scratch.take<T>(n * ks), *d_v = scratch.take<T>(n * ks);
+  T *d_q = scratch.take<T>(n * qs), *d_k = scratch.take<T>(n * ks);
+  const auto d_v = Rows<T>::take(n * ks, narrow_, scratch);
   const auto d_q_product = Rows<T>::beside(d_q, n * qs, narrow_, scratch), d_k_product = Rows<T>::beside(d_k, n * ks, narrow_, scratch);
   linear_backward<T>(stream, n, qs, h, dX, s.attended, w.o, nullptr, d_attended);
   AttentionBackward<T> attention{cube<const T>(d_attended.wide, n, t.heads, d), cube<const T>(s.q_roped, n, t.heads, d),
@@ -208,15 +209,15 @@ void TextModel<T>::layer_backward(Stream& stream, size_t n, const TextLayer<T>& 
                                  cube<const T>(s.attended.wide, n, t.heads, d), matrix<const T>(s.log_sum_exp, n, t.heads),
                                  in_.segment_starts, in_.segment_prefix, true,
                                  1 / std::sqrt(static_cast<double>(d)), cube(d_q, n, t.heads, d), cube(d_k, n, t.kv_heads, d),
-                                 cube(d_v, n, t.kv_heads, d)};
+                                 cube(d_v.wide, n, t.kv_heads, d)};
   attention.in_bf16 = w.q.narrow != nullptr;
-  attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
+  attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow, attention.narrow_dValue = d_v.narrow;
   run(stream, attention);
   norm_heads_backward(stream, n, t.heads, d_q, s.q, w.q_norm, s.q_rstd, d_q_product);
   norm_heads_backward(stream, n, t.kv_heads, d_k, s.k, w.k_norm, s.k_rstd, d_k_product);
   linear_backward<T>(stream, n, h, qs, d_q_product, s.normed1, w.q, nullptr, d_normed);
   linear_backward<T>(stream, n, h, ks, d_k_product, s.normed1, w.k, nullptr, d_normed, true);
-  linear_backward<T>(stream, n, h, ks, both_ways(stream, d_v, n * ks, narrow_, scratch), s.normed1, w.v, nullptr, d_normed, true);
+  linear_backward<T>(stream, n, h, ks, d_v, s.normed1, w.v, nullptr, d_normed, true);
   rms_norm_backward<T>(stream, n, h, d_normed, s.x, w.input_norm, s.rstd1, dX.wide, dX);
 }
 

@@ -235,6 +235,7 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   T* d_rows = scratch.take<T>(n * h);
   const auto d_attended = Rows<T>::beside(d_rows, n * h, narrow_, scratch);
   T* d_qkv = scratch.take<T>(n * 3 * h);
+  const auto d_product = Rows<T>::beside(d_qkv, n * 3 * h, narrow_, scratch);
   const Rows<T> handed = both_ways(stream, dX, n * h, narrow_, scratch);
   if (keep_ < Keep::everything) block_forward(stream, n, w, s, keep_ < Keep::products, nullptr);
   linear_backward(stream, n, v.mlp, h, handed, s.activated, w.fc2.weight, &w.fc2.bias, d_activated);
@@ -259,11 +260,12 @@ template <class T> void VisionTower<T>::block_backward(Stream& stream, size_t n,
   attention.query_stride = attention.key_stride = 3 * h;
   attention.in_bf16 = w.qkv.weight.narrow != nullptr;
   attention.narrow_dOutput = d_attended.narrow, attention.narrow_output = s.attended.narrow;
+  if (narrow_) attention.narrow_dValue = d_product.narrow + 2 * h;
   run(stream, attention);
   Rotary<T> rotary{matrix<const T>(cosine_, n, d / 2), matrix<const T>(sine_, n, d / 2), cube(d_qkv, n, 2 * v.heads, d), true};
-  rotary.row_stride = 3 * h;
+  rotary.row_stride = 3 * h, rotary.narrow_x = d_product.narrow;
   run(stream, rotary);
-  linear_backward(stream, n, h, 3 * h, both_ways(stream, d_qkv, n * 3 * h, narrow_, scratch), s.normed1, w.qkv.weight, &w.qkv.bias, d_rows);
+  linear_backward(stream, n, h, 3 * h, d_product, s.normed1, w.qkv.weight, &w.qkv.bias, d_rows);
   layer_norm_backward<T>(stream, n, h, d_rows, s.x, w.norm1, s.mean1, s.rstd1, dX, dX);
 }
 

@@ -114,7 +114,7 @@ KERNEL_REAL(cuda, AttentionBackward) {
   Arguments<T> a{};
   a.query = op.query.data, a.key = op.key.data, a.value = op.value.data;
   a.d_output = op.narrow_output ? wide.get() : op.dOutput.data, a.output = op.narrow_output ? wide.get() + results : op.output.data;
-  a.log_sum_exp = op.logSumExp.data, a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data, a.dots = dots.get();
+  a.log_sum_exp = op.logSumExp.data, a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data, a.narrow_d_value = op.narrow_dValue, a.dots = dots.get();
   a.s = s, a.scale = static_cast<T>(op.scale);
   with_width(s.width, [&]<int Width>() {
     using S = Tile<T, Width>;

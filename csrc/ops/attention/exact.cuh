@@ -11,6 +11,7 @@ template <class T> struct Arguments {
   Shape s;
   T scale;
   T *out, *out_log_sum_exp, *d_query, *d_key, *d_value, *dots;
+  bf16* narrow_d_value;  // in the place of d_value, where it is there
 
   // the row of a query of a part, and its head
   __device__ size_t row(const Part& p, size_t lane) const { return p.begin + (p.first + lane) / s.group; }
@@ -210,7 +211,11 @@ template <class T, int Width> __global__ void __launch_bounds__(256) backward_ke
     const size_t to = a.in_key(first + row, g);
 #pragma unroll
     for (int j = 0; j < S::columns; j++)
-      if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) a.d_key[to + d] = of_key[i][j], a.d_value[to + d] = of_value[i][j];
+      if (const auto d = static_cast<size_t>(x + 16 * j); d < a.s.width) {
+        a.d_key[to + d] = of_key[i][j];
+        if (!a.narrow_d_value) a.d_value[to + d] = of_value[i][j];
+        else if constexpr (sizeof(T) == 4) cuda::store_as<1>(a.narrow_d_value + to + d, cuda::Pack<T, 1>{of_value[i][j]});
+      }
   }
 }
 

@@ -67,6 +67,8 @@ template <class T> struct AttentionBackward {
   bool in_bf16 = false;
   /** both in bf16, in their place: on a GPU */
   const bf16 *narrow_dOutput = nullptr, *narrow_output = nullptr;
+  /** dValue in bf16, in its place: there too */
+  bf16* narrow_dValue = nullptr;
   G2_INLINE static AttentionBackward read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next(), a.next()};
   }

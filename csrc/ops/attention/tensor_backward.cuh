@@ -234,7 +234,8 @@ template <int Width> __global__ void __launch_bounds__(KeyTile<Width>::threads, 
       if (const int key = key_of(i, half); key < count) {
         const size_t to = (first_row + static_cast<size_t>(key)) * a.s.key_stride + g * a.s.width;
         put_rows<Width>(of_key[i], half, a.scale, a.s.width, a.d_key + to);
-        put_rows<Width>(of_value[i], half, 1, a.s.width, a.d_value + to);
+        if (a.narrow_d_value) put_rows<Width>(of_value[i], half, 1, a.s.width, a.narrow_d_value + to);
+        else put_rows<Width>(of_value[i], half, 1, a.s.width, a.d_value + to);
       }
 }
 

@@ -76,7 +76,7 @@ inline void backward_by_warpgroups(Stream& stream, const AttentionBackward<float
     const Counters counters(stream);
     WarpgroupBackward a{query.get(), key.get(), value.get(), d_output.get(), counters.zeros(), numbers.get(), counters.taken(0), {plan, s},
                         {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments}, static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E),
-                        op.dQuery.data, op.dKey.data, op.dValue.data};
+                        op.dQuery.data, op.dKey.data, op.dValue.data, op.narrow_dValue};
     cuda::launch_shared(stream, queries_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, QueryPass<Width>::bytes, a);
     a.taken = counters.taken(1);
     cuda::launch_shared(stream, keys_on_warpgroups<Width>, staying_blocks(keys.bound * s.key_heads), unsigned{kWarpgroupThreads}, KeyPass<Width>::bytes, a);
@@ -85,7 +85,7 @@ inline void backward_by_warpgroups(Stream& stream, const AttentionBackward<float
 
 inline void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op, const Shape& s, Refusal rising, const KnownPrefix& known) {
   TensorArguments a = tensor_arguments(op, s);
-  a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data;
+  a.d_query = op.dQuery.data, a.d_key = op.dKey.data, a.d_value = op.dValue.data, a.narrow_d_value = op.narrow_dValue;
   with_tensor_width(s.width, [&]<int Width>() {
     const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryTile<Width>::queries, rising, known);
     if (s.rows * s.segments == 0) return;

@@ -19,7 +19,7 @@ struct TensorArguments {
   Shape s;
   float scale, exponent;  // exponent: scale · log₂e
   float *out, *log_sum_exp, *d_query, *d_key, *d_value;  // by rows of keys
-  bf16* narrow_out;                                      // in the place of out, where it is there
+  bf16 *narrow_out, *narrow_d_value;                     // in the place of out and d_value, where they are there
 
   /** Where the queries of a segment that begins with row `begin` lie, in rows of Width. */
   __device__ size_t first_query(size_t g, size_t begin) const { return (g * (s.rows - s.keys_before) + begin - s.keys_before) * s.group; }

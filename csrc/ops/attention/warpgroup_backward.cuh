@@ -14,6 +14,7 @@ struct WarpgroupBackward {
   Plan keys;
   float scale, exponent;  // exponent: scale · log₂e
   float *d_query, *d_key, *d_value;
+  bf16* narrow_d_value;  // in the place of d_value, where it is there
 
   /** Where queries of a segment that begins with row `begin` lie among those of key head g. */
   __device__ size_t first_query(size_t begin) const { return begin * parts.s.group; }
@@ -292,7 +293,8 @@ template <int Width> struct KeyPass {
         if (const int key = QueryParts::query(half); key < count) {
           const size_t to = (work.part.begin + work.part.first + static_cast<size_t>(key)) * s.key_stride + static_cast<size_t>(work.g) * s.width;
           put_rows<Width>(of_key, half, a.scale, s.width, a.d_key + to);
-          put_rows<Width>(of_value, half, 1, s.width, a.d_value + to);
+          if (a.narrow_d_value) put_rows<Width>(of_value, half, 1, s.width, a.narrow_d_value + to);
+          else put_rows<Width>(of_value, half, 1, s.width, a.d_value + to);
         }
     }
   }

@@ -26,18 +26,20 @@ __global__ void check_axis(cuda::RowIndices axis, size_t count) {
 constexpr size_t kHeads = 4;  // to a thread: they share a row's cosines
 
 template <class T> struct Arguments {
-  const T *cosine, *sine;
-  T *x, sign;
+  const T *cosine, *sine, *x;
+  T sign;
   size_t rows, heads, half, stride;
 };
 
 /** Packs of both halves of a few heads; block y holds which. */
-template <class T, int W> __global__ void rotate(Arguments<T> a) {
+template <class T, int W, class Y> __global__ void rotate(Arguments<T> a, Y* y) {
   const size_t packs = a.half / W, at = cuda::global_index(), s = at / packs, i = at % packs * W;
   if (s >= a.rows) return;
   const size_t first = blockIdx.y * kHeads;
   const auto cosine = cuda::load<W>(a.cosine + s * a.half + i), sine = cuda::load<W>(a.sine + s * a.half + i);
-  T* x = a.x + s * a.stride + first * 2 * a.half + i;
+  const size_t begin = s * a.stride + first * 2 * a.half + i;
+  const T* x = a.x + begin;
+  y += begin;
   cuda::Pack<T, W> x1[kHeads], x2[kHeads];
   for (size_t h = 0; h < kHeads; h++)
     if (first + h < a.heads) {
@@ -51,8 +53,8 @@ template <class T, int W> __global__ void rotate(Arguments<T> a) {
         x1[h].x[w] = fma(p, c, -(q * sn));
         x2[h].x[w] = fma(q, c, p * sn);
       }
-      cuda::store<W>(x + h * 2 * a.half, x1[h]);
-      cuda::store<W>(x + h * 2 * a.half + a.half, x2[h]);
+      cuda::store_as<W>(y + h * 2 * a.half, x1[h]);
+      cuda::store_as<W>(y + h * 2 * a.half + a.half, x2[h]);
     }
 }
 
@@ -72,10 +74,13 @@ KERNEL_REAL(cuda, Rotary) {
   if (op.x.size == 0) return;
   const size_t stride = op.row_stride ? op.row_stride : heads * width;
   const Arguments<T> a{op.cosine.data, op.sine.data, op.x.data, op.inverse ? T(-1) : T(1), rows, heads, half, stride};
-  const bool wide = half % cuda::kWide<T> == 0 && stride % cuda::kWide<T> == 0 && cuda::aligned(a.cosine, a.sine, a.x);
+  const bool wide = half % cuda::kWide<T> == 0 && stride % cuda::kWide<T> == 0 && cuda::aligned(a.cosine, a.sine, a.x, op.narrow_x);
   const size_t packs = half / (wide ? cuda::kWide<T> : 1);
   const dim3 grid(cuda::blocks_for(rows * packs), static_cast<unsigned>((heads + kHeads - 1) / kHeads));
-  cuda::launch(stream, wide ? rotate<T, cuda::kWide<T>> : rotate<T, 1>, grid, cuda::kThreads, a);
+  const auto start = [&]<class Y>(Y* y) { cuda::launch(stream, wide ? rotate<T, cuda::kWide<T>, Y> : rotate<T, 1, Y>, grid, cuda::kThreads, a, y); };
+  if constexpr (sizeof(T) == 4)
+    if (op.narrow_x) return start(op.narrow_x);
+  start(op.x.data);
 }
 
 }  // namespace g2rpo

@@ -32,6 +32,8 @@ template <class T> struct Rotary {
   bool inverse;
   /** elements from one row s to the next; 0: N·D */
   size_t row_stride = 0;
+  /** what becomes of x in bf16, which then stays as it is; rows as far apart: on a GPU */
+  bf16* narrow_x = nullptr;
   G2_INLINE static Rotary read(KernelArgs a) {
     return {a.next(), a.next(), a.next(), a.next()};
   }

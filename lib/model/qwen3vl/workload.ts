@@ -34,10 +34,10 @@ function textLayer({ text: t }: ModelConfig, narrow: boolean) {
     rowwise:
       F32 * (2 + t.heads + t.kvHeads + query + key + 4 * mlp.active) + half * t.hidden + wide * (t.hidden + mlp.width),
     backward:
-      F32 * (mlp.active * t.hidden + t.hidden + query + 2 * key) +
-      half * query +
+      F32 * (mlp.active * t.hidden + t.hidden + query + key) +
+      half * (query + key) +
       (t.moe ? F32 * 2 * mlp.width : 0) + // of one MLP they take the place of what it has made
-      beside * (query + 2 * key + t.hidden),
+      beside * (query + key + t.hidden),
   };
 }
 
