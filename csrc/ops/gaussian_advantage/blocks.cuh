@@ -66,7 +66,7 @@ template <int K> __device__ void rank_by_warp(const double* x, size_t begin, siz
 #pragma unroll
       for (int k = 0; k < K; k++) less[k] += other < own[k], tied[k] += other == own[k];
     }
-  const Sums all = sums.of(n);
+  const auto all = sums.of(n);
 #pragma unroll
   for (int k = 0; k < K; k++) {
     const int i = 32 * k + lane;
@@ -132,7 +132,7 @@ template <int Threads, size_t Most> struct BlockMemory {
   }
 
   /** The mean quantile of each reward's block of ties, where it came from. A thread has some places that follow each other. */
-  __device__ void give(const Sums& sums, size_t n, double tolerance, double* out) {
+  template <bool Known> __device__ void give(const SumsOf<Known>& sums, size_t n, double tolerance, double* out) {
     const size_t each = (n + Threads - 1) / Threads, begin = threadIdx.x * each, end = begin + each < n ? begin + each : n;
     int32_t last = -1, first = static_cast<int32_t>(n);
     for (size_t p = begin; p < end; p++)

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(1024) rank_long(Task t, Lists lists) {
     segment_at(t, static_cast<size_t>(lists.many[i]), begin, n);
     memory.sort(t.x + begin, n, [&](size_t at) { t.nan.at(begin + at); });
     memory.add_quantiles(n, sums);
-    memory.give({sums, nullptr, n}, n, t.tolerance, t.out + begin);
+    memory.give(Sums{sums, nullptr, n}, n, t.tolerance, t.out + begin);
   }
 }
 

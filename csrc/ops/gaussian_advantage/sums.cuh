@@ -14,18 +14,21 @@ constexpr size_t kTabled = 1024;  // the sums of all sizes up to this one are ke
 
 /**
  * The mean quantile of ranks b…e−1 (0-based) of n, as the CPU's tables have it: only the lower half is summed, in two parts, and
- * what of a block has its mirror image in the block cancels before, so that a symmetric block is exactly 0.
+ * what of a block has its mirror image in the block cancels before, so that a symmetric block is exactly 0. Known: both parts are there.
  */
-struct Sums {
+template <bool Known> struct SumsOf {
   const double *high, *low;  // [n/2 + 1]; no low: the sums have their rounding, and of few ranks the quantiles are added themselves
   size_t n;
 
   __host__ __device__ double lower(size_t b, size_t e) const {
-    if (low) return (high[e] - high[b]) + (low[e] - low[b]);
-    if (e - b > 16) return high[e] - high[b];
-    double sum = 0;
-    for (size_t r = b; r < e; r++) sum += quantile_of((static_cast<double>(r) + 0.5) / static_cast<double>(n));
-    return sum;
+    if constexpr (!Known)  // kernels that need no quantiles are without their code: it would cost a quarter of the threads
+      if (!low) {
+        if (e - b > 16) return high[e] - high[b];
+        double sum = 0;
+        for (size_t r = b; r < e; r++) sum += quantile_of((static_cast<double>(r) + 0.5) / static_cast<double>(n));
+        return sum;
+      }
+    return (high[e] - high[b]) + (low[e] - low[b]);
   }
   __host__ __device__ double mean(size_t b, size_t e) const {
     const size_t mb = n - e, me = n - b;  // the mirror image
@@ -35,6 +38,8 @@ struct Sums {
     return 0;
   }
 };
+
+using Sums = SumsOf<false>;
 
 /** Those of n, high before low, at the end of a list. */
 void append_sums(size_t n, std::vector<double>& list) {
@@ -51,7 +56,7 @@ void append_sums(size_t n, std::vector<double>& list) {
 /** Sums of all sizes up to kTabled, one behind the other. */
 struct SmallSums {
   const double* sums;
-  __device__ Sums of(size_t n) const {
+  __device__ SumsOf<true> of(size_t n) const {
     const size_t before = n - 1, halves = (before / 2) * ((before + 1) / 2);  // ⌊1/2⌋ + ⌊2/2⌋ + … + ⌊before/2⌋
     const double* at = sums + 2 * (halves + before);
     return {at, at + n / 2 + 1, n};
