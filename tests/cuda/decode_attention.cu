@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "../../csrc/ops/attention/op.h"
+#include "../../csrc/backends/cuda/thin_product.h"
 #include "harness.h"
 
 using namespace g2rpo;
@@ -108,6 +109,17 @@ template <class T> void decode_attention(Harness& h) {
     d.output.upload();
     for (size_t b = 0; b < d.rows; b++) on_device(h, d.op(Side::device, b, 1));
     h.expect(d.output.download() == wanted, name + ": a row has other bits alone than beside others");
+    if constexpr (sizeof(T) == 4) {
+      const size_t size = sizes.heads * sizes.width, stride = cuda::thin_stride(size);
+      auto arranged = zeros<bf16>(d.rows * stride);
+      auto op = d.op(Side::device, 0, d.rows);
+      op.output.data = nullptr, op.arranged_output = arranged.at(Side::device);
+      on_device(h, op);
+      const auto left = arranged.download();
+      size_t wrong = 0;
+      for (size_t i = 0; i < d.rows * size; i++) wrong += left[i / size * stride + cuda::place_of(i % size)].bits != narrow(wanted[i]).bits;
+      h.expect(wrong == 0, name + ": " + std::to_string(wrong) + " are not what a product is to be given");
+    }
     for (const size_t page : {1, 7, 200}) {
       Sizes other = sizes;
       other.page = page;

@@ -1,5 +1,6 @@
 // Layers of decoding that are joined, beside the same ops one by one on the CPU.
 #include "../../csrc/ops/decode_layer/op.h"
+#include "../../csrc/backends/cuda/thin_product.h"
 
 #include <cmath>
 
@@ -25,7 +26,7 @@ struct Layer {
   Array<int32_t> slots;
   Array<float> normed, rstd, query, key, keys, values, last;
   // the device's alone
-  Array<bf16> arranged, narrow;
+  Array<bf16> arranged, narrow, arranged_attended;
   Array<float> sums;
 
   explicit Layer(const DecodeSizes& sizes) : s(sizes), slots_there(s.rows + 5) {
@@ -42,7 +43,12 @@ struct Layer {
     slots = Array<int32_t>(std::move(order));
     normed = zeros<float>(s.rows * h), rstd = zeros<float>(s.rows * s.heads + s.rows), query = zeros<float>(s.rows * qs), key = zeros<float>(s.rows * ks);
     keys = randoms<float>(slots_there * ks, 17), values = randoms<float>(slots_there * ks, 18), last = zeros<float>(s.rows * h);
-    arranged = zeros<bf16>(s.rows * h), narrow = zeros<bf16>(s.rows * std::max(qs, s.mlp)), sums = zeros<float>(s.sums());
+    arranged = zeros<bf16>(s.rows * h), narrow = zeros<bf16>(s.rows * s.mlp), arranged_attended = zeros<bf16>(s.rows * qs), sums = zeros<float>(s.sums());
+  }
+
+  /** What attention leaves. */
+  void arrange(Stream& stream) {
+    cuda::arrange_rows(stream, static_cast<const float*>(attended.at(Side::device)), s.rows, s.query_size(), arranged_attended.at(Side::device));
   }
 
   void on_device(Stream& stream, const std::function<void(Stream&, const char*, const void*)>& run, bool with_last) {
@@ -50,7 +56,7 @@ struct Layer {
     const DecodeBegin begin{s, at(x), at(input_norm), at(arranged)};
     const DecodeHeads heads{s,          at(arranged), at(q),     at(k),    at(v),     at(q_norm), at(k_norm),
                                   at(cosine), at(sine),     at(slots), at(sums), at(query), at(keys),   at(values)};
-    const DecodeRest rest{s,     at(attended), at(o),        at(gate),   at(up), at(down), at(post_norm), at(next_norm),
+    const DecodeRest rest{s,     at(arranged_attended), at(o),        at(gate),   at(up), at(down), at(post_norm), at(next_norm),
                                 at(x), at(sums),     at(arranged), at(narrow), with_last ? at(last) : nullptr};
     run(stream, DecodeBegin::kName, &begin), run(stream, DecodeHeads::kName, &heads), run(stream, DecodeRest::kName, &rest);
   }
@@ -103,7 +109,7 @@ void decode_layer(Harness& h) {
     Layer a(s);
     const std::string name = "decode_layer of " + std::to_string(s.rows) + " rows, " + std::to_string(s.hidden) + ", " + std::to_string(s.heads) + " of " +
                              std::to_string(s.key_heads) + " heads of " + std::to_string(s.width) + ", " + std::to_string(s.mlp);
-    h.run_call([&](Stream& stream) { a.on_device(stream, run, true); });
+    h.run_call([&](Stream& stream) { a.arrange(stream), a.on_device(stream, run, true); });
     a.on_host(h);
     h.close(name + ": queries", a.query, kRounded), h.close(name + ": keys", a.keys, kRounded), h.close(name + ": values", a.values, kRounded);
     h.close(name + ": x", a.x, kRounded), h.close(name + ": the last norm", a.last, kRounded);
@@ -114,7 +120,7 @@ void decode_layer(Harness& h) {
     Layer b(one);
     std::copy_n(Layer(s).x.host().begin(), s.hidden, b.x.at(Side::host)), b.x.upload();
     std::copy_n(a.attended.host().begin(), s.query_size(), b.attended.at(Side::host)), b.attended.upload();
-    h.run_call([&](Stream& stream) { b.on_device(stream, run, false); });
+    h.run_call([&](Stream& stream) { b.arrange(stream), b.on_device(stream, run, false); });
     const auto alone = b.x.download();
     h.expect(std::equal(alone.begin(), alone.end(), all.begin()), name + ": a row has other bits alone");
   };

@@ -10,6 +10,15 @@ namespace g2rpo::cuda {
  * rows what they get of matrices with a load of 16 bytes.
  */
 __host__ __device__ inline size_t place_of(size_t k) { return k / 32 * 32 + k % 8 / 2 * 8 + k % 32 / 8 * 2 + k % 2; }
+/** Neighbours k, k + 1, … of such a row, rounded. */
+template <int W> __device__ void put_arranged(bf16* row, size_t k, const Pack<float, W>& x) {
+  if constexpr (W == 1) {
+    store_as<1>(row + place_of(k), x);
+  } else {
+#pragma unroll
+    for (int w = 0; w < W; w += 2) *reinterpret_cast<uint32_t*>(row + place_of(k + static_cast<size_t>(w))) = pack_bf16(x.x[w], x.x[w + 1]);
+  }
+}
 /** From one such row to the next. */
 __host__ __device__ constexpr size_t thin_stride(size_t k) { return (k + 31) / 32 * 32; }
 

@@ -133,11 +133,11 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   text_.rope_table(stream, positions, cosine, sine);
   embed(stream, ids, w_.embedding, t.vocab, h, x);
   // rows [first, first + m) of the step
-  const auto attend = [&](size_t l, size_t first, size_t m, const T* q, T* attended, T* workspace) {
+  const auto attend = [&](size_t l, size_t first, size_t m, const T* q, T* attended, T* workspace, bf16* arranged = nullptr) {
     const View<const int32_t> pages_of_rows = matrix(own_pages.data + first * own.width, m, own.width);
     DecodeAttention<T> op{cube<const T>(q, m, t.heads, d), cache_.keys(l), cache_.values(l), {prefix_of.data + first, m}, prefix_pages, prefix_lengths,
                           pages_of_rows, {own_lengths.data + first, m}, 1 / std::sqrt(static_cast<double>(d)), cube(attended, m, t.heads, d)};
-    op.checked = stream.accelerator, op.workspace = workspace, op.in_bf16 = w_.layers[l].q.narrow != nullptr;
+    op.checked = stream.accelerator, op.workspace = workspace, op.arranged_output = arranged, op.in_bf16 = w_.layers[l].q.narrow != nullptr;
     run(stream, op);
   };
   const size_t left = stream.accelerator ? decode_workspace(n, t.heads, d, prefix_pages.dim[1] * o_.page, own_pages.dim[1] * o_.page) : 0;
@@ -193,7 +193,7 @@ template <class T> T* Engine<T>::forward(Stream& stream, const std::vector<Row>&
   if constexpr (std::is_same_v<T, float>)
     if (joined) {
       repeat(stream, told, [&] {
-        const auto each = [&](size_t l, const T* query, T* attended) { attend(l, 0, n, query, attended, workspace); };
+        const auto each = [&](size_t l, const T* query, bf16* attended) { attend(l, 0, n, query, nullptr, workspace, attended); };
         joined->run(stream, w_, cache_, slot_of.data, cosine, sine, x, out, each);
       });
       return out;

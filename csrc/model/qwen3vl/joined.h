@@ -15,16 +15,16 @@ template <class T> bool can_join(const Stream& stream, const TextConfig& t, cons
   });
 }
 
-/** The layers over x [rows, hidden], and the final norm into `out`; attend(layer, query, attended) between. */
+/** The layers over x [rows, hidden], and the final norm into `out`; attend(layer, query, attended) between, which leaves rows as products of few take them. */
 class JoinedLayers {
  public:
   JoinedLayers(const TextConfig& t, size_t rows, Scratch& scratch)
       : sizes_{rows, t.hidden, t.heads, t.kv_heads, t.head_dim, t.mlp, t.epsilon},
         sums_(scratch.take<float>(sizes_.sums())),
         query_(scratch.take<float>(rows * t.query_size())),
-        attended_(scratch.take<float>(rows * t.query_size())),
+        attended_(scratch.take<bf16>(rows * t.query_size())),
         normed_(scratch.take<bf16>(rows * t.hidden)),
-        narrow_(scratch.take<bf16>(rows * std::max(t.query_size(), t.mlp))) {}
+        narrow_(scratch.take<bf16>(rows * t.mlp)) {}
 
   template <class F>
   void run(Stream& stream, const Weights<float>& weights, KvCache<float>& cache, const int32_t* slots, const float* cosine, const float* sine, float* x,
@@ -45,8 +45,8 @@ class JoinedLayers {
 
  private:
   DecodeSizes sizes_;
-  float *sums_, *query_, *attended_;
-  bf16 *normed_, *narrow_;
+  float *sums_, *query_;
+  bf16 *attended_, *normed_, *narrow_;
 };
 
 }  // namespace g2rpo::qwen3vl

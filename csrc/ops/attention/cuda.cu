@@ -33,7 +33,7 @@ struct Same {
 template <class T> void decode(Stream& stream, const DecodeAttention<T>& op, DecodeArguments<T>& a) {
   const size_t batch = op.query.dim[0], heads = op.query.dim[1], width = op.query.dim[2], key_heads = op.key.dim[2];
   if (batch * width == 0) return;
-  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.output = op.output.data;
+  a.query = op.query.data, a.key = op.key.data, a.value = op.value.data, a.output = op.output.data, a.arranged = op.arranged_output;
   a.heads = heads, a.key_heads = key_heads, a.group = static_cast<uint32_t>(heads / key_heads), a.width = width;
   a.scale = static_cast<T>(op.scale * kLog2E);
   a.prefix_splits = cuda::blocks_for(a.tables.prefix_room * a.tables.page, kSplit);

@@ -3,7 +3,7 @@
 // the size of a page. Warps of a block have the same split and key head of rows that stand together: where these share a prefix, what one of
 // them reads the others find in the first-level cache.
 #pragma once
-#include "../../backends/cuda/vectors.h"
+#include "../../backends/cuda/thin_product.h"
 #include "messages.h"
 #include "op.h"
 
@@ -73,6 +73,7 @@ template <class T> struct DecodeArguments {
   Tables tables;
   const T *query, *key, *value;
   T* output;
+  bf16* arranged;  // in the place of output, where it is there: of a product of few rows
   size_t heads, key_heads, width;
   size_t first, rows;              // of this launch: rows [first, first + rows)
   uint32_t group;                  // heads of a key head
@@ -260,6 +261,11 @@ template <class T, int W> __global__ void combine_splits(DecodeArguments<T> a) {
     }
     const T factor = sum == 0 ? T(0) : 1 / sum;
     for (int w = 0; w < W; w++) out.x[w] *= factor;
+    if constexpr (sizeof(T) == 4)
+      if (a.arranged) {
+        cuda::put_arranged<W>(a.arranged + row * cuda::thin_stride(a.heads * a.width), i % a.heads * a.width + d, out);
+        continue;
+      }
     cuda::store<W>(a.output + (a.first * a.heads + i) * a.width + d, out);
   }
 }

@@ -106,6 +106,8 @@ template <class T> struct DecodeAttention {
   bool in_bf16 = false;
   /** The tables are known to hold, and nothing is checked. */
   bool checked = false;
+  /** output in bf16 as products of few rows take it (thin_product.h), in its place */
+  bf16* arranged_output = nullptr;
   /** Memory of decode_workspace() elements, instead of some that is taken and given back in each call. */
   T* workspace = nullptr;
   G2_INLINE static DecodeAttention read(KernelArgs a) {

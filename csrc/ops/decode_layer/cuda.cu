@@ -25,12 +25,6 @@ struct Sums {
   }
 };
 
-/** Neighbours k, k + 1, … of a row, as products take it. */
-template <int W> __device__ void put_arranged(bf16* row, size_t k, const Pack<float, W>& x) {
-#pragma unroll
-  for (int w = 0; w < W; w += 2) *reinterpret_cast<uint32_t*>(row + place_of(k + static_cast<size_t>(w))) = pack_bf16(x.x[w], x.x[w + 1]);
-}
-
 constexpr int kNormThreads = 512, kNormPacks = 4;  // up to 8192 numbers of a row
 
 /** A block to a row: x += what a product left, and its RMS norm. */
@@ -138,8 +132,7 @@ KERNEL(cuda, DecodeHeads) {
 KERNEL(cuda, DecodeRest) {
   const auto& s = op.sizes;
   if (s.rows == 0) return;
-  arrange_rows(stream, op.attended, s.rows, s.query_size(), op.narrow);
-  norm(stream, s, product(stream, {s.rows, s.query_size(), op.narrow, {{op.o, s.hidden}}}, op.sums), op.post_norm, op.x, op.normed, nullptr);
+  norm(stream, s, product(stream, {s.rows, s.query_size(), op.attended, {{op.o, s.hidden}}}, op.sums), op.post_norm, op.x, op.normed, nullptr);
   const auto sums = product(stream, {s.rows, s.hidden, op.normed, {{op.gate, s.mlp}, {op.up, s.mlp}}}, op.sums);
   launch(stream, gate_rows, blocks_for(s.rows * s.mlp / 4), kThreads, sums, s.mlp, op.narrow);
   norm(stream, s, product(stream, {s.rows, s.mlp, op.narrow, {{op.down, s.hidden}}}, op.sums), op.next_norm, op.x, op.normed, op.last);

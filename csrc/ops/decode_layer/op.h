@@ -55,11 +55,10 @@ struct DecodeRest {
   static constexpr auto kName = "decode_rest";
   static constexpr auto kSignature = "";
   DecodeSizes sizes;
-  const float* attended;
-  const bf16 *o, *gate, *up, *down;
+  const bf16 *attended, *o, *gate, *up, *down;  // attended: as products of few rows take it
   const float *post_norm, *next_norm;
   float *x, *sums;
-  bf16 *normed, *narrow;  // narrow: room for rows of query_size() and of mlp
+  bf16 *normed, *narrow;  // narrow: room for rows of mlp
   float* last;            // or null
   static DecodeRest read(KernelArgs) { return {}; }
 };
