@@ -14,6 +14,9 @@ template <class Op> TensorArguments tensor_arguments(const Op& op, const Shape& 
   return a;
 }
 
+inline WideHeads queries_of(const float* query, const Shape& s) { return {query, s.query_stride, s.rows - s.keys_before, s.heads, s.group}; }
+inline WideHeads keys_of(const float* keys, const Shape& s) { return {keys, s.key_stride, s.rows, s.key_heads, 1}; }
+
 /** What lies so many elements before, if there is anything. */
 template <class T> T* behind(T* data, size_t elements) { return data ? data - elements : nullptr; }
 
@@ -23,10 +26,10 @@ inline void forward_by_warpgroups(Stream& stream, const Attention<float>& op, co
     if (s.rows * s.segments == 0) return;
     const Plan plan{op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     const RowsInPanels<Width> panels{plan};
-    const RoundedHeads<Width, RowsInPanels<Width>> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels), value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
+    const auto rounded = rounded_heads<Width>(stream, s.width, panels, {keys_of(op.key.data, s), keys_of(op.value.data, s)});
     const Counters counters(stream);
     // rows are those of keys; nothing is touched of queries that are not there
-    const WarpgroupForward a{op.query.data - s.keys_before * s.query_stride, key.get(), value.get(), counters.zeros(), counters.taken(0), {plan, s},
+    const WarpgroupForward a{op.query.data - s.keys_before * s.query_stride, rounded[0], rounded[1], counters.zeros(), counters.taken(0), {plan, s},
                              static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E), behind(op.output.data, s.keys_before * s.heads * s.width),
                              op.logSumExp.data - s.keys_before * s.heads, behind(op.narrow_output, s.keys_before * s.heads * s.width)};
     cuda::launch_shared(stream, forward_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, WarpgroupForward::bytes<Width>(), a);
@@ -40,10 +43,8 @@ inline void forward_in_bf16(Stream& stream, const Attention<float>& op, const Sh
   with_tensor_width(s.width, [&]<int Width>() {
     const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, ForwardTile::queries, rising, known);
     if (s.rows * s.segments == 0) return;
-    const RoundedHeads<Width> query(stream, op.query.data, s.query_stride, s.rows - s.keys_before, s.heads, s.group, s.width);
-    const RoundedHeads<Width> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
-    const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
-    a.query = query.get(), a.key = key.get(), a.value = value.get();
+    const auto rounded = rounded_heads<Width>(stream, s.width, RowsInOrder<Width>{}, {queries_of(op.query.data, s), keys_of(op.key.data, s), keys_of(op.value.data, s)});
+    a.query = rounded[0], a.key = rounded[1], a.value = rounded[2];
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     cuda::launch_shared(stream, forward_on_tensor_cores<Width>, queries.bound * static_cast<unsigned>(s.key_heads), ForwardTile::threads, ForwardTile::bytes<Width>(), a);
   });
@@ -65,16 +66,13 @@ inline void backward_by_warpgroups(Stream& stream, const AttentionBackward<float
     if (s.rows * s.segments == 0) return;
     const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, KeyPass<Width>::keys, rising, known);
     const Plan plan{op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
-    using Panels = RowsInPanels<Width>;
-    const Panels panels{plan};
-    const RoundedHeads<Width, Panels> query(stream, op.query.data, s.query_stride, s.rows, s.heads, s.group, s.width, panels);
-    const RoundedHeads<Width, Panels> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
-    const RoundedHeads<Width, Panels> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width, panels);
+    const RowsInPanels<Width> panels{plan};
+    const auto rounded = rounded_heads<Width>(stream, s.width, panels, {queries_of(op.query.data, s), keys_of(op.key.data, s), keys_of(op.value.data, s)});
     const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
     const cuda::Temporary<float4> numbers(stream, s.rows * s.heads);
     start_rounding_d_output<Width>(stream, op, s, panels, d_output.get(), numbers.get());
     const Counters counters(stream);
-    WarpgroupBackward a{query.get(), key.get(), value.get(), d_output.get(), counters.zeros(), numbers.get(), counters.taken(0), {plan, s},
+    WarpgroupBackward a{rounded[0], rounded[1], rounded[2], d_output.get(), counters.zeros(), numbers.get(), counters.taken(0), {plan, s},
                         {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments}, static_cast<float>(op.scale), static_cast<float>(op.scale * kLog2E),
                         op.dQuery.data, op.dKey.data, op.dValue.data, op.narrow_dValue};
     cuda::launch_shared(stream, queries_on_warpgroups<Width>, staying_blocks(queries.bound * s.key_heads), unsigned{kWarpgroupThreads}, QueryPass<Width>::bytes, a);
@@ -90,13 +88,11 @@ inline void backward_in_bf16(Stream& stream, const AttentionBackward<float>& op,
     const cuda::GroupTiles queries(stream, op.segmentStarts.data, s.segments, s.rows, s.group, QueryTile<Width>::queries, rising, known);
     if (s.rows * s.segments == 0) return;
     const cuda::GroupTiles keys(stream, op.segmentStarts.data, s.segments, s.rows, 1, KeyTile<Width>::keys, rising, known);
-    const RoundedHeads<Width> query(stream, op.query.data, s.query_stride, s.rows, s.heads, s.group, s.width);
-    const RoundedHeads<Width> key(stream, op.key.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
-    const RoundedHeads<Width> value(stream, op.value.data, s.key_stride, s.rows, s.key_heads, 1, s.width);
+    const auto rounded = rounded_heads<Width>(stream, s.width, RowsInOrder<Width>{}, {queries_of(op.query.data, s), keys_of(op.key.data, s), keys_of(op.value.data, s)});
     const cuda::Temporary<uint4> d_output(stream, s.rows * s.heads * Width / 8);
     const cuda::Temporary<float2> numbers(stream, s.rows * s.heads);
     start_rounding_d_output<Width>(stream, op, s, RowsInOrder<Width>{}, d_output.get(), numbers.get());
-    a.query = query.get(), a.key = key.get(), a.value = value.get(), a.d_output = d_output.get(), a.numbers = numbers.get();
+    a.query = rounded[0], a.key = rounded[1], a.value = rounded[2], a.d_output = d_output.get(), a.numbers = numbers.get();
     a.queries = {op.segmentStarts.data, op.segmentPrefix.data, queries.tiles.get(), s.segments};
     a.keys = {op.segmentStarts.data, op.segmentPrefix.data, keys.tiles.get(), s.segments};
     const auto heads = static_cast<unsigned>(s.key_heads);

@@ -163,15 +163,30 @@ template <int Width> struct RowsInOrder {
   __device__ size_t at(size_t g, size_t all, size_t query, unsigned, unsigned piece) const { return (g * all + query) * (Width / 8) + piece; }
 };
 
-/** Heads [rows][heads][width] as a layout wants them; a block to a row. */
-template <int Width, class Layout> __global__ void round_heads(Layout layout, const float* from, size_t stride, size_t rows, unsigned heads, unsigned group, unsigned width, uint4* to) {
+/** Heads [rows][heads][width] in f32, `stride` elements from row to row; `group` of them share one of the keys'. */
+struct WideHeads {
+  const float* from;
+  size_t stride, rows, heads, group;
+  __host__ __device__ size_t pieces(unsigned of_row) const { return rows * heads * of_row; }
+};
+template <int N> struct SeveralHeads {
+  WideHeads heads[N];
+};
+
+/** Several of them as a layout wants them, one behind the other; a block to a row of one. */
+template <int Width, class Layout, int N> __global__ void round_heads(Layout layout, SeveralHeads<N> operands, unsigned width, uint4* to) {
   constexpr unsigned pieces = Width / 8;
+  WideHeads a = operands.heads[0];
+#pragma unroll
+  for (unsigned i = 1; i < N; i++)  // one after the other: an index would put them all into local memory
+    if (blockIdx.y >= i) to += a.pieces(pieces), a = operands.heads[i];
   const size_t row = blockIdx.x;
-  const auto counted = static_cast<unsigned>(row - layout.first(row)) * group;
-  for (unsigned i = threadIdx.x; i < heads * pieces; i += blockDim.x) {
+  if (row >= a.rows) return;
+  const auto group = static_cast<unsigned>(a.group), counted = static_cast<unsigned>(row - layout.first(row)) * group;
+  for (unsigned i = threadIdx.x; i < a.heads * pieces; i += blockDim.x) {
     const unsigned head = i / pieces, piece = i % pieces;
-    to[layout.at(head / group, rows * group, row * group + head % group, counted + head % group, piece)] =
-        8 * piece < width ? rounded_piece(from + row * stride + head * width + 8 * piece) : uint4{0, 0, 0, 0};
+    to[layout.at(head / group, a.rows * group, row * group + head % group, counted + head % group, piece)] =
+        8 * piece < width ? rounded_piece(a.from + row * a.stride + head * width + 8 * piece) : uint4{0, 0, 0, 0};
   }
 }
 
@@ -187,18 +202,30 @@ template <class F> void with_tensor_width(size_t width, F&& f) {
 }
 
 /** Operands of a call as bf16, until its launches are done. */
-template <int Width, class Layout = RowsInOrder<Width>> class RoundedHeads {
+template <int Width, class Layout, int N> class RoundedHeads {
  public:
-  RoundedHeads(Stream& stream, const float* from, size_t stride, size_t rows, size_t heads, size_t group, size_t width, Layout layout = {})
-      : held_(stream, rows * heads * Width / 8) {
-    if (rows > 0)
-      cuda::launch(stream, round_heads<Width, Layout>, static_cast<unsigned>(rows), 128u, layout, from, stride, rows, static_cast<unsigned>(heads), static_cast<unsigned>(group),
-                   static_cast<unsigned>(width), held_.get());
+  RoundedHeads(Stream& stream, size_t width, Layout layout, const WideHeads (&heads)[N]) : held_(stream, begin(heads, N)) {
+    SeveralHeads<N> operands;
+    size_t rows = 0;
+    for (int i = 0; i < N; i++) {
+      operands.heads[i] = heads[i], at_[i] = held_.get() + begin(heads, i);
+      rows = heads[i].rows > rows ? heads[i].rows : rows;
+    }
+    if (rows > 0) cuda::launch(stream, round_heads<Width, Layout, N>, dim3(static_cast<unsigned>(rows), N), 128u, layout, operands, static_cast<unsigned>(width), held_.get());
   }
-  const uint4* get() const { return held_.get(); }
+  const uint4* operator[](int i) const { return at_[i]; }
 
  private:
+  static size_t begin(const WideHeads (&heads)[N], int i) {
+    size_t pieces = 0;
+    for (int k = 0; k < i; k++) pieces += heads[k].pieces(Width / 8);
+    return pieces;
+  }
   cuda::Temporary<uint4> held_;
+  const uint4* at_[N];
 };
+template <int Width, class Layout, int N> RoundedHeads<Width, Layout, N> rounded_heads(Stream& stream, size_t width, Layout layout, const WideHeads (&heads)[N]) {
+  return {stream, width, layout, heads};
+}
 
 }  // namespace g2rpo::attention
