@@ -36,6 +36,8 @@ export const variants: TrueSize[] = ['2B', '4B', '8B', 'toy'];
 export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
   // a CPU would take hours for the others
   const wanted = sizes.length === variants.length && !environment().device ? (['toy'] as const) : sizes;
+  if (wanted !== sizes)
+    console.log('without G2RPO_DEVICE=cuda the toy alone: it shows that all of it runs, and its numbers say nothing');
   for (const size of wanted) {
     const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
     try {

@@ -101,14 +101,18 @@ export {
   Policy,
   type ParameterUpdate,
   type EngineOptions,
+  type ForwardBackwardOptions,
   type GenerateOptions,
   type Generated,
+  type LossScores,
   type Parameter,
   type PatchRows,
   type PolicyBatch,
   type PolicyOptions,
+  type Recompute,
   type SamplingOptions,
   type SamplingRequest,
+  type Scores,
   type SubmitOptions,
 } from './model/qwen3vl/policy.ts';
 export { positionsOf, type GridThw } from './model/qwen3vl/positions.ts';

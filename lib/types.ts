@@ -142,7 +142,7 @@ export interface ScoredRollout extends Rollout {
   reward: Reward;
 }
 
-/** Numbers of one optimizer update, by the names that `docs/METRICS.md` explains. */
+/** Numbers of one optimizer update, by the names that lib/report/dictionary.ts explains and every run's report.html. */
 export interface StepReport {
   /** optimizer updates so far, this one included */
   step: number;

@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lock } from './lock.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = 'build/emulated';
@@ -39,11 +40,13 @@ const run = (command, args, { quiet = false, env = {} } = {}) => {
   process.exit(1);
 };
 
+const unlock = lock(resolve(root, 'build', '.emulated-lock'));
 const began = Date.now();
-console.log('cuda: building the kernels for the emulator …');
+console.log('cuda: building the kernels for the emulator, which takes minutes the first time …');
 run('cmake', ['-S', '.', '-B', folder, '-DG2RPO_CUDA_EMULATED=ON', '-DCMAKE_BUILD_TYPE=Release'], { quiet: true });
 run('cmake', ['--build', folder, '--parallel', String(availableParallelism())], { quiet: true });
 console.log(`cuda: built in ${Math.round((Date.now() - began) / 1000)} s`);
+unlock();
 const names = process.argv.slice(2);
 // several at a time, what each says in one piece
 const each = `set -o pipefail; if (($# > 1)); then printf '%s\\n' "\${@:2}"; else "$1" --names; fi`;

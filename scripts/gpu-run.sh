@@ -11,6 +11,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec > >(tee "${1:-/dev/null}") 2>&1
 stages=("${@:2}")
 ((${#stages[@]})) || stages=(build kernels policy golden train bench peers sanitize)
+known='build kernels policy golden train bench peers sanitize trace'
+for stage in "${stages[@]}"; do
+  [[ " $known " == *" $stage "* ]] || { echo "gpu-run: no stage $stage; there are $known"; exit 1; }
+done
+nvidia-smi --query-gpu=name --format=csv,noheader >/dev/null 2>&1 || { echo 'gpu-run: no NVIDIA GPU here: nvidia-smi finds none'; exit 1; }
+[[ -f gpu/built.tar.xz || -f build/Release/g2rpo.node ]] || { echo 'gpu-run: the addon is not there; npm run build makes it'; exit 1; }
 command -v nvcc >/dev/null || { echo 'gpu-run: nvcc is not there; it comes with the CUDA toolkit'; exit 1; }
 failed=0
 
@@ -78,6 +84,10 @@ sanitize() {  # our own kernels, several tests at a time: a library's products a
   done
 }
 
+if [[ " ${stages[*]} " != *' build '* && ! -f $G2RPO_CUDA_LIBRARY ]]; then
+  echo "gpu-run: $G2RPO_CUDA_LIBRARY is not there; stage build makes it"
+  exit 1
+fi
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader >"$results/machine.log" 2>/dev/null || true

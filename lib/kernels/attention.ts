@@ -13,7 +13,7 @@ const prefix = i32('Z');
  *
  * @throws SHAPE_MISMATCH    H is no multiple of G
  * @throws INVALID_ARGUMENT  segmentStarts does not rise from 0 to S, or segmentPrefix names a segment that is not there, itself
- *                           or one that has a prefix
+ *                           or one that has a prefix; D is above 256 on a GPU
  * @source arXiv:2205.14135, the forward pass; Qwen3-VL, segments of the vision tower and of packed text
  */
 export const attention = defineKernel({
@@ -96,7 +96,8 @@ export const attentionBackward = defineKernel({
  * looked at. The bits do not depend on C, nor on where pages lie.
  *
  * @throws SHAPE_MISMATCH    H is no multiple of G
- * @throws INVALID_ARGUMENT  prefix names no line; a length is more than its table holds; a page that is needed is not in [0, P)
+ * @throws INVALID_ARGUMENT  prefix names no line; a length is more than its table holds; a page that is needed is not in [0, P);
+ *                           D is above 256 on a GPU
  * @source arXiv:2309.06180, block tables
  */
 export const decodeAttention = defineKernel({

@@ -1,3 +1,4 @@
+import { describe, refuse } from './errors.ts';
 import { callNative } from './native.ts';
 
 /** Memory of the engine in this process, in bytes: tensors, and what kernels and policies hold while they run. */
@@ -22,5 +23,6 @@ export function memoryUse(): MemoryUse {
  * @throws INVALID_ARGUMENT  not a number, or below 0
  */
 export function limitMemory(bytes: number): void {
+  if (typeof bytes !== 'number') refuse('limitMemory', 'bytes', 'must be a number', describe(bytes));
   callNative((native) => native.limitMemory(bytes));
 }

@@ -217,6 +217,12 @@ it('a vocabulary of 151,936 in f32: log-probabilities, entropy and gradients', a
   for (const key of Object.keys(want)) expectClose(key, got[key]!, want[key]!, 1e-5); // f32: log-probabilities near −12
 });
 
+it.each([1e-18, 1e-20, 1e-30])('a temperature of %d: what has no probability has no slope', async (temperature) => {
+  const got = await runKernel(headPolicyLoss, { ...fused(62, 6, 8, 40), temperature }, 'f32');
+  for (const key of ['dHidden', 'dWeight'])
+    expect([...(got[key] as Iterable<number>)].filter((x) => !Number.isFinite(x)).length, key).toBe(0);
+});
+
 describe('what it refuses', () => {
   const good = { head: forward(71, 40, 6, 20), backward: backward(72, 40, 6, 20), fused: fused(73, 40, 6, 20) };
   const runs = [

@@ -30,8 +30,8 @@ it('what would pass the limit is refused, with the numbers; what fits is not', (
   held.dispose();
 });
 
-it.each([NaN, -1])('a limit of %d bytes is refused', (bytes) => {
-  expect(thrownBy(() => limitMemory(bytes)).code).toBe('INVALID_ARGUMENT');
+it.each([NaN, -1, '5', undefined])('a limit of %s bytes is refused', (bytes) => {
+  expect(thrownBy(() => limitMemory(bytes as number)).code).toBe('INVALID_ARGUMENT');
 });
 
 it('a pass that is refused leaves a policy that computes as before; its peak hardly depends on the number of threads', async () => {

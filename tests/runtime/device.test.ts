@@ -1,9 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { examineMachine } from '../../lib/runtime/machine.ts';
-import { native } from '../../lib/runtime/native.ts';
+import { native, packageRoot } from '../../lib/runtime/native.ts';
 import { zeros } from '../../lib/runtime/tensor.ts';
 import { emulatedCublaslt, emulatedLibrary, useEmulatedDevice } from '../support/emulatedDevice.ts';
 import { thrownBy } from '../support/thrown.ts';
@@ -50,6 +51,25 @@ describe.skipIf(missing)(`with a library${missing ? ` (left out: ${missing})` : 
     writeFileSync(library, bytes.replace(/\b[0-9a-f]{64}\b/g, '0'.repeat(64)), 'latin1');
     refused({ G2RPO_CUDA_LIBRARY: library }, /was built from other sources than the addon; build it again/);
   });
+
+  it('and a cuBLASLt that is none', () => {
+    const file = join(dir, 'cublaslt.txt');
+    writeFileSync(file, 'text');
+    // what was found once stays so: in a process of its own
+    const { stderr } = spawnSync(
+      process.execPath,
+      [
+        '-e',
+        'require(process.argv[1]).describeDevice(process.argv[2])',
+        join(packageRoot, 'build/Release/g2rpo.node'),
+        emulatedLibrary,
+      ],
+      { encoding: 'utf8', env: { ...process.env, G2RPO_CUBLASLT: file } },
+    );
+    expect(stderr).toMatch(/cuda: the library that G2RPO_CUBLASLT names: .*cublaslt\.txt/);
+  });
+
+  it('and no driver', () => refused({ G2RPO_EMULATED_DEVICES: '-1' }, /cuda: no driver of NVIDIA is installed/));
 
   it('and no device', () =>
     refused({ G2RPO_EMULATED_DEVICES: '0' }, /cuda: no device: no CUDA-capable device is detected/));

@@ -1,4 +1,5 @@
 // What the addon loads: the first NVIDIA GPU as a device.
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -154,6 +155,9 @@ constexpr size_t kSharedBytes = 165376;
 Accelerator* open() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
+  int driver = 0;
+  if (status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+    throw Error("BACKEND_UNAVAILABLE", "cuda: no driver of NVIDIA is installed");
   if (status != cudaSuccess || count == 0)
     throw Error("BACKEND_UNAVAILABLE", std::string("cuda: no device: ") + (status == cudaSuccess ? "none is visible" : cudaGetErrorString(status)));
   cudaDeviceProp properties;
@@ -162,6 +166,9 @@ Accelerator* open() {
     throw Error("BACKEND_UNAVAILABLE", std::string("cuda: ") + properties.name + ", compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                            ": a block has " + std::to_string(properties.sharedMemPerBlockOptin) + " bytes of shared memory, and kernels of attention need " +
                                            std::to_string(kSharedBytes) + " (compute capabilities 8.0, 9.0 and 10.0 have them)");
+  const char* asked = std::getenv("G2RPO_CUBLASLT");
+  if (asked && *asked && std::strcmp(asked, "off") != 0 && !cuda::blas_found().loaded)
+    throw Error("BACKEND_UNAVAILABLE", "cuda: the library that G2RPO_CUBLASLT names: " + cuda::blas_found().words);
   return new Gpu(properties);
 }
 

@@ -153,7 +153,7 @@ template <class T> struct Slopes {
   /** Of logits z their slopes dz, which may take their place: dz = (slope·(1[v = y] − p) − entropySlope·p·(log p + entropy)) / temperature */
   template <class W> void apply(const Problem<T, W>& p, size_t block, const T* z, T* dz, size_t tile) const {
     constexpr size_t w = lanes<T>;
-    const Vec<T> scale = splat<T>(p.scale);
+    const Vec<T> scale = splat<T>(p.scale), floor = splat<T>(-1000);  // where exp is 0 in f64 too
     const size_t rows = p.rows_of(tile), tokens = p.tokens_of(block), first = block * kBlock;
     struct {
       Vec<T> a, e, h, from, sum;
@@ -168,7 +168,8 @@ template <class T> struct Slopes {
         const auto& k = of[g / w];
         const size_t at = v * p.stride + g;
         const Vec<T> log_p = simd::fma(simd::load<T>(z + at) - k.from, scale, k.sum);
-        simd::store<T>(dz + at, simd::exp(log_p) * simd::fma(k.e, log_p + k.h, k.a));
+        // what has no weight has no slope, however far off it is: at low temperatures the product would be infinite
+        simd::store<T>(dz + at, simd::exp(log_p) * simd::fma(k.e, simd::max(log_p, floor) + k.h, k.a));
       }
     for (size_t t = 0; t < tokens; t++) {
       const size_t y = static_cast<size_t>(p.targets[first + t]);

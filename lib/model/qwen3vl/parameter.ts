@@ -13,7 +13,7 @@ export interface Parameter {
   gradient: Tensor<Real> | undefined;
 }
 
-/** A tensor that an optimizer changes; `forwardBackward` adds to its gradient, which is undefined where gradients are not kept. */
+/** A tensor that an optimizer changes; `forwardBackward` adds to its gradient or writes it, and it is undefined where gradients are not kept. */
 export type TrainedParameter = Parameter;
 
 /** f32 values as a tensor of the policy's type. */

@@ -124,6 +124,7 @@ export class Policy {
    * @throws INVALID_CONFIG  what is to be trained is named by a pattern that fits nothing
    */
   static async load(from: string, options: PolicyOptions = {}): Promise<Policy> {
+    if (typeof from !== 'string') refuse('policy', 'from', 'must be the folder of a checkpoint', describe(from));
     checkPolicyOptions(options);
     const { dtype: kept = 'f32', trained, keepGradients, lora, adapter, expertLayout, engine = {}, ...media } = options;
     const dtype = kept === 'bf16' ? 'f32' : kept;

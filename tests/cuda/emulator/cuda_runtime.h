@@ -47,7 +47,7 @@ G2_VECTOR(int, int)
 G2_VECTOR(unsigned, uint)
 #undef G2_VECTOR
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100, cudaErrorECCUncorrectable = 214, cudaErrorLaunchOutOfResources = 701 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100, cudaErrorECCUncorrectable = 214, cudaErrorLaunchOutOfResources = 701 };
 inline const char* cudaGetErrorString(cudaError_t status) {
   switch (status) {
     case cudaSuccess: return "no error";
@@ -287,7 +287,13 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"emulated on the CPU", size_t{1} << 33, emulator::shared_bytes(), 9, 0, 4};
   return cudaSuccess;
 }
-inline cudaError_t cudaGetDeviceCount(int* count) { G2_UNLESS_LOST; return *count = emulator::devices(), *count ? cudaSuccess : cudaErrorNoDevice; }
+/** Below 0: as the runtime is without a driver. */
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  G2_UNLESS_LOST;
+  *count = emulator::devices();
+  return *count > 0 ? cudaSuccess : *count < 0 ? cudaErrorInsufficientDriver : cudaErrorNoDevice;
+}
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = emulator::devices() < 0 ? 0 : 13000, cudaSuccess; }
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr wanted, int) {
   G2_UNLESS_LOST;
