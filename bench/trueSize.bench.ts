@@ -1,8 +1,5 @@
 // Policies in the shapes of the released models, random weights in bf16: an update of 8,192 tokens by phase, with what its kernels take, and
 // decoding beside what reading the weights takes; then the update by transformers. For a GPU: `G2RPO_DEVICE=cuda npm run bench -- trueSize:2B`.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Policy, type Recompute } from '../lib/model/qwen3vl/policy.ts';
 import { forwardFlops } from '../lib/model/qwen3vl/workload.ts';
@@ -13,7 +10,7 @@ import { median } from './support/benchKernel.ts';
 import { startLinePeer } from './support/linePeer.ts';
 import { peerName, type Ready } from './support/policyPeer.ts';
 import { packSequences, promptOf, responseOf, writeSequences, type Sequence } from './support/sequences.ts';
-import { writeTrueSize, type TrueSize } from './support/trueSizes.ts';
+import { forTrueSizes, TRUE_SIZE_NAMES, writeTrueSize, type TrueSize } from './support/trueSizes.ts';
 import { updateOf } from './support/updateOf.ts';
 
 const PEAK = 989e12; // bf16 operations per second of an H100 or H200, by their data sheet
@@ -31,40 +28,31 @@ const TRAINING: Record<TrueSize, { optimizer: 'adamw' | 'adamw8bit'; recompute: 
   toy: { optimizer: 'adamw8bit', recompute: 'full' },
 };
 
-export const variants: TrueSize[] = ['2B', '4B', '8B', 'toy'];
+export const variants = TRUE_SIZE_NAMES;
 
-export default async function trueSizeBench(sizes: TrueSize[]): Promise<void> {
-  // a CPU would take hours for the others
-  const wanted = sizes.length === variants.length && !environment().device ? (['toy'] as const) : sizes;
-  if (wanted !== sizes)
-    console.log('without G2RPO_DEVICE=cuda the toy alone: it shows that all of it runs, and its numbers say nothing');
-  for (const size of wanted) {
-    const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
-    try {
-      const wrote = performance.now();
-      const folder = await writeTrueSize(dir, size);
-      const loaded = performance.now();
-      limitMemory(Infinity);
-      const policy = await Policy.load(folder, { dtype: 'bf16' });
-      await policy.parameters.at(-1)!.weight.read();
-      const seconds = (from: number, to: number) => `${((to - from) / 1000).toFixed(1)} s`;
-      const count = policy.parameters.reduce((sum, { weight }) => sum + weight.size, 0);
-      console.log(
-        `${size}: ${(count / 1e9).toFixed(3)} billion parameters, written in ${seconds(wrote, loaded)}, loaded in ${seconds(loaded, performance.now())}, ${gigabytes(memoryUse().bytes)} with gradients`,
-      );
-      await update(policy, size);
-      await decoding(policy, size);
-      await update(policy, size, { offload: true });
-      policy.dispose();
-      const lent = await Policy.load(folder, { dtype: 'bf16', keepGradients: false });
-      await update(lent, size, { inBackward: true });
-      const sequences = sequencesOf(lent, size);
-      lent.dispose();
-      await besidePeer(lent, dir, folder, size, sequences);
-    } finally {
-      rmSync(dir, { recursive: true });
-    }
-  }
+export default (sizes: TrueSize[]): Promise<void> => forTrueSizes(sizes, measure);
+
+async function measure(size: TrueSize, dir: string): Promise<void> {
+  const wrote = performance.now();
+  const folder = await writeTrueSize(dir, size);
+  const loaded = performance.now();
+  limitMemory(Infinity);
+  const policy = await Policy.load(folder, { dtype: 'bf16' });
+  await policy.parameters.at(-1)!.weight.read();
+  const seconds = (from: number, to: number) => `${((to - from) / 1000).toFixed(1)} s`;
+  const count = policy.parameters.reduce((sum, { weight }) => sum + weight.size, 0);
+  console.log(
+    `${size}: ${(count / 1e9).toFixed(3)} billion parameters, written in ${seconds(wrote, loaded)}, loaded in ${seconds(loaded, performance.now())}, ${gigabytes(memoryUse().bytes)} with gradients`,
+  );
+  await update(policy, size);
+  await decoding(policy, size);
+  await update(policy, size, { offload: true });
+  policy.dispose();
+  const lent = await Policy.load(folder, { dtype: 'bf16', keepGradients: false });
+  await update(lent, size, { inBackward: true });
+  const sequences = sequencesOf(lent, size);
+  lent.dispose();
+  await besidePeer(lent, dir, folder, size, sequences);
 }
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;

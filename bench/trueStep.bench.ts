@@ -1,16 +1,14 @@
 // One whole step of G²RPO in the shapes of the released models, random weights in bf16, by phase: prompts with their pictures, rollouts, log-probabilities
 // and entropies beforehand (the entropy band wants them), advantages, and the update. For a GPU of 141 GB: `G2RPO_DEVICE=cuda npm run bench -- trueStep:8B`.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Policy } from '../lib/model/qwen3vl/policy.ts';
 import { packBatch } from '../lib/rollout/packBatch.ts';
-import { environment } from '../lib/runtime/env.ts';
 import { limitMemory, memoryUse } from '../lib/runtime/memory.ts';
 import { scoresOf } from '../lib/train/scoring.ts';
 import { trainStep } from '../lib/train/trainStep.ts';
 import { median } from './support/benchKernel.ts';
-import { writeTrueSize, type TrueSize } from './support/trueSizes.ts';
+import { forTrueSizes, TRUE_SIZE_NAMES, writeTrueSize, type TrueSize } from './support/trueSizes.ts';
 import { groupOf, neverStop, picture, updateRunOf } from './support/wholeStep.ts';
 
 const SHAPES = {
@@ -19,24 +17,11 @@ const SHAPES = {
 };
 const ROUNDS = 3;
 
-export const variants: TrueSize[] = ['2B', '4B', '8B', 'toy'];
+export const variants = TRUE_SIZE_NAMES;
 
-export default async function trueStepBench(sizes: TrueSize[]): Promise<void> {
-  // a CPU would take hours for the others
-  const wanted = sizes.length === variants.length && !environment().device ? (['toy'] as const) : sizes;
-  if (wanted !== sizes)
-    console.log('without G2RPO_DEVICE=cuda the toy alone: it shows that all of it runs, and its numbers say nothing');
-  for (const size of wanted) {
-    const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
-    try {
-      await measure(dir, size);
-    } finally {
-      rmSync(dir, { recursive: true });
-    }
-  }
-}
+export default (sizes: TrueSize[]): Promise<void> => forTrueSizes(sizes, measure);
 
-async function measure(dir: string, size: TrueSize): Promise<void> {
+async function measure(size: TrueSize, dir: string): Promise<void> {
   const { prompts, rollouts, side, tokens, micro } = SHAPES[size === 'toy' ? 'toy' : 'large'];
   const folder = await writeTrueSize(dir, size);
   neverStop(folder);

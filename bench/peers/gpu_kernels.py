@@ -26,6 +26,8 @@ import torch._functorch.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from torch_work import clipped, gradients, leaf, log_probs_and_entropy, quantiles_of_ranks, without_graph
+
 # a graph is gone backward through many times
 torch._functorch.config.donated_buffer = False
 on_gpu = options.device == "cuda"
@@ -36,19 +38,6 @@ torch.set_default_device(options.device)
 def size(n):
     """A length, of which a CPU takes a part."""
     return n if on_gpu else max(8, n // 256)
-
-
-def leaf(*shape, dtype=torch.float32, scale=1.0):
-    return (torch.randn(*shape) * scale).to(dtype).requires_grad_(True)
-
-
-def without_graph(work):
-    return torch.no_grad()(work)
-
-
-def gradients(outputs, inputs):
-    slopes = [torch.randn_like(y) for y in outputs]
-    return lambda: torch.autograd.grad(outputs, inputs, slopes, retain_graph=True)
 
 
 def rms_norm(rows, width):
@@ -87,11 +76,6 @@ def compiled_backward(work, *inputs):
     return Made(lambda: gradients([torch.compile(work)(*inputs)], list(inputs)))
 
 
-def log_probs_and_entropy(hidden, weight, targets):
-    log_p = F.log_softmax((hidden @ weight.t()).float(), -1)
-    return log_p.gather(-1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
-
-
 def head(tokens, width, vocabulary):
     tokens, vocabulary = size(tokens), size(vocabulary)
     hidden = leaf(tokens, width, dtype=torch.bfloat16)
@@ -101,8 +85,7 @@ def head(tokens, width, vocabulary):
 
     def loss(hidden, weight):
         log_probs, entropy = log_probs_and_entropy(hidden, weight, targets)
-        ratio = torch.exp(log_probs - old)
-        return -torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean() - 0.01 * entropy.mean()
+        return clipped(log_probs, old, advantages).mean() - 0.01 * entropy.mean()
 
     def both(of):
         def run():
@@ -159,29 +142,21 @@ def sample(rows, vocabulary):
 
 def gaussian_advantage(groups, each):
     rewards = torch.randn(size(groups), each, dtype=torch.float64)
-    sums = torch.special.ndtri((torch.arange(each, dtype=torch.float64) + 0.5) / each).cumsum(0)
-    sums = torch.cat((sums.new_zeros(1), sums))
-
-    def ranks(rewards):
-        ordered, _ = torch.sort(rewards, dim=-1)
-        first, last = (torch.searchsorted(ordered, rewards, right=right) for right in (False, True))
-        return (sums[last] - sums[first]) / (last - first)
-
-    return {"": {"eager": without_graph(lambda: ranks(rewards))}}
+    return {"": {"eager": without_graph(lambda: quantiles_of_ranks(rewards))}}
 
 
 # test of the program, what its lines are called (a pattern behind the kernel's name), and the same work
 CASES = [
-    ("rms_norm", r" f32 8192 x 2048$", lambda: rms_norm(8192, 2048)),
-    ("rms_norm", r" f32 1048576 x 128$", lambda: rms_norm(1048576, 128)),
-    ("swiglu", r" f32 50331648$", lambda: swiglu(50331648)),
+    ("rms_norm", r" f32 8192 x 2048", lambda: rms_norm(8192, 2048)),
+    ("rms_norm", r" f32 1048576 x 128", lambda: rms_norm(1048576, 128)),
+    ("swiglu", r" f32 50331648", lambda: swiglu(50331648)),
     ("head", r" bf16 8192 x 2048 x 151936.*", lambda: head(8192, 2048, 151936)),
-    ("attention", r" f32 in bf16.* 8 x 1024, 32 of 8 heads of 128$", lambda: attention(8, 1024, 32, 8, 128, True)),
-    ("attention", r" f32 in bf16.* 1 x 8192, 32 of 8 heads of 128$", lambda: attention(1, 8192, 32, 8, 128, True)),
-    ("attention", r" f32 in bf16.* 16 x 1024, all see all, 16 heads of 64$", lambda: attention(16, 1024, 16, 16, 64, False)),
-    ("optimizer", r" f32 280000000 in 200$", lambda: adamw(280000000, 200)),
-    ("sample", r" f32 512 x 151936, temperature 1, top-k 0, top-p 1, penalty 1$", lambda: sample(512, 151936)),
-    ("gaussian_advantage", r" f64, 65536 x 8$", lambda: gaussian_advantage(65536, 8)),
+    ("attention", r" f32 in bf16.* 8 x 1024, 32 of 8 heads of 128", lambda: attention(8, 1024, 32, 8, 128, True)),
+    ("attention", r" f32 in bf16.* 1 x 8192, 32 of 8 heads of 128", lambda: attention(1, 8192, 32, 8, 128, True)),
+    ("attention", r" f32 in bf16.* 16 x 1024, all see all, 16 heads of 64", lambda: attention(16, 1024, 16, 16, 64, False)),
+    ("optimizer", r" f32 280000000 in 200", lambda: adamw(280000000, 200)),
+    ("sample", r" f32 512 x 151936, temperature 1, top-k 0, top-p 1, penalty 1", lambda: sample(512, 151936)),
+    ("gaussian_advantage", r" f64, 65536 x 8", lambda: gaussian_advantage(65536, 8)),
 ]
 KERNELS = {"optimizer": "adamw"}
 
@@ -243,9 +218,9 @@ def main():
     for test, pattern, make in cases:
         for suffix, ways in make().items():
             kernel = KERNELS.get(test, test) + suffix
-            matching = [value for name, value in own if re.fullmatch(kernel + pattern.removesuffix("$"), name)]
+            matching = [value for name, value in own if re.fullmatch(kernel + pattern, name)]
             mine = min(matching, default=None)
-            shown = pattern.removesuffix("$").replace(".*", "").strip()
+            shown = pattern.replace(".*", "").strip()
             print(f"{kernel} {shown}".ljust(72) + ("not timed by the program" if mine is None else f"{mine:10.1f}"))
             for name, work in ways.items():
                 try:

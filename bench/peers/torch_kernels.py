@@ -21,26 +21,10 @@ os.dup2(2, 1)
 import torch
 import torch.nn.functional as F
 
+from torch_work import clipped, gradients, leaf, log_probs_and_entropy, quantiles_of_ranks, without_graph
+
 torch.set_num_threads(1)
 torch.manual_seed(0)
-
-
-def gradients(outputs, inputs):
-    """Gradients of the outputs alone, again and again."""
-    slopes = [torch.randn_like(y) for y in outputs]
-    return lambda: torch.autograd.grad(outputs, inputs, slopes, retain_graph=True)
-
-
-def leaf(*shape, scale=1.0):
-    return (torch.randn(*shape) * scale).requires_grad_(True)
-
-
-def without_graph(work):
-    def run():
-        with torch.no_grad():
-            return work()
-
-    return run
 
 
 def linear(M, N, K):
@@ -68,11 +52,6 @@ def gemm(M, N, K):
     return lambda: a @ b
 
 
-def log_probs_and_entropy(hidden, weight, targets):
-    log_p = F.log_softmax((hidden @ weight.t()).float(), -1)
-    return log_p.gather(-1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
-
-
 def head_inputs(N, H, V):
     return leaf(N, H), leaf(V, H, scale=H**-0.5), torch.randint(0, V, (N,))
 
@@ -80,11 +59,6 @@ def head_inputs(N, H, V):
 def head(N, H, V):
     inputs = head_inputs(N, H, V)
     return without_graph(lambda: log_probs_and_entropy(*inputs))
-
-
-def clipped(log_probs, old, advantages):
-    ratio = torch.exp(log_probs - old)
-    return -torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
 
 
 def head_policy_loss(N, H, V):
@@ -179,16 +153,6 @@ def gaussian_advantage(B, S, ragged):
         return None
     rewards = torch.randn(S, B // S, dtype=torch.float64)
     return lambda: quantiles_of_ranks(rewards)
-
-
-def quantiles_of_ranks(rewards):
-    n = rewards.shape[-1]
-    sums = torch.special.ndtri((torch.arange(n, dtype=rewards.dtype) + 0.5) / n).cumsum(0)
-    sums = torch.cat((sums.new_zeros(1), sums))
-    ordered, _ = torch.sort(rewards, dim=-1)
-    first = torch.searchsorted(ordered, rewards, right=False)
-    last = torch.searchsorted(ordered, rewards, right=True)
-    return (sums[last] - sums[first]) / (last - first)
 
 
 def g2rpo_advantages(groups, size, tasks):

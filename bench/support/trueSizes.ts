@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, open, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ModelConfig } from '../../lib/model/qwen3vl/config.ts';
 import { elementCount, tensorNames } from '../../lib/model/qwen3vl/tensorNames.ts';
 import { toBf16 } from '../../lib/runtime/bf16.ts';
+import { environment } from '../../lib/runtime/env.ts';
 import { describeModel } from './modelFolder.ts';
 
 const TEXT = { headDim: 128, section: [24, 20, 20], vocab: 151_936, kvHeads: 8 };
@@ -22,6 +25,25 @@ export const TRUE_SIZES = {
   },
 };
 export type TrueSize = keyof typeof TRUE_SIZES;
+export const TRUE_SIZE_NAMES = Object.keys(TRUE_SIZES) as TrueSize[];
+
+/** Measures policies of these sizes, each with a folder of its own; of all of them without a GPU the toy alone: a CPU would take hours for the others. */
+export async function forTrueSizes(
+  sizes: readonly TrueSize[],
+  measure: (size: TrueSize, dir: string) => Promise<void>,
+): Promise<void> {
+  const toyAlone = sizes.length === TRUE_SIZE_NAMES.length && !environment().device;
+  if (toyAlone)
+    console.log('without G2RPO_DEVICE=cuda the toy alone: it shows that all of it runs, and its numbers say nothing');
+  for (const size of toyAlone ? (['toy'] as const) : sizes) {
+    const dir = mkdtempSync(join(tmpdir(), 'g2rpo-bench-'));
+    try {
+      await measure(size, dir);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  }
+}
 
 const BLOCK = 2 ** 22; // numbers that are repeated: making new ones would take longer than the bench
 

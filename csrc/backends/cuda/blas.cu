@@ -26,6 +26,7 @@ struct Loaded {
     }
     if (asked && *asked) {
       try_file(asked);
+      found.named = true;
       return;
     }
     std::string why;  // a file that is there cannot be used

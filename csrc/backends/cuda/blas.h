@@ -10,6 +10,7 @@ namespace g2rpo::cuda {
 struct BlasFound {
   bool loaded;
   std::string words;
+  bool named = false;  // by G2RPO_CUBLASLT, which asks for no other
 };
 const BlasFound& blas_found();
 

@@ -1,5 +1,4 @@
 // What the addon loads: the first NVIDIA GPU as a device.
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -166,9 +165,8 @@ Accelerator* open() {
     throw Error("BACKEND_UNAVAILABLE", std::string("cuda: ") + properties.name + ", compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                            ": a block has " + std::to_string(properties.sharedMemPerBlockOptin) + " bytes of shared memory, and kernels of attention need " +
                                            std::to_string(kSharedBytes) + " (compute capabilities 8.0, 9.0 and 10.0 have them)");
-  const char* asked = std::getenv("G2RPO_CUBLASLT");
-  if (asked && *asked && std::strcmp(asked, "off") != 0 && !cuda::blas_found().loaded)
-    throw Error("BACKEND_UNAVAILABLE", "cuda: the library that G2RPO_CUBLASLT names: " + cuda::blas_found().words);
+  if (const auto& blas = cuda::blas_found(); blas.named && !blas.loaded)
+    throw Error("BACKEND_UNAVAILABLE", "cuda: the library that G2RPO_CUBLASLT names: " + blas.words);
   return new Gpu(properties);
 }
 
